@@ -1,0 +1,138 @@
+"""Keras behind the surface that `compare` knows (`compare.frameworks.Framework`).
+
+The only file of this package that `compare` loads, and the only one that knows its vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+
+import keras
+import numpy as np
+
+from bn_keras import weights
+from bn_keras.cnn import build_cnn
+from bn_keras.data import PlannedBatches
+from bn_keras.lstm import build_lstm
+from bn_keras.mlp import build_mlp
+from bn_keras.training import compile_model, fit
+
+_BUILDERS = {"mlp": build_mlp, "cnn": build_cnn, "lstm": build_lstm}
+
+read_weights = weights.read_weights
+write_weights = weights.write_weights
+
+
+def configure(*, dtype: str, threads: int) -> None:
+    """Set the dtype and the number of threads of this process.
+
+    Args:
+        dtype: `"float32"` or `"float64"`, for models built from now on.
+        threads: Threads per operation; takes effect before the first operation alone.
+    """
+    keras.config.set_floatx(dtype)
+    # A policy that was asked for before is cached, and would keep the old dtype.
+    keras.config.set_dtype_policy(dtype)
+    keras.config.set_image_data_format("channels_last")
+    if keras.config.backend() == "tensorflow":
+        import tensorflow as tf
+
+        threading = tf.config.threading
+        if threading.get_intra_op_parallelism_threads() != threads:
+            threading.set_intra_op_parallelism_threads(threads)
+            threading.set_inter_op_parallelism_threads(threads)
+
+
+def build(
+    family: str,
+    options: Mapping[str, object],
+    *,
+    seed: int,
+    sgd: Mapping[str, float],
+    undone: Collection[str],
+) -> keras.Model:
+    """A compiled model with Keras' own initial weights.
+
+    Args:
+        family: `"mlp"`, `"cnn"` or `"lstm"`.
+        options: Arguments of the builder, with `decay` for Keras' `momentum`.
+        seed: Seed of Keras' initializers.
+        sgd: `learning_rate` and `momentum`.
+        undone: Conventions whose remedy is left out.
+    """
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(seed)
+    renamed = {"momentum" if name == "decay" else name: v for name, v in options.items()}
+    model = _BUILDERS[family](**renamed)
+    momentum = sgd["momentum"]
+    if "sgd-momentum-float32" not in undone:
+        momentum = np.float64(momentum)
+    return compile_model(model, learning_rate=sgd["learning_rate"], momentum=momentum)
+
+
+def draw_orders(n: int, *, epochs: int, seed: int) -> np.ndarray:
+    """The order of the samples in every epoch, (epochs, n), as Keras' own generator draws it."""
+    generator = keras.random.SeedGenerator(seed)
+    return np.stack(
+        [np.array(keras.random.shuffle(np.arange(n), seed=generator)) for _ in range(epochs)]
+    )
+
+
+def train(
+    handle: keras.Model,
+    data: tuple[np.ndarray, np.ndarray],
+    *,
+    orders: np.ndarray,
+    batch_size: int,
+    on_epoch: Callable[[float, float], None],
+) -> None:
+    """`model.fit` over all epochs.
+
+    Args:
+        handle: What `build` returned.
+        data: Samples in Keras' layout, and labels, (n,).
+        orders: The order of the samples in every epoch, (epochs, n).
+        batch_size: Samples per batch; a short last batch is kept.
+        on_epoch: Called after every epoch with the running training loss and accuracy.
+    """
+
+    def report(epoch: int, logs: dict[str, float]) -> None:
+        on_epoch(float(logs["loss"]), float(logs["accuracy"]))
+
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=report)
+    fit(handle, PlannedBatches(*data, orders, batch_size), callbacks=[callback])
+
+
+def predict_proba(
+    handle: keras.Model, x: np.ndarray, *, batch_statistics: bool = False
+) -> np.ndarray:
+    """Probability of class 1, (n,), for all of `x` at once; leaves the model as it is.
+
+    Args:
+        handle: What `build` returned.
+        x: Samples in Keras' layout.
+        batch_statistics: Whether batch normalization uses the statistics of `x` itself.
+    """
+    if not batch_statistics:
+        return np.array(handle.predict_on_batch(x)).reshape(len(x))
+    output, _ = handle.stateless_call(
+        handle.trainable_variables, handle.non_trainable_variables, x, training=True
+    )
+    return keras.ops.convert_to_numpy(output).reshape(len(x))
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes here, and the backend."""
+    backend = keras.config.backend()
+    found = {"keras": keras.__version__, "keras_backend": backend}
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        found["tensorflow"] = tf.__version__
+    return found
+
+
+def accelerator() -> str:
+    """The device that computes here: `"cpu"`, or the name of an accelerator."""
+    devices = keras.distribution.list_devices()
+    return next((d for d in devices if not d.startswith("cpu")), "cpu")

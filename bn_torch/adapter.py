@@ -1,0 +1,173 @@
+"""Torch and Lightning behind the surface that `compare` knows (`compare.frameworks.Framework`).
+
+The only file of this package that `compare` loads, and the only one that knows its vocabulary.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch import nn
+
+from bn_torch import weights
+from bn_torch.cnn import FlattenChannelsLast, build_cnn
+from bn_torch.data import CirclesDataModule
+from bn_torch.lstm import build_lstm
+from bn_torch.mlp import build_mlp
+from bn_torch.module import BinaryClassifier
+from bn_torch.norm import BiasedBatchNorm
+from bn_torch.training import fit
+
+# Lightning announces every Trainer and its devices; warnings still pass.
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+
+_TORCH_MOMENTUM, _TORCH_EPS = 0.1, 1e-5
+_KERAS_DECAY, _KERAS_EPSILON = 0.99, 1e-3
+
+
+def configure(*, dtype: str, threads: int) -> None:
+    """Set the dtype and the number of threads of this process.
+
+    Args:
+        dtype: `"float32"` or `"float64"`, for modules built from now on.
+        threads: Threads per operation.
+    """
+    torch.set_default_dtype(getattr(torch, dtype))
+    torch.set_num_threads(threads)
+
+
+def build(
+    family: str,
+    options: Mapping[str, object],
+    *,
+    seed: int,
+    sgd: Mapping[str, float],
+    undone: Collection[str],
+) -> BinaryClassifier:
+    """A LightningModule with Torch's own initial weights.
+
+    Args:
+        family: `"mlp"`, `"cnn"` or `"lstm"`.
+        options: Arguments of the builder, with `decay`, one minus Torch's `momentum`.
+        seed: Seed of Torch's initializers.
+        sgd: `learning_rate` and `momentum`.
+        undone: Conventions whose remedy is left out.
+    """
+    torch.manual_seed(seed)
+    choices: dict[str, Any] = {name: v for name, v in options.items() if name != "decay"}
+    choices["momentum"] = _momentum(options.get("decay"), undone)
+    choices["eps"] = _TORCH_EPS if "bn-epsilon" in undone else _KERAS_EPSILON
+    biased = "bn-biased-variance" not in undone
+    if family == "cnn":
+        choices["norm_layer"] = BiasedBatchNorm if biased else nn.BatchNorm2d
+        choices["flatten_layer"] = nn.Flatten if "flatten-order" in undone else FlattenChannelsLast
+        model: nn.Module = build_cnn(**choices)
+    elif family == "lstm":
+        choices["norm_layer"] = BiasedBatchNorm if biased else nn.BatchNorm1d
+        model = build_lstm(**choices, single_bias="lstm-single-bias" not in undone)
+    else:
+        choices["norm_layer"] = BiasedBatchNorm if biased else nn.BatchNorm1d
+        model = build_mlp(**choices)
+    return BinaryClassifier(model, **sgd)
+
+
+def _momentum(decay: object, undone: Collection[str]) -> float:
+    """Torch's momentum. Unremedied, Keras' number is copied where there is one, else left out."""
+    if "bn-momentum" in undone:
+        return _TORCH_MOMENTUM if decay is None else float(decay)  # type: ignore[arg-type]
+    return 1.0 - (_KERAS_DECAY if decay is None else float(decay))  # type: ignore[arg-type]
+
+
+def read_weights(handle: BinaryClassifier) -> dict[str, np.ndarray]:
+    """Copies of all weights and running statistics, canonical names, Keras' layout."""
+    return weights.read_weights(handle.model)
+
+
+def write_weights(handle: BinaryClassifier, values: Mapping[str, np.ndarray]) -> None:
+    """Set all weights and running statistics; names and shapes as `read_weights` returns them."""
+    weights.write_weights(handle.model, values)
+
+
+def draw_orders(n: int, *, epochs: int, seed: int) -> np.ndarray:
+    """The order of the samples in every epoch, (epochs, n), as Torch's own generator draws it."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.stack([torch.randperm(n, generator=generator) for _ in range(epochs)]).numpy()
+
+
+class _Report(L.Callback):
+    def __init__(self, on_epoch: Callable[[float, float], None]) -> None:
+        self.on_epoch = on_epoch
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        metrics = trainer.callback_metrics
+        self.on_epoch(metrics["train_loss"].item(), metrics["train_accuracy"].item())
+
+
+def train(
+    handle: BinaryClassifier,
+    data: tuple[np.ndarray, np.ndarray],
+    *,
+    orders: np.ndarray,
+    batch_size: int,
+    on_epoch: Callable[[float, float], None],
+) -> None:
+    """`Trainer.fit` over all epochs.
+
+    Args:
+        handle: What `build` returned.
+        data: Samples in Keras' layout, and labels, (n,).
+        orders: The order of the samples in every epoch, (epochs, n).
+        batch_size: Samples per batch; a short last batch is kept.
+        on_epoch: Called after every epoch with the running training loss and accuracy.
+    """
+    x, y = data
+    batches = CirclesDataModule((_channels_first(x), y), orders=orders, batch_size=batch_size)
+    double = torch.get_default_dtype() == torch.float64
+    fit(
+        handle,
+        batches,
+        epochs=len(orders),
+        callbacks=[_Report(on_epoch)],
+        precision="64-true" if double else "32-true",
+    )
+
+
+def predict_proba(
+    handle: BinaryClassifier, x: np.ndarray, *, batch_statistics: bool = False
+) -> np.ndarray:
+    """Probability of class 1, (n,), for all of `x` at once; leaves the module as it is.
+
+    Args:
+        handle: What `build` returned.
+        x: Samples in Keras' layout.
+        batch_statistics: Whether batch normalization uses the statistics of `x` itself.
+    """
+    modes = {module: module.training for module in handle.modules()}
+    handle.train(batch_statistics)
+    # Copies of the buffers take the updates that a forward in training mode makes.
+    state = {**dict(handle.named_parameters()), **{k: b.clone() for k, b in handle.named_buffers()}}
+    with torch.no_grad():
+        logits = torch.func.functional_call(handle, state, torch.from_numpy(_channels_first(x)))
+    for module, mode in modes.items():
+        module.training = mode
+    return logits.sigmoid().reshape(len(x)).numpy()
+
+
+def _channels_first(x: np.ndarray) -> np.ndarray:
+    """Images from Keras' layout, (n, h, w, c), to Torch's, (n, c, h, w); others as they are."""
+    return np.ascontiguousarray(x.transpose(0, 3, 1, 2)) if x.ndim == 4 else x
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes here."""
+    return {"torch": torch.__version__, "lightning": L.__version__}
+
+
+def accelerator() -> str:
+    """The device that computes here."""
+    return "cpu"

@@ -1,0 +1,77 @@
+"""The circles as a LightningDataModule, in an order that can be decided beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import lightning as L
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Sampler, TensorDataset
+
+Arrays = tuple[np.ndarray, np.ndarray]
+
+
+class PlannedSampler(Sampler[int]):
+    """Yields the samples in an order given for every epoch.
+
+    Lightning calls `set_epoch` before each epoch, as it does for a `DistributedSampler`.
+
+    Args:
+        orders: `(epochs, samples)`: a permutation of the samples for every epoch.
+    """
+
+    def __init__(self, orders: np.ndarray) -> None:
+        self.orders = orders
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.orders[self.epoch].tolist())
+
+    def __len__(self) -> int:
+        return int(self.orders.shape[1])
+
+
+class CirclesDataModule(L.LightningDataModule):
+    """Arrays in, ordered loaders out.
+
+    Args:
+        train: Samples (N, …) as the network takes them, and labels (N,) in {0, 1}.
+        test: The same for the other half, used for validation; None for none.
+        orders: `(epochs, N)`, the order of the training samples in every epoch; None to shuffle.
+        batch_size: Samples per batch.
+        drop_last: Whether a short last batch is dropped; Keras keeps it.
+    """
+
+    def __init__(
+        self,
+        train: Arrays,
+        test: Arrays | None = None,
+        *,
+        orders: np.ndarray | None = None,
+        batch_size: int = 32,
+        drop_last: bool = False,
+    ) -> None:
+        super().__init__()
+        self.train, self.test = _dataset(train), None if test is None else _dataset(test)
+        self.orders, self.batch_size, self.drop_last = orders, batch_size, drop_last
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(
+            self.train,
+            batch_size=self.batch_size,
+            shuffle=self.orders is None,
+            sampler=None if self.orders is None else PlannedSampler(self.orders),
+            drop_last=self.drop_last,
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(self.test, batch_size=self.batch_size)
+
+
+def _dataset(arrays: Arrays) -> TensorDataset:
+    x, y = arrays
+    return TensorDataset(torch.from_numpy(x), torch.from_numpy(y).unsqueeze(1))

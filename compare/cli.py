@@ -1,0 +1,201 @@
+"""The command line: `bn-compare`.
+
+Results go to stdout, progress and messages to stderr. Exit codes: 0 fine; 1 a check failed; 2
+usage, bad input or a missing framework, in one line; 130 after Ctrl-C. Everything heavy is imported
+by the command that needs it, so that help answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from compare.errors import CompareError, RunFolderError
+from compare.spec import FRAMEWORKS, VARIANTS, Settings
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Batch normalization in Keras and in PyTorch Lightning, under one judge.",
+)
+_DEFAULT = Settings()
+
+
+@app.callback()
+def _root() -> None:
+    r"""Batch normalization in Keras and in PyTorch Lightning, under one judge.
+
+    \b
+    Examples:
+      bn-compare run                        the tutorial's ten networks in both frameworks
+      bn-compare run --variants mlp,mlp-bn-after --seeds 5
+      bn-compare report runs/20260101-120000
+    """
+
+
+@app.command()
+def run(
+    variants: Annotated[
+        str, typer.Option(metavar="A,B", help=f"Of: {', '.join(VARIANTS)}.")
+    ] = ",".join(_DEFAULT.variants),
+    frameworks: Annotated[
+        str, typer.Option(metavar="A,B", help=f"Of: {', '.join(FRAMEWORKS)}.")
+    ] = ",".join(_DEFAULT.frameworks),
+    seeds: Annotated[int, typer.Option(metavar="N", help="Seeds 0 … N-1.")] = _DEFAULT.seeds,
+    epochs: Annotated[int, typer.Option(help="Passes over the training half.")] = _DEFAULT.epochs,
+    batch_size: Annotated[
+        int, typer.Option(help="Samples per step; the short last batch is kept.")
+    ] = _DEFAULT.batch_size,
+    learning_rate: Annotated[float, typer.Option(help="Of SGD.")] = _DEFAULT.learning_rate,
+    n_samples: Annotated[
+        int, typer.Option(help="Points; the first half trains, the second tests.")
+    ] = _DEFAULT.n_samples,
+    alignment: Annotated[
+        str, typer.Option(help="How far the port matches Keras: exact, stock or naive.")
+    ] = _DEFAULT.alignment,
+    undo: Annotated[
+        str, typer.Option(metavar="A,B", help="Conventions to leave unmatched, by name.")
+    ] = "",
+    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = _DEFAULT.dtype,
+    pace: Annotated[
+        str, typer.Option(help="idiomatic: model.fit and Trainer.fit.")
+    ] = _DEFAULT.pace,
+    target: Annotated[
+        float, typer.Option(help="Test accuracy that counts as converged.")
+    ] = _DEFAULT.target,
+    threads: Annotated[
+        int, typer.Option(help="Threads per framework; results depend on it.")
+    ] = _DEFAULT.threads,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="New folder; runs/<date>-<time> if left out.")
+    ] = None,
+    json_output: Annotated[
+        bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")
+    ] = False,
+) -> None:
+    r"""Train the study in both frameworks, write a run folder, print the table.
+
+    \b
+    Examples:
+      bn-compare run
+      bn-compare run --variants mlp,mlp-bn-after,mlp-bn-before --seeds 5
+      bn-compare run --dtype float64 --variants cnn-bn --json
+      bn-compare run --frameworks torch --alignment naive --out runs/naive
+    """
+    settings = Settings(
+        variants=_names(variants),
+        frameworks=_names(frameworks),
+        seeds=seeds,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        n_samples=n_samples,
+        alignment=alignment,
+        undo=_names(undo),
+        dtype=dtype,
+        pace=pace,
+        target=target,
+        threads=threads,
+    )
+    from compare import report as pages
+    from compare import study
+    from compare.progress import StudyProgress
+
+    pages.check_installed()
+    path = study.default_path() if out is None else out
+    with StudyProgress(settings) as progress:
+        try:
+            folder = study.run_study(settings, path, progress=progress)
+        except KeyboardInterrupt:
+            _interrupted(path)
+        progress.say("writing the report")
+        pages.write(folder)
+    _print_results(path, as_json=json_output)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")],
+    json_output: Annotated[
+        bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")
+    ] = False,
+) -> None:
+    r"""Redo table, figures and pages from a run folder; no framework is needed.
+
+    \b
+    Example:
+      bn-compare report runs/20260101-120000
+    """
+    from compare import report as pages
+    from compare.records import RunFolder
+
+    pages.check_installed()
+    pages.write(RunFolder.open(folder))
+    _print_results(folder, as_json=json_output)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _print_results(path: Path, *, as_json: bool) -> None:
+    from compare import stats, table
+    from compare.records import RunFolder
+
+    folder = RunFolder.open(path)
+    records = folder.records()
+    rows = stats.rows(records)
+    if as_json:
+        content = {"run_dir": str(path), "rows": [stats.row_json(row) for row in rows]}
+        print(json.dumps(content, allow_nan=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    # A pipe has no width of its own, and a table cut at 80 columns is of no use in a file.
+    console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+    grid = Table(*table.headings(folder.settings.target))
+    for line in table.cells(rows, stats.differences(folder, records)):
+        grid.add_row(*line)
+    console.print(grid)
+    print("\n".join(["", *table.tutorial_lines(rows), "", f"run folder: {path}"]))
+
+
+def _interrupted(path: Path) -> NoReturn:
+    from compare.records import RunFolder
+
+    try:
+        saved = len(RunFolder.open(path).records())
+    except RunFolderError:
+        saved = 0
+    hint = f"; `bn-compare report {path}` makes a report of them" if saved else ""
+    print(f"bn-compare: interrupted: {saved} finished runs are saved{hint}.", file=sys.stderr)
+    raise typer.Exit(130)
+
+
+def main() -> None:
+    """Run the command line and exit; every expected error is one line on stderr."""
+    try:
+        code = app(standalone_mode=False)
+    except CompareError as error:
+        _fail(str(error))
+    except (typer.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except Exception as error:
+        # Typer's own errors (an unknown option, a word for a number) know how to say it.
+        message = getattr(error, "format_message", None)
+        if message is None:
+            raise
+        _fail(f"{message()} See `bn-compare --help`.")
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"bn-compare: error: {message}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,154 @@
+"""Frameworks at work, each in a process of its own that lives as long as the study.
+
+The parent sends runs over a pipe and receives events: an epoch is done, a run is done, or an error.
+One process per framework keeps each one's threads, memory and dtype to itself, and lets a user
+install one framework alone.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Any
+
+from compare import frameworks
+from compare.errors import CompareError, WorkerError
+from compare.runs import Outcome, Run, execute
+from compare.spec import Settings
+
+
+class Worker:
+    """One framework in a process of its own; use it as a context manager.
+
+    Args:
+        name: `"keras"` or `"torch"`.
+        settings: Settings of the study.
+    """
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.name = name
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(
+            target=_serve, args=(theirs, name, settings), name=f"bn-compare-{name}", daemon=True
+        )
+        self._process.start()
+        theirs.close()
+
+    def ready(self) -> dict[str, str]:
+        """Wait until the framework is imported; returns its versions and `accelerator`.
+
+        Raises:
+            MissingDependencyError: It cannot be imported.
+            WorkerError: The process died.
+        """
+        kind, content = self._receive()
+        assert kind == "ready"
+        return dict(content)
+
+    def run(self, run: Run, on_epoch: Callable[[int], None]) -> Outcome:
+        """Execute one run over there.
+
+        Args:
+            run: A run of this framework.
+            on_epoch: Called here after every epoch, with its number from 1.
+
+        Raises:
+            WorkerError: The framework raised, or its process died.
+        """
+        self._connection.send(run)
+        while True:
+            kind, content = self._receive()
+            if kind == "done":
+                assert isinstance(content, Outcome)
+                return content
+            on_epoch(content)
+
+    def _receive(self) -> tuple[str, Any]:
+        try:
+            kind, content = self._connection.recv()
+        except (EOFError, ConnectionError) as error:
+            self._process.join(timeout=5)
+            raise WorkerError(
+                f"the {self.name} process ended unexpectedly (exit code {self._process.exitcode}): "
+                "out of memory, or ended from outside. What was finished is saved."
+            ) from error
+        if kind == "error":
+            raise content
+        return kind, content
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._connection.close()
+        if kind is not None:
+            self._process.terminate()
+        self._process.join(timeout=5)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+
+def _serve(connection: Connection, name: str, settings: Settings) -> None:
+    """What the process does: import, report, then one run after the other until the pipe closes."""
+    # Ctrl-C reaches the whole process group; the parent decides and ends this process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Results alone go to stdout, and frameworks print what they like.
+    os.dup2(2, 1)
+    try:
+        with _without_notes():
+            framework = frameworks.load(name)
+        framework.configure(dtype=settings.dtype, threads=settings.threads)
+        connection.send(("ready", {**framework.versions(), "accelerator": framework.accelerator()}))
+        while True:
+            run: Run = connection.recv()
+            outcome = execute(
+                run, settings, framework, on_epoch=lambda epoch: connection.send(("epoch", epoch))
+            )
+            connection.send(("done", outcome))
+    except (EOFError, BrokenPipeError):
+        return
+    except CompareError as error:
+        connection.send(("error", error))
+    except Exception as error:
+        traceback.print_exc()
+        text = f"{name} raised {type(error).__name__}: {error} (its traceback is above)"
+        connection.send(("error", WorkerError(text)))
+
+
+@contextmanager
+def _without_notes() -> Iterator[None]:
+    """Drop the notes that libraries write to stderr while they are imported; keep the rest.
+
+    TensorFlow tells of oneDNN and of absent GPU drivers before any log level applies. What is no
+    note, and everything when the import fails, is written when the block ends.
+    """
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        failed = True
+        try:
+            yield
+            failed = False
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            held.seek(0)
+            for line in held:
+                if failed or not line.startswith((b"I0", b"WARNING: All log messages before absl")):
+                    os.write(2, line)

@@ -1,0 +1,99 @@
+"""The surface of a framework, and loading one by name.
+
+Each twin has a *module* of this shape (`bn_keras.adapter`, `bn_torch.adapter`). Arrays, numbers and
+strings pass through it; a handle is a live model that nobody but its adapter opens.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, Protocol, cast
+
+from compare.data import Array
+from compare.errors import MissingDependencyError
+
+_NEEDS = {"keras": ("keras", "tensorflow"), "torch": ("torch", "lightning")}
+
+Handle = Any
+
+
+class Framework(Protocol):
+    """What `compare` asks of a framework; the docstrings are in the adapters."""
+
+    def configure(self, *, dtype: str, threads: int) -> None: ...
+
+    def build(
+        self,
+        family: str,
+        options: Mapping[str, object],
+        *,
+        seed: int,
+        sgd: Mapping[str, float],
+        undone: Collection[str],
+    ) -> Handle: ...
+
+    def read_weights(self, handle: Handle, /) -> dict[str, Array]: ...
+
+    def write_weights(self, handle: Handle, weights: Mapping[str, Array], /) -> None: ...
+
+    def draw_orders(self, n: int, *, epochs: int, seed: int) -> Any: ...
+
+    def train(
+        self,
+        handle: Handle,
+        data: tuple[Array, Array],
+        *,
+        orders: Any,
+        batch_size: int,
+        on_epoch: Callable[[float, float], None],
+    ) -> None: ...
+
+    def predict_proba(
+        self, handle: Handle, x: Array, *, batch_statistics: bool = False
+    ) -> Array: ...
+
+    def versions(self) -> dict[str, str]: ...
+
+    def accelerator(self) -> str: ...
+
+
+def check_installed(names: Iterable[str]) -> None:
+    """Raise unless every framework named could be imported; imports none of them.
+
+    Raises:
+        MissingDependencyError: A package that a framework needs is not installed.
+    """
+    for name in names:
+        absent = [package for package in _NEEDS[name] if not _findable(package)]
+        if absent:
+            raise _missing(name, f"{' and '.join(absent)} not installed")
+
+
+def load(name: str) -> Framework:
+    """Import a framework and its twin: `"keras"` or `"torch"`.
+
+    Raises:
+        MissingDependencyError: It cannot be imported.
+    """
+    check_installed([name])
+    try:
+        return cast(Framework, importlib.import_module(f"bn_{name}.adapter"))
+    except ImportError as error:
+        raise _missing(name, str(error)) from error
+
+
+def _findable(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):  # blocked by an import hook, or None in sys.modules
+        return False
+
+
+def _missing(name: str, reason: str) -> MissingDependencyError:
+    other = next(n for n in _NEEDS if n != name)
+    return MissingDependencyError(
+        f"framework {name!r} cannot be used here: {reason}. "
+        f"pip install 'bn-compare[{name}]', or leave it out with --frameworks {other}."
+    )

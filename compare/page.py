@@ -1,0 +1,134 @@
+"""What a report says in words and numbers: the context of both page templates."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from compare import stats, table
+from compare.records import Record, RunFolder
+from compare.spec import VARIANTS, Settings
+
+
+def variants(records: Iterable[Record]) -> list[str]:
+    """The variants among some records, in order of first appearance."""
+    return list(dict.fromkeys(record["variant"] for record in records))
+
+
+def words(folder: RunFolder, records: Sequence[Record]) -> dict[str, Any]:
+    """What both templates show, figures left out.
+
+    Args:
+        folder: The run folder.
+        records: Its records, in the order in which the report names them.
+
+    Returns:
+        Variables of the templates, as strings and containers of strings.
+
+    Raises:
+        RunFolderError: The arrays of a pair are missing or corrupt.
+    """
+    settings = folder.settings
+    rows, differences = stats.rows(records), stats.differences(folder, records)
+    return {
+        "summary": _summary(settings, records),
+        "warnings": _warnings(settings, records),
+        "headings": table.headings(settings.target),
+        "cells": table.cells(rows, differences),
+        "target": f"{100 * settings.target:g} %",
+        "tutorial_lines": table.tutorial_lines(rows),
+        "variants": {
+            name: VARIANTS[name].title if name in VARIANTS else "" for name in variants(records)
+        },
+        "gaps": {
+            gap.variant: (gap.seeds, table.magnitude(gap.probability), table.magnitude(gap.weights))
+            for gap in differences
+        },
+        "settings": {name: _text(value) for name, value in settings.to_dict().items()},
+        **_environment(folder.manifest),
+    }
+
+
+def _text(value: object) -> str:
+    return (", ".join(map(str, value)) or "none") if isinstance(value, list) else str(value)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _summary(settings: Settings, records: Sequence[Record]) -> str:
+    sides = [
+        label
+        for name, label in table.LABELS.items()
+        if any(r["framework"] == name for r in records)
+    ]
+    where = " and in ".join(sides) if len(sides) > 1 else f"{sides[0]} alone"
+    undone = settings.undone
+    matched = (
+        f"remedies left out: {', '.join(undone)}" if undone else "every known difference matched"
+    )
+    return (
+        f"{_count(len(variants(records)), 'variant')} of the batch normalization tutorial's "
+        f"networks trained in {where}: {_count(settings.seeds, 'seed')}, "
+        f"{_count(settings.epochs, 'epoch')}, {settings.dtype}, "
+        f"alignment “{settings.alignment}” ({matched})."
+    )
+
+
+def _warnings(settings: Settings, records: Sequence[Record]) -> list[str]:
+    """Runs that are not what the settings promise, by name."""
+    found = {(r["variant"], r["framework"], r["seed"]) for r in records}
+    planned = (
+        (variant, framework, seed)
+        for variant in settings.variants
+        for framework in settings.frameworks
+        for seed in range(settings.seeds)
+    )
+    missing = [run for run in planned if run not in found]
+    diverged = [(r["variant"], r["framework"], r["seed"]) for r in records if r["status"] != "ok"]
+    notes = []
+    if missing:
+        notes.append(f"The study is incomplete. Missing runs: {_names(missing)}.")
+    if diverged:
+        notes.append(f"Diverged, and left out of means and medians: {_names(diverged)}.")
+    return notes
+
+
+def _names(runs: Iterable[tuple[str, str, int]]) -> str:
+    """`mlp Keras (seeds 0, 2), …`: a long list stays readable."""
+    seeds: dict[str, list[int]] = {}
+    for variant, framework, seed in runs:
+        seeds.setdefault(f"{variant} {table.LABELS[framework]}", []).append(seed)
+    return "; ".join(
+        f"{side} ({'seed' if len(group) == 1 else 'seeds'} {', '.join(map(str, group))})"
+        for side, group in seeds.items()
+    )
+
+
+def _environment(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    hardware, versions = manifest.get("hardware") or {}, manifest.get("versions") or {}
+    installed = {name: version for name, version in versions.items() if version}
+    memory, cores = hardware.get("memory_bytes"), hardware.get("cores")
+    parts = [
+        hardware.get("cpu"),
+        _count(cores, "core") if cores else None,
+        f"{memory / 2**30:.0f} GiB of memory" if memory else None,
+        hardware.get("accelerator") or "no accelerator",
+        " ".join(filter(None, (hardware.get("system"), hardware.get("machine")))),
+        f"Python {hardware['python']}" if hardware.get("python") else None,
+    ]
+    facts = {
+        "started": manifest.get("created_at"),
+        "command": shlex.join(manifest.get("command") or []),
+        "git commit": manifest.get("git_commit"),
+        "Keras backend": manifest.get("keras_backend"),
+        "data digest": manifest.get("data_digest"),
+        **installed,
+    }
+    return {
+        "hardware": ", ".join(str(part) for part in parts if part),
+        "versions": ", ".join(f"{name} {version}" for name, version in installed.items()),
+        "environment": {name: value for name, value in facts.items() if value},
+    }

@@ -1,0 +1,64 @@
+"""What a waiting person sees: a bar on a terminal, a line per run elsewhere. stderr alone."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from compare.runs import Run
+from compare.spec import Settings
+
+_LABELS = {"keras": "Keras", "torch": "Lightning"}
+
+
+class StudyProgress:
+    """The progress of a study; call it with a run and its finished epochs.
+
+    Args:
+        settings: Tells how many runs there will be.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._console = Console(stderr=True)
+        self._runs = len(settings.variants) * len(settings.frameworks) * settings.seeds
+        self._epochs = settings.epochs
+        self._done = 0
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("epochs"),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("starting the frameworks", total=self._runs * self._epochs)
+
+    def __call__(self, run: Run, epochs: int) -> None:
+        text = f"{run.variant} {_LABELS[run.framework]} seed {run.seed}"
+        self._bar.update(self._task, description=text, completed=self._done * self._epochs + epochs)
+        if epochs == self._epochs:
+            self._done += 1
+            if not self._console.is_terminal:
+                self._console.print(f"[{self._done}/{self._runs}] {text}", markup=False)
+
+    def say(self, text: str) -> None:
+        """Announce a step that has no epochs."""
+        self._bar.update(self._task, description=text)
+        if not self._console.is_terminal:
+            self._console.print(text)
+
+    def __enter__(self) -> StudyProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()

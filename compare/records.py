@@ -1,0 +1,199 @@
+"""The run folder: what a study leaves on disk, and the only thing a report reads.
+
+```
+manifest.json      settings, data digest, versions, hardware, git commit
+records.jsonl      one run per line, self-contained, appended as runs end
+weights/*.npz      final weights and moving statistics, test and grid probabilities
+replay/*.npz       initial weights and batch orders, where a framework drew its own
+```
+
+Formats are JSON and `.npz` without pickles. A line is on disk before the next run begins, so an
+interrupted study loses the run in progress at most.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compare.data import Array
+from compare.errors import InputError, RunFolderError
+from compare.spec import Settings
+
+FORMAT = "bn-compare run folder"
+FORMAT_VERSION = 1
+
+Record = dict[str, Any]
+"""One run: `variant, framework, seed, alignment, undo, pace, dtype, status` (`"ok"`, or
+`"diverged"` where a loss or a weight is not finite), `final` and `history` (`train_loss,
+train_accuracy, test_loss, test_accuracy, running_train_loss, running_train_accuracy`, and
+`batch_statistics_test_accuracy` where there is batch normalization: a number, and a list with one
+per epoch), `epoch_seconds` (a list), `epochs_to_target` (1-based, or null), `digests`, `settings`,
+`versions`, `started_at`."""
+
+CLOCKS = ("epoch_seconds", "started_at")
+"""The fields of a record that differ between two executions of one command."""
+
+_REQUIRED = ("variant", "framework", "seed", "alignment", "pace", "dtype", "status", "final")
+
+
+def run_name(record: Mapping[str, Any]) -> str:
+    """`<variant>-<framework>-<seed>`: how files of a run are called."""
+    return f"{record['variant']}-{record['framework']}-{record['seed']}"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder with the results of one study.
+
+    Attributes:
+        path: Where it is.
+        manifest: The content of `manifest.json`.
+    """
+
+    path: Path
+    manifest: Mapping[str, Any]
+
+    @classmethod
+    def create(cls, path: Path, manifest: Mapping[str, Any]) -> RunFolder:
+        """Make a new folder.
+
+        Raises:
+            RunFolderError: The path exists and is not an empty folder, or cannot be written to.
+        """
+        check_writable(path)
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "weights").mkdir()
+        manifest = {"format": FORMAT, "format_version": FORMAT_VERSION, **manifest}
+        write_text(path / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+        (path / "records.jsonl").touch()
+        return cls(path, manifest)
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Open an existing folder.
+
+        Raises:
+            RunFolderError: It is missing, foreign, corrupt or of a newer format.
+        """
+        file = path / "manifest.json"
+        if not file.is_file():
+            raise RunFolderError(
+                f"{path}: not a run folder: expected manifest.json in it. "
+                "Pass a folder that `bn-compare run` wrote."
+            )
+        manifest = _read_json(file)
+        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+            raise RunFolderError(f"{file}: not written by bn-compare: expected format {FORMAT!r}.")
+        if manifest.get("format_version") != FORMAT_VERSION:
+            raise RunFolderError(
+                f"{file}: expected format version {FORMAT_VERSION}, "
+                f"received {manifest.get('format_version')!r}: use the bn-compare that wrote it."
+            )
+        try:
+            Settings.from_dict(manifest["settings"])
+        except (KeyError, TypeError, AttributeError, InputError) as error:
+            raise RunFolderError(f"{file}: unusable settings: {error}") from error
+        return cls(path, manifest)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the study."""
+        return Settings.from_dict(self.manifest["settings"])
+
+    def append(self, record: Record, arrays: Mapping[str, Array]) -> None:
+        """Save one run: its arrays, then its line."""
+        _save_npz(self.path / "weights" / f"{run_name(record)}.npz", arrays)
+        with (self.path / "records.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def save_replay(self, record: Record, arrays: Mapping[str, Any]) -> None:
+        """Save what a framework drew for itself: initial weights and batch orders."""
+        (self.path / "replay").mkdir(exist_ok=True)
+        _save_npz(self.path / "replay" / f"{run_name(record)}.npz", arrays)
+
+    def records(self) -> list[Record]:
+        """All runs, in the order in which they ended.
+
+        A last line without its line break is a run that was interrupted while it was saved; it is
+        left out.
+
+        Raises:
+            RunFolderError: The file is missing or a line is not a record.
+        """
+        file = self.path / "records.jsonl"
+        try:
+            lines = file.read_text(encoding="utf-8").split("\n")[:-1]
+        except (OSError, UnicodeDecodeError) as error:
+            raise RunFolderError(f"{file}: cannot be read: {error}") from error
+        return [_parse(line, f"{file}, line {n}") for n, line in enumerate(lines, start=1)]
+
+    def arrays(self, record: Mapping[str, Any]) -> dict[str, Array]:
+        """The arrays of a run: canonical weight names, `test_probability`, `grid_probability`.
+
+        Raises:
+            RunFolderError: The file is missing or corrupt.
+        """
+        file = self.path / "weights" / f"{run_name(record)}.npz"
+        try:
+            with file.open("rb") as opened, np.load(opened, allow_pickle=False) as data:
+                return {name: data[name] for name in data.files}
+        except Exception as error:  # zipfile, zlib, struct and NumPy each raise their own
+            raise RunFolderError(f"{file}: cannot be read: {error}") from error
+
+
+def check_writable(path: Path) -> None:
+    """Raise unless a run folder can be made at `path`; leaves nothing behind.
+
+    Raises:
+        RunFolderError: The path exists and is not an empty folder, or cannot be written to.
+    """
+    if path.exists() and not path.is_dir():
+        raise RunFolderError(f"--out {path}: expected a folder, found a file.")
+    if path.is_dir() and any(path.iterdir()):
+        raise RunFolderError(
+            f"--out {path}: the folder is not empty, and nothing saved is ever overwritten: "
+            "choose another one."
+        )
+    parent = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise RunFolderError(f"--out {path}: cannot write to {parent}: choose another folder.")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file or nothing: a reader never sees half of it."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _save_npz(path: Path, arrays: Mapping[str, Any]) -> None:
+    with path.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def _read_json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"{file}: cannot be read as JSON: {error}") from error
+
+
+def _parse(line: str, where: str) -> Record:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise RunFolderError(f"{where}: corrupt: {error}") from error
+    missing = [k for k in _REQUIRED if not isinstance(record, dict) or k not in record]
+    if missing:
+        raise RunFolderError(f"{where}: not a record: {', '.join(missing)} missing.")
+    assert isinstance(record, dict)
+    return record

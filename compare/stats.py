@@ -1,0 +1,159 @@
+"""Numbers about runs: one row per variant and framework, and the differences of pairs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean, median, stdev
+from typing import Any
+
+import numpy as np
+
+from compare.data import Array
+from compare.pairing import pairs
+from compare.records import Record, RunFolder
+
+
+@dataclass(frozen=True)
+class Row:
+    """The runs of one variant in one framework, summarized over seeds.
+
+    Means and medians leave out runs that diverged; with none left they are None.
+
+    Attributes:
+        variant: Name of the variant.
+        framework: `"keras"` or `"torch"`.
+        alignment: Alignment of the study.
+        seeds: Number of runs, diverged ones included.
+        diverged: Number of runs with a loss or a weight that is not finite.
+        train_accuracy_mean: Mean final training accuracy, evaluated after the last epoch.
+        test_accuracy_mean: Mean final test accuracy.
+        test_accuracy_std: Sample standard deviation of it; None below two runs.
+        test_accuracies: The final test accuracies themselves, by seed.
+        epochs_to_target_median: Median over seeds, a run that never arrives counting as infinite;
+            None where the median itself never arrives.
+        reached_target: Number of runs that reached the target.
+        epoch_seconds_median: Median over all epochs of all runs; None where nothing was timed.
+    """
+
+    variant: str
+    framework: str
+    alignment: str
+    seeds: int
+    diverged: int
+    train_accuracy_mean: float | None
+    test_accuracy_mean: float | None
+    test_accuracy_std: float | None
+    test_accuracies: tuple[float, ...]
+    epochs_to_target_median: float | None
+    reached_target: int
+    epoch_seconds_median: float | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far the two frameworks' runs of one variant end from each other, over all seeds.
+
+    Attributes:
+        variant: Name of the variant.
+        seeds: Number of pairs.
+        probability: Largest absolute difference between test probabilities.
+        weights: Largest absolute difference between final weights or moving statistics; NaN where
+            the two sides do not have the same tensors, or a value is not a number.
+    """
+
+    variant: str
+    seeds: int
+    probability: float
+    weights: float
+
+
+def first_crossing(curve: Sequence[float], target: float) -> int | None:
+    """The first epoch, counted from 1, whose value is at least `target`; None if there is none."""
+    return next((epoch for epoch, value in enumerate(curve, start=1) if value >= target), None)
+
+
+def rows(records: Iterable[Record]) -> list[Row]:
+    """One row per variant and framework, in the order of first appearance."""
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        groups.setdefault((record["variant"], record["framework"]), []).append(record)
+    return [_row(group) for group in groups.values()]
+
+
+def _row(group: Sequence[Record]) -> Row:
+    first = group[0]
+    fine = [r for r in group if r["status"] == "ok"]
+    accuracies = [r["final"]["test_accuracy"] for r in fine]
+    hits = [r["epochs_to_target"] for r in fine]
+    middle = median(math.inf if hit is None else hit for hit in hits) if hits else math.inf
+    seconds = [s for r in group for s in r.get("epoch_seconds") or ()]
+    return Row(
+        variant=first["variant"],
+        framework=first["framework"],
+        alignment=first["alignment"],
+        seeds=len(group),
+        diverged=len(group) - len(fine),
+        train_accuracy_mean=mean(r["final"]["train_accuracy"] for r in fine) if fine else None,
+        test_accuracy_mean=mean(accuracies) if fine else None,
+        test_accuracy_std=stdev(accuracies) if len(fine) > 1 else None,
+        test_accuracies=tuple(accuracies),
+        epochs_to_target_median=middle if math.isfinite(middle) else None,
+        reached_target=sum(hit is not None for hit in hits),
+        epoch_seconds_median=median(seconds) if seconds else None,
+    )
+
+
+def differences(folder: RunFolder, records: Iterable[Record]) -> list[Difference]:
+    """For every variant that has pairs: how far apart the two sides end."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for pair in pairs(records):
+        keras, torch = folder.arrays(pair.keras), folder.arrays(pair.torch)
+        both = (largest_difference([keras[_TEST]], [torch[_TEST]]), weight_gap(keras, torch))
+        found.setdefault(pair.variant, []).append(both)
+    return [
+        Difference(
+            variant,
+            len(gaps),
+            float(np.max([g[0] for g in gaps])),
+            float(np.max([g[1] for g in gaps])),
+        )
+        for variant, gaps in found.items()
+    ]
+
+
+_TEST, _GRID = "test_probability", "grid_probability"
+
+
+def weight_gap(first: Mapping[str, Array], second: Mapping[str, Array]) -> float:
+    """Largest absolute difference over the weights of two runs; NaN if their names differ."""
+    names = sorted(first.keys() - {_TEST, _GRID})
+    if names != sorted(second.keys() - {_TEST, _GRID}):
+        return math.nan
+    return largest_difference([first[n] for n in names], [second[n] for n in names])
+
+
+def largest_difference(first: Sequence[Array], second: Sequence[Array]) -> float:
+    """Largest absolute difference, element by element; NaN if shapes differ or a value is NaN."""
+    worst = 0.0
+    for a, b in zip(first, second, strict=True):
+        if a.shape != b.shape:
+            return math.nan
+        gap = np.abs(a.astype(np.float64) - b.astype(np.float64))
+        worst = float(np.max([worst, gap.max(initial=0.0)]))
+    return worst
+
+
+def row_json(row: Row) -> dict[str, Any]:
+    """The fields of a row that `bn-compare run --json` prints."""
+    names = (
+        "variant",
+        "framework",
+        "alignment",
+        "seeds",
+        "test_accuracy_mean",
+        "epochs_to_target_median",
+        "epoch_seconds_median",
+    )
+    return {name: getattr(row, name) for name in names}

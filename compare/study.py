@@ -1,0 +1,98 @@
+"""The main job: every variant × seed × framework of a study, into a run folder."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from compare import environment
+from compare.data import circles_split
+from compare.engine import Worker
+from compare.frameworks import check_installed
+from compare.records import RunFolder, check_writable
+from compare.runs import Run
+from compare.spec import Settings
+
+Progress = Callable[[Run, int], None]
+"""Called with a run and the number of its epochs that are done; 0 when it begins."""
+
+
+def plan(settings: Settings) -> Iterator[Run]:
+    """The runs of a study. Frameworks alternate, so that a noisy machine troubles both alike."""
+    for variant in settings.variants:
+        for seed in range(settings.seeds):
+            for framework in settings.frameworks:
+                yield Run(variant, framework, seed)
+
+
+def run_study(settings: Settings, path: Path, *, progress: Progress) -> RunFolder:
+    """Train everything and save it, run by run; the report is left to `compare.report`.
+
+    Nothing is written before every framework has been imported. When it is interrupted, what was
+    finished stays readable.
+
+    Args:
+        settings: What to train, and how.
+        path: Where the run folder goes; a new or empty folder.
+        progress: Told about every epoch.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        MissingDependencyError: A framework is not installed.
+        RunFolderError: `path` cannot be used.
+        WorkerError: A framework's process died or raised.
+    """
+    check_installed(settings.frameworks)
+    check_writable(path)
+    with ExitStack() as stack:
+        workers = {
+            name: stack.enter_context(Worker(name, settings)) for name in settings.frameworks
+        }
+        reports = {name: worker.ready() for name, worker in workers.items()}
+        folder = RunFolder.create(path, _manifest(settings, reports))
+        for run in plan(settings):
+            progress(run, 0)
+            outcome = workers[run.framework].run(run, lambda epoch, run=run: progress(run, epoch))  # type: ignore[misc]
+            if outcome.replay:
+                folder.save_replay(outcome.record, outcome.replay)
+            folder.append(outcome.record, outcome.arrays)
+    return folder
+
+
+def default_path(root: Path = Path("runs")) -> Path:
+    """`runs/<date>-<time>`, with a number after it where that is taken."""
+    name = datetime.now().strftime("%Y%m%d-%H%M%S")
+    candidates = (root / (name if n == 1 else f"{name}-{n}") for n in range(1, 1000))
+    return next(path for path in candidates if not path.exists())
+
+
+def _manifest(settings: Settings, reports: dict[str, dict[str, str]]) -> dict[str, Any]:
+    """Everything about a study that is not a result.
+
+    Args:
+        settings: The study's settings.
+        reports: Framework → what its process said of itself.
+    """
+    split = circles_split(
+        n_samples=settings.n_samples, noise=settings.noise, seed=settings.data_seed
+    )
+    accelerators = {name: report.pop("accelerator") for name, report in reports.items()}
+    backend = reports.get("keras", {}).pop("keras_backend", None)
+    live = {package: v for report in reports.values() for package, v in report.items()}
+    return {
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": ["bn-compare", *sys.argv[1:]],
+        "settings": settings.to_dict(),
+        "data_digest": split.digest,
+        "versions": {**environment.versions(), **live},
+        "keras_backend": backend,
+        "hardware": {**environment.hardware(), "accelerator": accelerators},
+        "threads": settings.threads,
+        "git_commit": environment.git_commit(),
+    }

@@ -1,0 +1,104 @@
+"""The study's one table as text: what the terminal, the Markdown and the HTML page show alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+from compare.stats import Difference, Row
+
+LABELS: Mapping[str, str] = MappingProxyType({"keras": "Keras", "torch": "Lightning"})
+"""Framework in records → what a reader calls it."""
+
+MISSING = "–"
+
+
+def headings(target: float) -> list[str]:
+    """Headings of the columns of `cells`.
+
+    Args:
+        target: The test accuracy that counts as converged, in (0, 1].
+
+    Returns:
+        Eight headings.
+    """
+    measures = ("test accuracy", f"epochs to {100 * target:g} %", "s/epoch")
+    sides = [f"{measure} {label}" for measure in measures for label in LABELS.values()]
+    return ["variant", *sides, "max |Δp|"]
+
+
+def cells(rows: Sequence[Row], differences: Sequence[Difference]) -> list[list[str]]:
+    """One line per variant, both frameworks side by side.
+
+    Args:
+        rows: One per variant and framework, in the order wanted.
+        differences: One per variant that has pairs.
+
+    Returns:
+        Lines of eight cells, in the order of `headings`. A side that is missing is an en dash.
+        Runs that diverged are counted beside the accuracy of the others.
+    """
+    by_run = {(row.variant, row.framework): row for row in rows}
+    gaps = {difference.variant: difference.probability for difference in differences}
+    show: tuple[Callable[[Row], str], ...] = (_accuracy, _epochs, _seconds)
+    lines = []
+    for variant in dict.fromkeys(row.variant for row in rows):
+        sides = [by_run.get((variant, framework)) for framework in LABELS]
+        measures = [MISSING if row is None else text(row) for text in show for row in sides]
+        lines.append([variant, *measures, magnitude(gaps.get(variant))])
+    return lines
+
+
+def tutorial_lines(rows: Sequence[Row]) -> list[str]:
+    """The lines that the tutorial prints, one per variant and framework, in aligned columns."""
+    width = max((len(row.variant) for row in rows), default=0)
+    label_width = max(map(len, LABELS.values()))
+    return [
+        f"{row.variant:<{width}}  {LABELS[row.framework]:<{label_width}}  {_train_and_test(row)}"
+        for row in rows
+    ]
+
+
+def magnitude(value: float | None) -> str:
+    """A difference to two digits, such as `3.1e-07`; an en dash where there is none."""
+    if value is None:
+        return MISSING
+    if math.isnan(value):
+        return "NaN"
+    return "0" if value == 0 else f"{value:.1e}"
+
+
+def _train_and_test(row: Row) -> str:
+    if row.train_accuracy_mean is None or row.test_accuracy_mean is None:
+        return _diverged(row)
+    text = f"Train: {row.train_accuracy_mean:.3f}, Test: {row.test_accuracy_mean:.3f}"
+    return f"{text} ({_diverged(row)})" if row.diverged else text
+
+
+def _accuracy(row: Row) -> str:
+    if row.test_accuracy_mean is None:
+        return _diverged(row)
+    text = f"{row.test_accuracy_mean:.3f}"
+    if row.test_accuracy_std is not None:
+        text += f" ± {row.test_accuracy_std:.3f}"
+    return f"{text} ({_diverged(row)})" if row.diverged else text
+
+
+def _epochs(row: Row) -> str:
+    fine = row.seeds - row.diverged
+    if not fine:
+        return MISSING
+    middle = row.epochs_to_target_median
+    text = "never" if middle is None else f"{middle:g}"
+    # A median of some runs must not pass for a median of all.
+    partly = 0 < row.reached_target < fine
+    return f"{text} ({row.reached_target} of {fine})" if partly else text
+
+
+def _seconds(row: Row) -> str:
+    return MISSING if row.epoch_seconds_median is None else f"{row.epoch_seconds_median:.3g}"
+
+
+def _diverged(row: Row) -> str:
+    return f"{row.diverged} of {row.seeds} diverged"

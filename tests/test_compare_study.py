@@ -1,0 +1,97 @@
+"""The main job, end to end: real processes, real training, a real run folder."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from compare.records import CLOCKS, RunFolder
+from compare.runs import Run
+from compare.spec import Settings
+from compare.stats import differences
+from compare.study import default_path, plan, run_study
+
+SETTINGS = Settings(variants=("mlp-bn-after", "lstm"), epochs=2, seeds=2, dtype="float64")
+
+
+def quiet(run, epoch):
+    pass
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A small study; the tests read it and leave it as it is."""
+    return run_study(SETTINGS, tmp_path_factory.mktemp("a") / "study", progress=quiet)
+
+
+def test_frameworks_alternate():
+    runs = list(plan(SETTINGS))
+    assert [run.framework for run in runs] == ["keras", "torch"] * 4
+    assert runs[0] == Run("mlp-bn-after", "keras", 0)
+    assert len(set(runs)) == 8
+
+
+def test_a_study_leaves_a_record_and_arrays_of_every_run(folder):
+    again = RunFolder.open(folder.path)
+    records = again.records()
+    assert [Run(r["variant"], r["framework"], r["seed"]) for r in records] == list(plan(SETTINGS))
+    for record in records:
+        arrays = again.arrays(record)
+        assert {"output/kernel", "test_probability", "grid_probability"} <= set(arrays)
+    assert all(d.weights <= 1e-14 and d.seeds == 2 for d in differences(again, records))
+
+
+def test_the_manifest_tells_what_ran_where(folder):
+    manifest = json.loads((folder.path / "manifest.json").read_text())
+    assert Settings.from_dict(manifest["settings"]) == SETTINGS
+    assert manifest["data_digest"] == folder.records()[0]["digests"]["data"]
+    assert manifest["keras_backend"] == "tensorflow"
+    assert manifest["hardware"]["accelerator"] == {"keras": "cpu", "torch": "cpu"}
+    assert all(manifest["versions"][p] for p in ("keras", "tensorflow", "torch", "lightning"))
+    assert manifest["threads"] == 1
+
+
+def test_the_same_command_twice_gives_the_same_records(folder, tmp_path):
+    settings = Settings.from_dict({**SETTINGS.to_dict(), "variants": ["mlp-bn-after"]})
+    again = run_study(settings, tmp_path / "again", progress=quiet).records()
+    first = [r for r in folder.records() if r["variant"] == "mlp-bn-after"]
+    for record in (*first, *again):
+        del record["settings"]["variants"]
+        for clock in CLOCKS:
+            del record[clock]
+    assert first == again
+
+
+def test_default_path_never_names_an_existing_folder(tmp_path):
+    first = default_path(tmp_path)
+    first.mkdir()
+    assert not default_path(tmp_path).exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a POSIX signal")
+def test_ctrl_c_keeps_what_was_finished(tmp_path):
+    """Ctrl-C after the first finished run: exit 130, both processes gone, the folder readable."""
+    out = tmp_path / "study"
+    arguments = ["run", "--variants", "mlp", "--frameworks", "torch", "--seeds", "50"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "compare", *arguments, "--epochs", "3", "--out", str(out)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    for line in process.stderr:
+        if "[2/50]" in line:
+            break
+    os.killpg(process.pid, signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert stdout == ""
+    assert "interrupted" in stderr
+    assert f"bn-compare report {out}" in stderr
+    assert len(RunFolder.open(out).records()) >= 2
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
