@@ -40,7 +40,10 @@ per epoch), `epoch_seconds` (a list), `epochs_to_target` (1-based, or null), `di
 CLOCKS = ("epoch_seconds", "started_at")
 """The fields of a record that differ between two executions of one command."""
 
-_REQUIRED = ("variant", "framework", "seed", "alignment", "pace", "dtype", "status", "final")
+_REQUIRED = (
+    *("variant", "framework", "seed", "alignment", "pace", "dtype", "status"),
+    *("final", "history", "epochs_to_target"),
+)
 
 
 def run_name(record: Mapping[str, Any]) -> str:
@@ -140,14 +143,18 @@ class RunFolder:
         """The arrays of a run: canonical weight names, `test_probability`, `grid_probability`.
 
         Raises:
-            RunFolderError: The file is missing or corrupt.
+            RunFolderError: The file is missing, corrupt or without the probabilities.
         """
         file = self.path / "weights" / f"{run_name(record)}.npz"
         try:
             with file.open("rb") as opened, np.load(opened, allow_pickle=False) as data:
-                return {name: data[name] for name in data.files}
+                arrays = {name: data[name] for name in data.files}
         except Exception as error:  # zipfile, zlib, struct and NumPy each raise their own
             raise RunFolderError(f"{file}: cannot be read: {error}") from error
+        for name in ("test_probability", "grid_probability"):
+            if name not in arrays:
+                raise RunFolderError(f"{file}: expected an array {name!r}, found none.")
+        return arrays
 
 
 def check_writable(path: Path) -> None:
@@ -177,7 +184,7 @@ def write_text(path: Path, text: str) -> None:
 
 def _save_npz(path: Path, arrays: Mapping[str, Any]) -> None:
     with path.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+        np.savez_compressed(file, **arrays)
 
 
 def _read_json(file: Path) -> Any:

@@ -64,6 +64,23 @@ class Boundary:
     grids: Mapping[str, Array]
 
 
+def check_installed() -> None:
+    """Raise unless the libraries that a report needs can be imported.
+
+    Raises:
+        MissingDependencyError: Matplotlib or Jinja is not installed.
+    """
+    try:
+        import jinja2  # noqa: F401
+
+        import compare.plots  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"a report needs {error.name}, which is not installed: "
+            "pip install 'bn-compare[report]'."
+        ) from error
+
+
 def write(folder: RunFolder) -> None:
     """Write the report of a study into its run folder, over an older report if there is one.
 
@@ -75,15 +92,9 @@ def write(folder: RunFolder) -> None:
             missing or corrupt, or the folder cannot be written to.
         MissingDependencyError: Matplotlib or Jinja is not installed.
     """
-    try:
-        import jinja2
+    check_installed()
+    import jinja2
 
-        import compare.plots  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            f"a report needs {error.name}, which is not installed: "
-            "pip install 'bn-compare[report]'."
-        ) from error
     records = _in_order(folder)
     split = _split(folder)
     words = page.words(folder, records)

@@ -17,7 +17,10 @@ RECORD = {
     "dtype": "float32",
     "status": "ok",
     "final": {},
+    "history": {},
+    "epochs_to_target": None,
 }
+PROBABILITIES = {"test_probability": np.zeros(2), "grid_probability": np.zeros(2)}
 
 
 @pytest.fixture
@@ -26,7 +29,7 @@ def folder(tmp_path):
 
 
 def test_what_is_saved_is_read_back(folder):
-    arrays = {"hidden/kernel": np.arange(6.0).reshape(2, 3)}
+    arrays = {"hidden/kernel": np.arange(6.0).reshape(2, 3), **PROBABILITIES}
     folder.append(RECORD, arrays)
     again = RunFolder.open(folder.path)
     assert again.records() == [RECORD]
@@ -55,6 +58,12 @@ def test_corrupt_arrays_are_named(folder, content):
     folder.append(RECORD, {})
     (folder.path / "weights" / "mlp-keras-0.npz").write_bytes(content)
     with pytest.raises(RunFolderError, match=r"mlp-keras-0.npz"):
+        folder.arrays(RECORD)
+
+
+def test_arrays_without_probabilities_are_refused(folder):
+    folder.append(RECORD, {"test_probability": np.zeros(2)})
+    with pytest.raises(RunFolderError, match=r"mlp-keras-0.npz: expected.*'grid_probability'"):
         folder.arrays(RECORD)
 
 

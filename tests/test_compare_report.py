@@ -248,8 +248,6 @@ def test_other_data_are_refused(tmp_path: Path) -> None:
     assert not (folder.path / "report.html").exists()
 
 
-# NumPy leaves a corrupt archive open until it is collected.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("frameworks", [("torch",), ("keras", "torch")])
 def test_a_truncated_file_of_arrays_is_refused(tmp_path: Path, frameworks: tuple[str]) -> None:
     folder = one_run(tmp_path / "run", frameworks=frameworks)
