@@ -22,24 +22,47 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Batch normalization in Keras and in PyTorch Lightning, under one judge.",
 )
 _DEFAULT = Settings()
 
+# A line of its own with a backspace keeps the line breaks of what follows.
+_EXAMPLES = """\b
+Examples:
+  bn-compare run                        the tutorial's ten networks in both frameworks
+  bn-compare run --variants mlp,mlp-bn-after --seeds 5
+  bn-compare report runs/20260101-120000
+"""
+_RUN_EXAMPLES = """\b
+Examples:
+  bn-compare run
+  bn-compare run --variants mlp,mlp-bn-after,mlp-bn-before --seeds 5
+  bn-compare run --dtype float64 --variants cnn-bn --json
+  bn-compare run --frameworks torch --alignment naive --out runs/naive
+"""
+_REPORT_EXAMPLES = """\b
+Example:
+  bn-compare report runs/20260101-120000
+"""
 
-@app.callback()
+
+def _number(text: str | float) -> int | float | str:
+    """A number where it is one; what is none goes on as it is, for `Settings` to name."""
+    if not isinstance(text, str):
+        return text
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
+
+
+@app.callback(epilog=_EXAMPLES)
 def _root() -> None:
-    r"""Batch normalization in Keras and in PyTorch Lightning, under one judge.
-
-    \b
-    Examples:
-      bn-compare run                        the tutorial's ten networks in both frameworks
-      bn-compare run --variants mlp,mlp-bn-after --seeds 5
-      bn-compare report runs/20260101-120000
-    """
+    """Batch normalization in Keras and in PyTorch Lightning, under one judge."""
 
 
-@app.command()
+@app.command(epilog=_RUN_EXAMPLES)
 def run(
     variants: Annotated[
         str, typer.Option(metavar="A,B", help=f"Of: {', '.join(VARIANTS)}.")
@@ -47,14 +70,26 @@ def run(
     frameworks: Annotated[
         str, typer.Option(metavar="A,B", help=f"Of: {', '.join(FRAMEWORKS)}.")
     ] = ",".join(_DEFAULT.frameworks),
-    seeds: Annotated[int, typer.Option(metavar="N", help="Seeds 0 … N-1.")] = _DEFAULT.seeds,
-    epochs: Annotated[int, typer.Option(help="Passes over the training half.")] = _DEFAULT.epochs,
+    seeds: Annotated[
+        int, typer.Option(metavar="N", parser=_number, help="Seeds 0 … N-1.")
+    ] = _DEFAULT.seeds,
+    epochs: Annotated[
+        int, typer.Option(metavar="N", parser=_number, help="Passes over the training half.")
+    ] = _DEFAULT.epochs,
     batch_size: Annotated[
-        int, typer.Option(help="Samples per step; the short last batch is kept.")
+        int,
+        typer.Option(
+            metavar="N", parser=_number, help="Samples per step; the short last batch is kept."
+        ),
     ] = _DEFAULT.batch_size,
-    learning_rate: Annotated[float, typer.Option(help="Of SGD.")] = _DEFAULT.learning_rate,
+    learning_rate: Annotated[
+        float, typer.Option(metavar="N", parser=_number, help="Of SGD.")
+    ] = _DEFAULT.learning_rate,
     n_samples: Annotated[
-        int, typer.Option(help="Points; the first half trains, the second tests.")
+        int,
+        typer.Option(
+            metavar="N", parser=_number, help="Points; the first half trains, the second tests."
+        ),
     ] = _DEFAULT.n_samples,
     alignment: Annotated[
         str, typer.Option(help="How far the port matches Keras: exact, stock or naive.")
@@ -67,10 +102,14 @@ def run(
         str, typer.Option(help="idiomatic: model.fit and Trainer.fit.")
     ] = _DEFAULT.pace,
     target: Annotated[
-        float, typer.Option(help="Test accuracy that counts as converged.")
+        float,
+        typer.Option(metavar="N", parser=_number, help="Test accuracy that counts as converged."),
     ] = _DEFAULT.target,
     threads: Annotated[
-        int, typer.Option(help="Threads per framework; results depend on it.")
+        int,
+        typer.Option(
+            metavar="N", parser=_number, help="Threads per framework; results depend on it."
+        ),
     ] = _DEFAULT.threads,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="New folder; runs/<date>-<time> if left out.")
@@ -79,15 +118,7 @@ def run(
         bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")
     ] = False,
 ) -> None:
-    r"""Train the study in both frameworks, write a run folder, print the table.
-
-    \b
-    Examples:
-      bn-compare run
-      bn-compare run --variants mlp,mlp-bn-after,mlp-bn-before --seeds 5
-      bn-compare run --dtype float64 --variants cnn-bn --json
-      bn-compare run --frameworks torch --alignment naive --out runs/naive
-    """
+    """Train the study in both frameworks, write a run folder, print the table."""
     settings = Settings(
         variants=_names(variants),
         frameworks=_names(frameworks),
@@ -119,19 +150,14 @@ def run(
     _print_results(path, as_json=json_output)
 
 
-@app.command()
+@app.command(epilog=_REPORT_EXAMPLES)
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")],
     json_output: Annotated[
         bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")
     ] = False,
 ) -> None:
-    r"""Redo table, figures and pages from a run folder; no framework is needed.
-
-    \b
-    Example:
-      bn-compare report runs/20260101-120000
-    """
+    """Redo table, figures and pages from a run folder; no framework is needed."""
     from compare import report as pages
     from compare.records import RunFolder
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from compare.runs import Run
 from compare.spec import Settings
 
 Progress = Callable[[Run, int], None]
-"""Called with a run and the number of its epochs that are done; 0 when it begins."""
+"""Called with a run and the number of its epochs that are done: 0 when it begins, and all of them
+when it is saved, not before."""
 
 
 def plan(settings: Settings) -> Iterator[Run]:
@@ -58,11 +60,17 @@ def run_study(settings: Settings, path: Path, *, progress: Progress) -> RunFolde
         folder = RunFolder.create(path, _manifest(settings, reports))
         for run in plan(settings):
             progress(run, 0)
-            outcome = workers[run.framework].run(run, lambda epoch, run=run: progress(run, epoch))  # type: ignore[misc]
+            outcome = workers[run.framework].run(run, partial(_trained, progress, run, settings))
             if outcome.replay:
                 folder.save_replay(outcome.record, outcome.replay)
             folder.append(outcome.record, outcome.arrays)
+            progress(run, settings.epochs)
     return folder
+
+
+def _trained(progress: Progress, run: Run, settings: Settings, epoch: int) -> None:
+    if epoch < settings.epochs:
+        progress(run, epoch)
 
 
 def default_path(root: Path = Path("runs")) -> Path:
