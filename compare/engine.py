@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -23,6 +24,9 @@ from compare import frameworks
 from compare.errors import CompareError, WorkerError
 from compare.runs import Outcome, Run, execute
 from compare.spec import Settings
+
+
+_NOTE = re.compile(rb"I\d{4} |WARNING: All log messages before absl|E.*failed call to cuInit")
 
 
 class Worker:
@@ -112,8 +116,9 @@ def _serve(connection: Connection, name: str, settings: Settings) -> None:
     try:
         with _without_notes():
             framework = frameworks.load(name)
-        framework.configure(dtype=settings.dtype, threads=settings.threads)
-        connection.send(("ready", {**framework.versions(), "accelerator": framework.accelerator()}))
+            framework.configure(dtype=settings.dtype, threads=settings.threads)
+            report = {**framework.versions(), "accelerator": framework.accelerator()}
+        connection.send(("ready", report))
         while True:
             run: Run = connection.recv()
             outcome = execute(
@@ -132,10 +137,11 @@ def _serve(connection: Connection, name: str, settings: Settings) -> None:
 
 @contextmanager
 def _without_notes() -> Iterator[None]:
-    """Drop the notes that libraries write to stderr while they are imported; keep the rest.
+    """Drop the notes that libraries write to stderr while they start; keep the rest.
 
-    TensorFlow tells of oneDNN and of absent GPU drivers before any log level applies. What is no
-    note, and everything when the import fails, is written when the block ends.
+    TensorFlow tells of oneDNN and of absent GPUs before any log level applies; the manifest names
+    the device. What is no note, and everything when the start fails, is written when the block
+    ends.
     """
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as held:
@@ -150,5 +156,5 @@ def _without_notes() -> Iterator[None]:
             os.close(stderr)
             held.seek(0)
             for line in held:
-                if failed or not line.startswith((b"I0", b"WARNING: All log messages before absl")):
+                if failed or not _NOTE.match(line):
                     os.write(2, line)

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from compare.engine import Worker
+from compare.engine import Worker, _without_notes
 from compare.errors import MissingDependencyError, WorkerError
 from compare.runs import Run
 from compare.spec import Settings
@@ -57,3 +57,19 @@ def test_a_framework_that_cannot_be_imported_is_told(tmp_path, monkeypatch):
         pytest.raises(MissingDependencyError, match=r"libtorch.so is missing.*bn-compare\[torch\]"),
     ):
         worker.ready()
+
+
+NOTE, WARNING = "I0000 00:00 port.cc:153] oneDNN is on\n", "W0000 00:00 a.cc:1] careful\n"
+
+
+def test_notes_are_dropped_and_warnings_are_not(capfd):
+    with _without_notes():
+        os.write(2, (NOTE + WARNING).encode())
+    assert capfd.readouterr().err == WARNING
+
+
+def test_everything_is_shown_when_the_start_fails(capfd):
+    with pytest.raises(ImportError), _without_notes():
+        os.write(2, (NOTE + WARNING).encode())
+        raise ImportError
+    assert capfd.readouterr().err == NOTE + WARNING
