@@ -25,7 +25,6 @@ from compare.errors import CompareError, WorkerError
 from compare.runs import Outcome, Run, execute
 from compare.spec import Settings
 
-
 _NOTE = re.compile(rb"I\d{4} |WARNING: All log messages before absl|E.*failed call to cuInit")
 
 

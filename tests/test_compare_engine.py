@@ -69,7 +69,11 @@ def test_notes_are_dropped_and_warnings_are_not(capfd):
 
 
 def test_everything_is_shown_when_the_start_fails(capfd):
-    with pytest.raises(ImportError), _without_notes():
-        os.write(2, (NOTE + WARNING).encode())
-        raise ImportError
+    def start():
+        with _without_notes():
+            os.write(2, (NOTE + WARNING).encode())
+            raise ImportError
+
+    with pytest.raises(ImportError):
+        start()
     assert capfd.readouterr().err == NOTE + WARNING
