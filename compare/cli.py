@@ -182,11 +182,12 @@ def _print_results(path: Path, *, as_json: bool) -> None:
         print(json.dumps(content, allow_nan=False))
         return
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     # A pipe has no width of its own, and a table cut at 80 columns is of no use in a file.
-    console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
-    grid = Table(*table.headings(folder.settings.target))
+    console = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
+    first, *others = table.headings(folder.settings.target)
+    grid = Table(Column(first, no_wrap=True), *(Column(name, justify="right") for name in others))
     for line in table.cells(rows, stats.differences(folder, records)):
         grid.add_row(*line)
     console.print(grid)

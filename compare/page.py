@@ -115,7 +115,7 @@ def _environment(manifest: Mapping[str, Any]) -> dict[str, Any]:
         hardware.get("cpu"),
         _count(cores, "core") if cores else None,
         f"{memory / 2**30:.0f} GiB of memory" if memory else None,
-        hardware.get("accelerator") or "no accelerator",
+        " and ".join(sorted(set((hardware.get("accelerator") or {}).values()))),
         " ".join(filter(None, (hardware.get("system"), hardware.get("machine")))),
         f"Python {hardware['python']}" if hardware.get("python") else None,
     ]
