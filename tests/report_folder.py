@@ -20,7 +20,7 @@ MANIFEST = {
         "cpu": "Model <X> | 1",
         "cores": 4,
         "memory_bytes": 8 * 2**30,
-        "accelerator": None,
+        "accelerator": {"keras": "cpu", "torch": "cpu"},
         "machine": "x86_64",
         "system": "Linux",
         "python": "3.11.9",

@@ -110,7 +110,7 @@ def test_the_first_screen_says_what_was_compared(html: str, markdown: str) -> No
     ):
         summary = page_at(page, "in Keras and in Lightning: 2 seeds, 6 epochs, float32, alignment")
         assert summary < table < hardware < page_at(page, "tutorial", after=hardware)
-    assert "4 cores, 8 GiB of memory, no accelerator" in html
+    assert "4 cores, 8 GiB of memory, cpu" in html
     assert "keras 3.1.4, torch 2.7.1" in html
     assert "ray" not in markdown.split("Versions:")[1].splitlines()[0]
 
