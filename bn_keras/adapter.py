@@ -5,12 +5,12 @@ The only file of this package that `compare` loads, and the only one that knows 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import keras
 import numpy as np
 
-from bn_keras import weights
+from bn_keras import probe, weights
 from bn_keras.cnn import build_cnn
 from bn_keras.data import PlannedBatches
 from bn_keras.lstm import build_lstm
@@ -136,3 +136,27 @@ def accelerator() -> str:
     """The device that computes here: `"cpu"`, or the name of an accelerator."""
     devices = keras.distribution.list_devices()
     return next((d for d in devices if not d.startswith("cpu")), "cpu")
+
+
+def trace(
+    handle: keras.Model,
+    batches: Sequence[tuple[np.ndarray, np.ndarray]],
+    sink: Callable[[str, np.ndarray], None],
+    *,
+    jit_compile: bool = False,
+) -> list[dict[str, object]]:
+    """Record a training step per batch, and one evaluation; see `bn_keras.probe.trace`."""
+    return probe.trace(handle, batches, sink, jit_compile=jit_compile)
+
+
+def delivered(
+    handle: keras.Model, orders: np.ndarray, *, batch_size: int
+) -> list[list[np.ndarray]]:
+    """The samples of every batch of every epoch, by index, as training gets to see them."""
+    samples = np.arange(orders.shape[1])
+    batches = PlannedBatches(samples, samples, orders, batch_size)
+    seen = []
+    for epoch in range(len(orders)):
+        batches.epoch = epoch
+        seen.append([batches[index][0] for index in range(len(batches))])
+    return seen

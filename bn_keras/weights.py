@@ -11,33 +11,52 @@ import keras
 import numpy as np
 
 
-def named_variables(model: keras.Model) -> dict[str, keras.Variable]:
-    """The weights of a model by canonical name, in the order of `model.weights`.
+def weighted_layers(model: keras.Model) -> dict[str, keras.Layer]:
+    """The layers with weights of their own, by name, in the order in which the model holds them.
 
-    A layer within a nested model is named by its path: `encoder/dense/kernel`. The cell within a
-    recurrent layer is left out of the name: `lstm/recurrent_kernel`.
+    A layer within a nested model or layer is named by its path: `encoder/dense`. A recurrent layer
+    counts as one, its cell as a part of it.
 
     Raises:
-        ValueError: Two weights have the same name, or the model is not built.
+        ValueError: Two layers have the same name, or the model is not built.
     """
     if not model.built:
         raise ValueError(f"{model.name} has no weights yet: build it, or call it once")
-    variables: dict[str, keras.Variable] = {}
-    _collect(model, "", variables)
-    return variables
+    found: dict[str, keras.Layer] = {}
+    _collect(model, "", found)
+    return found
 
 
-def _collect(layer: keras.Layer, prefix: str, variables: dict[str, keras.Variable]) -> None:
-    children = getattr(layer, "layers", None)
-    if children:
-        for child in children:
-            _collect(child, f"{prefix}{child.name}/", variables)
-        return
-    for variable in layer.weights:
-        name = prefix + variable.name
-        if name in variables:
-            raise ValueError(f"two weights are called {name}: give their layers distinct names")
-        variables[name] = variable
+def _collect(layer: keras.Layer, prefix: str, found: dict[str, keras.Layer]) -> None:
+    whole = isinstance(layer, keras.layers.RNN)
+    for child in [] if whole else layer._flatten_layers(include_self=False, recursive=False):
+        _collect(child, f"{prefix}{child.name}/", found)
+    if whole or layer._trainable_variables or layer._non_trainable_variables:
+        name = prefix.removesuffix("/")
+        if name in found:
+            raise ValueError(f"two layers are called {name}: give them distinct names")
+        found[name] = layer
+
+
+def layer_variables(layer: keras.Layer) -> dict[str, keras.Variable]:
+    """The weights of one of `weighted_layers` by name: `kernel`, `gamma`."""
+    if isinstance(layer, keras.layers.RNN):
+        return {variable.name: variable for variable in layer.weights}
+    own = [*layer._trainable_variables, *layer._non_trainable_variables]
+    return {variable.name: variable for variable in own}
+
+
+def named_variables(model: keras.Model) -> dict[str, keras.Variable]:
+    """The weights of a model by canonical name: `lstm/recurrent_kernel`, `encoder/dense/kernel`.
+
+    Raises:
+        ValueError: Two layers have the same name, or the model is not built.
+    """
+    return {
+        f"{path}/{name}": variable
+        for path, layer in weighted_layers(model).items()
+        for name, variable in layer_variables(layer).items()
+    }
 
 
 def read_weights(model: keras.Model) -> dict[str, np.ndarray]:

@@ -6,7 +6,7 @@ The only file of this package that `compare` loads, and the only one that knows 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import lightning as L
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bn_torch import weights
+from bn_torch import probe, weights
 from bn_torch.cnn import FlattenChannelsLast, build_cnn
 from bn_torch.data import CirclesDataModule
 from bn_torch.lstm import build_lstm
@@ -126,7 +126,7 @@ def train(
         on_epoch: Called after every epoch with the running training loss and accuracy.
     """
     x, y = data
-    batches = CirclesDataModule((_channels_first(x), y), orders=orders, batch_size=batch_size)
+    batches = _batches(handle, (_channels_first(x), y), orders, batch_size)
     double = torch.get_default_dtype() == torch.float64
     fit(
         handle,
@@ -135,6 +135,15 @@ def train(
         callbacks=[_Report(on_epoch)],
         precision="64-true" if double else "32-true",
     )
+
+
+def _batches(
+    handle: BinaryClassifier,
+    data: tuple[np.ndarray, np.ndarray],
+    orders: np.ndarray,
+    batch_size: int,
+) -> CirclesDataModule:
+    return CirclesDataModule(data, orders=orders, batch_size=batch_size)
 
 
 def predict_proba(
@@ -171,3 +180,31 @@ def versions() -> dict[str, str]:
 def accelerator() -> str:
     """The device that computes here."""
     return "cpu"
+
+
+def trace(
+    handle: BinaryClassifier,
+    batches: Sequence[tuple[np.ndarray, np.ndarray]],
+    sink: Callable[[str, np.ndarray], None],
+) -> list[dict[str, Any]]:
+    """Record a training step per batch, and one evaluation; see `bn_torch.probe.trace`.
+
+    Targets come as Keras takes them, (n,), and are recorded as such.
+    """
+    tensors = [
+        (torch.from_numpy(_channels_first(x)), torch.from_numpy(y).unsqueeze(1)) for x, y in batches
+    ]
+    return probe.trace(handle, handle.model, tensors, sink)
+
+
+def delivered(
+    handle: BinaryClassifier, orders: np.ndarray, *, batch_size: int
+) -> list[list[np.ndarray]]:
+    """The samples of every batch of every epoch, by index, as training gets to see them."""
+    samples = np.arange(orders.shape[1])
+    loader = _batches(handle, (samples, samples), orders, batch_size).train_dataloader()
+    seen = []
+    for epoch in range(len(orders)):
+        loader.sampler.set_epoch(epoch)
+        seen.append([x.numpy() for x, _ in loader])
+    return seen

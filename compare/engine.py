@@ -16,6 +16,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any
@@ -28,6 +29,9 @@ from compare.spec import Settings
 _NOTE = re.compile(rb"I\d{4} |WARNING: All log messages before absl|E.*failed call to cuInit")
 
 
+Job = Callable[[frameworks.Framework, Callable[[int], None]], Any]
+
+
 class Worker:
     """One framework in a process of its own; use it as a context manager.
 
@@ -38,7 +42,7 @@ class Worker:
 
     def __init__(self, name: str, settings: Settings) -> None:
         context = multiprocessing.get_context("spawn")
-        self.name = name
+        self.name, self._settings = name, settings
         self._connection, theirs = context.Pipe()
         self._process = context.Process(
             target=_serve, args=(theirs, name, settings), name=f"bn-compare-{name}", daemon=True
@@ -57,23 +61,44 @@ class Worker:
         assert kind == "ready"
         return dict(content)
 
-    def run(self, run: Run, on_epoch: Callable[[int], None]) -> Outcome:
+    def call(self, job: Job, on_epoch: Callable[[int], None] = lambda epoch: None) -> Any:
+        """Do a job over there.
+
+        Args:
+            job: Called as `job(framework, on_epoch)` with the loaded framework; it must pickle, and
+                so must what it returns.
+            on_epoch: What the job calls as its second argument, called here.
+
+        Returns:
+            What the job returned.
+
+        Raises:
+            WorkerError: The framework raised, or its process died.
+        """
+        self._connection.send(job)
+        while True:
+            kind, content = self._receive()
+            if kind == "done":
+                return content
+            on_epoch(content)
+
+    def run(
+        self, run: Run, on_epoch: Callable[[int], None], settings: Settings | None = None
+    ) -> Outcome:
         """Execute one run over there.
 
         Args:
             run: A run of this framework.
             on_epoch: Called here after every epoch, with its number from 1.
+            settings: Settings of this run alone, of the study's dtype and threads; None for the
+                study's.
 
         Raises:
             WorkerError: The framework raised, or its process died.
         """
-        self._connection.send(run)
-        while True:
-            kind, content = self._receive()
-            if kind == "done":
-                assert isinstance(content, Outcome)
-                return content
-            on_epoch(content)
+        outcome = self.call(partial(execute, run, settings or self._settings), on_epoch)
+        assert isinstance(outcome, Outcome)
+        return outcome
 
     def _receive(self) -> tuple[str, Any]:
         try:
@@ -119,11 +144,9 @@ def _serve(connection: Connection, name: str, settings: Settings) -> None:
             report = {**framework.versions(), "accelerator": framework.accelerator()}
         connection.send(("ready", report))
         while True:
-            run: Run = connection.recv()
-            outcome = execute(
-                run, settings, framework, on_epoch=lambda epoch: connection.send(("epoch", epoch))
-            )
-            connection.send(("done", outcome))
+            job: Job = connection.recv()
+            done = job(framework, lambda epoch: connection.send(("epoch", epoch)))
+            connection.send(("done", done))
     except (EOFError, BrokenPipeError):
         return
     except CompareError as error:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol, cast
+
+from numpy.typing import NDArray
 
 from compare.data import Array
 from compare.errors import MissingDependencyError
+from compare.traces import Layer
 
 _NEEDS = {"keras": ("keras", "tensorflow"), "torch": ("torch", "lightning")}
 
@@ -53,6 +56,17 @@ class Framework(Protocol):
     def predict_proba(
         self, handle: Handle, x: Array, *, batch_statistics: bool = False
     ) -> Array: ...
+
+    def delivered(
+        self, handle: Handle, orders: Any, *, batch_size: int
+    ) -> list[list[NDArray[Any]]]: ...
+
+    def trace(
+        self,
+        handle: Handle,
+        batches: Sequence[tuple[Array, Array]],
+        sink: Callable[[str, NDArray[Any]], None],
+    ) -> list[Layer]: ...
 
     def versions(self) -> dict[str, str]: ...
 

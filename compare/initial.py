@@ -99,3 +99,16 @@ def batch_orders(n: int, *, epochs: int, seed: int) -> NDArray[np.int64]:
     return np.stack(
         [np.random.default_rng([seed, epoch]).permutation(n) for epoch in range(epochs)]
     )
+
+
+def lived_in(weights: Mapping[str, Array], *, seed: int) -> dict[str, Array]:
+    """Weights and statistics of which none is at its default any more.
+
+    A port that forgets to copy gamma, or swaps mean and variance, would pass from defaults: those
+    are the same on both sides. Every value moves by up to 0.05; variances stay positive.
+    """
+    moved: dict[str, Array] = {}
+    for name, value in weights.items():
+        rng = np.random.default_rng([seed, 1, zlib.crc32(name.encode())])
+        moved[name] = value + rng.uniform(-0.05, 0.05, value.shape)
+    return moved

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -41,16 +41,18 @@ class Outcome:
         record: Its line in `records.jsonl`.
         arrays: Final weights by canonical name, `test_probability` and `grid_probability`.
         replay: `orders` and `initial/…` weights, where the framework drew them; else empty.
+        trajectory: Canonical name → the tensor after every epoch, (epochs, …); empty unless asked.
     """
 
     record: Record
     arrays: dict[str, Array]
     replay: dict[str, NDArray[Any]]
+    trajectory: dict[str, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class _Views:
-    """The points as the variant sees them, in the dtype of the study."""
+class Views:
+    """The points as a variant sees them, in the dtype of the study and in Keras' layout."""
 
     train: Array
     y_train: Array
@@ -63,8 +65,9 @@ def execute(
     run: Run,
     settings: Settings,
     framework: Framework,
-    *,
     on_epoch: Callable[[int], None] = lambda epoch: None,
+    *,
+    record_weights: bool = False,
 ) -> Outcome:
     """Train and evaluate one run in this process.
 
@@ -73,15 +76,17 @@ def execute(
         settings: How.
         framework: The loaded adapter of `run.framework`, configured for the dtype.
         on_epoch: Called after every epoch with its number, counted from 1.
+        record_weights: Whether to keep all weights and moving statistics after every epoch.
     """
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     split = circles_split(
         n_samples=settings.n_samples, noise=settings.noise, seed=settings.data_seed
     )
-    views = _views(run, settings, split)
-    handle, initial, drawn = _prepare(run, settings, framework)
-    orders = _orders(run, settings, framework)
+    views = views_of(run, settings, split)
+    handle, initial, drawn = prepare(run, settings, framework)
+    orders = orders_of(run, settings, framework)
     watch = _Watch(framework, handle, views, VARIANTS[run.variant].has_batch_norm, on_epoch)
+    watch.record_weights = record_weights
     framework.train(
         handle,
         (views.train, views.y_train),
@@ -120,18 +125,20 @@ def execute(
         "versions": {**framework.versions(), "numpy": np.__version__},
         "started_at": started_at,
     }
-    return Outcome(record, arrays, _replay(settings, orders, initial, drawn))
+    trajectory = {name: np.stack(tensors) for name, tensors in watch.weights.items()}
+    return Outcome(record, arrays, _replay(settings, orders, initial, drawn), trajectory)
 
 
-def _views(run: Run, settings: Settings, split: Split) -> _Views:
+def views_of(run: Run, settings: Settings, split: Split) -> Views:
+    """The points as a run's variant sees them."""
     kind = VARIANTS[run.variant].view
     points = (split.x_train, split.x_test, grid_points())
     train, test, grid = (view(p, kind).astype(settings.dtype) for p in points)
     y_train, y_test = (y.astype(settings.dtype) for y in (split.y_train, split.y_test))
-    return _Views(train, y_train, test, y_test, grid)
+    return Views(train, y_train, test, y_test, grid)
 
 
-def _prepare(
+def prepare(
     run: Run, settings: Settings, framework: Framework
 ) -> tuple[Handle, dict[str, Array], bool]:
     """A built model, its initial weights, and whether the framework drew them itself."""
@@ -154,7 +161,8 @@ def _prepare(
     return handle, initial, False
 
 
-def _orders(run: Run, settings: Settings, framework: Framework) -> NDArray[np.int64]:
+def orders_of(run: Run, settings: Settings, framework: Framework) -> NDArray[np.int64]:
+    """The order of the training samples in every epoch of a run, (epochs, n_train)."""
     if "batch-order" in settings.undone:
         drawn = framework.draw_orders(settings.n_train, epochs=settings.epochs, seed=run.seed)
         return np.asarray(drawn, dtype=np.int64)
@@ -177,7 +185,7 @@ class _Watch:
         self,
         framework: Framework,
         handle: Handle,
-        views: _Views,
+        views: Views,
         has_batch_norm: bool,
         on_epoch: Callable[[int], None],
     ) -> None:
@@ -185,6 +193,8 @@ class _Watch:
         self._has_batch_norm, self._on_epoch = has_batch_norm, on_epoch
         self.history: dict[str, list[float]] = {}
         self.seconds: list[float] = []
+        self.record_weights = False
+        self.weights: dict[str, list[Array]] = {}
         self._start = time.perf_counter()
 
     @property
@@ -195,6 +205,9 @@ class _Watch:
         self.seconds.append(time.perf_counter() - self._start)
         for name, value in self._evaluate(running_loss, running_accuracy).items():
             self.history.setdefault(name, []).append(value)
+        if self.record_weights:
+            for name, tensor in self._framework.read_weights(self._handle).items():
+                self.weights.setdefault(name, []).append(tensor)
         self._on_epoch(len(self.seconds))
         self._start = time.perf_counter()
 

@@ -1,0 +1,237 @@
+"""What any Keras model computes on the way: one trace of a few training steps.
+
+A trace names arrays alike for every framework (see `compare.traces`): Keras' names and layouts are
+the common ones, so little is converted here. The model is left as it was found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+
+from bn_keras import weights
+
+Sink = Callable[[str, np.ndarray], None]
+Arrays = Any
+"""A NumPy array."""
+
+_KINDS = {
+    keras.layers.Dense: "dense",
+    keras.layers.Conv1D: "conv",
+    keras.layers.Conv2D: "conv",
+    keras.layers.Conv3D: "conv",
+    keras.layers.LSTM: "lstm",
+    keras.layers.BatchNormalization: "batch_norm",
+}
+_SLOTS = {
+    "momentums": "velocity",
+    "_momentums": "first_moment",
+    "_velocities": "second_moment",
+}
+_STATISTICS = ("moving_mean", "moving_variance")
+
+
+def trace(
+    model: keras.Model,
+    batches: Sequence[tuple[Arrays, Arrays]],
+    sink: Sink,
+    *,
+    jit_compile: bool = False,
+) -> list[dict[str, Any]]:
+    """Record a training step per batch, and one evaluation.
+
+    Args:
+        model: A built and compiled model; its own loss and a copy of its own optimizer are used.
+        batches: Samples and targets of every step, as `fit` would hand them over.
+        sink: Receives every array under its name.
+        jit_compile: Whether XLA compiles the first forward and backward pass: the same
+            computation, otherwise rounded.
+
+    Returns:
+        The weighted layers in the order in which they ran, each with `name`, `kind`, `tensors`
+        (name → shape) and `trained` (number of trained values).
+
+    Raises:
+        ValueError: The model is not built or not compiled.
+    """
+    if model.optimizer is None:
+        raise ValueError(f"{model.name} is not compiled: call compile(optimizer=…, loss=…)")
+    with _as_found(model):
+        return _trace(model, batches, sink, jit_compile)
+
+
+def _trace(
+    model: keras.Model, batches: Sequence[tuple[Arrays, Arrays]], sink: Sink, jit_compile: bool
+) -> list[dict[str, Any]]:
+    _put(sink, "initial", weights.read_weights(model))
+    optimizer = _copy_of_optimizer(model)
+    names = {id(v): name for name, v in weights.named_variables(model).items()}
+    order: list[str] = []
+    for step, (x, y) in enumerate(batches, start=1):
+        sink(f"step/{step}/data/x", np.asarray(x))
+        sink(f"step/{step}/data/y", np.asarray(y))
+        loss, gradients, passed = _backward(model, x, y, jit_compile=jit_compile and step == 1)
+        sink(f"step/{step}/loss", keras.ops.convert_to_numpy(loss))
+        if step == 1:
+            order = _forward(sink, "training", passed)
+            for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
+                if gradient is not None:
+                    sink(f"gradient/{names[id(variable)]}", _dense(gradient))
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+        for name, array in weights.read_weights(model).items():
+            group = "statistics" if name.endswith(_STATISTICS) else "weights"
+            sink(f"step/{step}/{group}/{name}", array)
+        _slots(sink, step, optimizer, names)
+    _evaluate(model, batches[0][0], sink)
+    return _structure(model, order)
+
+
+def _backward(
+    model: keras.Model, x: Arrays, y: Arrays, *, jit_compile: bool
+) -> tuple[Any, list[Any], dict[str, tuple[Any, Any]]]:
+    """Loss, gradients and what went into and came out of every layer, in training mode."""
+    import tensorflow as tf
+
+    def step(x: Any, y: Any) -> tuple[Any, list[Any], dict[str, tuple[Any, Any]]]:
+        with _recording(model) as passed, tf.GradientTape() as tape:
+            output = model(x, training=True)
+            loss = model.compute_loss(x=x, y=y, y_pred=output, training=True)
+        return loss, tape.gradient(loss, model.trainable_variables), dict(passed)
+
+    x, y = keras.tree.map_structure(keras.ops.convert_to_tensor, (x, y))
+    return tf.function(step, jit_compile=True)(x, y) if jit_compile else step(x, y)
+
+
+def _evaluate(model: keras.Model, x: Arrays, sink: Sink) -> None:
+    with _recording(model) as passed:
+        output = model(keras.tree.map_structure(keras.ops.convert_to_tensor, x), training=False)
+    _forward(sink, "evaluation", passed)
+    sink("evaluation/output", keras.ops.convert_to_numpy(output))
+
+
+def _forward(sink: Sink, mode: str, passed: dict[str, tuple[Any, Any]]) -> list[str]:
+    for name, (entered, left) in passed.items():
+        sink(f"{mode}/{name}/input", keras.ops.convert_to_numpy(entered))
+        sink(f"{mode}/{name}/output", keras.ops.convert_to_numpy(left))
+    return list(passed)
+
+
+@contextmanager
+def _recording(model: keras.Model) -> Iterator[dict[str, tuple[Any, Any]]]:
+    """While the block runs, every weighted layer notes its input and pre-activation output.
+
+    A layer that runs again is noted again, as `name#2`.
+    """
+    passed: dict[str, tuple[Any, Any]] = {}
+    layers = weights.weighted_layers(model)
+    for name, layer in layers.items():
+        _watch(layer, name, passed)
+    try:
+        yield passed
+    finally:
+        for layer in layers.values():
+            for attribute in ("call", "activation"):
+                layer.__dict__.pop(f"_probe_{attribute}", None)
+            layer.__dict__.pop("call", None)
+            found = layer.__dict__.pop("_probed_activation", None)
+            if found is not None:
+                layer.__dict__["activation"] = found
+
+
+def _watch(layer: keras.Layer, name: str, passed: dict[str, tuple[Any, Any]]) -> None:
+    call, before_activation = layer.call, []
+    recurrent = isinstance(layer, keras.layers.RNN)
+    if not recurrent and callable(layer.__dict__.get("activation")):
+        activation = layer.activation
+        layer.__dict__["_probed_activation"] = activation
+
+        def activate(x: Any) -> Any:
+            before_activation.append(x)
+            return activation(x)
+
+        layer.__dict__["activation"] = activate
+
+    def watched(x: Any, *args: Any, **kwargs: Any) -> Any:
+        output = call(x, *args, **kwargs)
+        left = before_activation.pop() if before_activation else output
+        times = sum(key.partition("#")[0] == name for key in passed)
+        passed[f"{name}#{times + 1}" if times else name] = (x, _last(layer, left))
+        return output
+
+    layer.__dict__["call"] = watched
+
+
+def _last(layer: keras.Layer, output: Any) -> Any:
+    """A recurrent layer's last output, whatever it returns beside; others' outputs as they are."""
+    if not isinstance(layer, keras.layers.RNN):
+        return output
+    output = output[0] if isinstance(output, (tuple, list)) else output
+    return output[:, -1] if layer.return_sequences else output
+
+
+def _slots(
+    sink: Sink, step: int, optimizer: keras.optimizers.Optimizer, names: dict[int, str]
+) -> None:
+    for attribute, slot in _SLOTS.items():
+        variables = getattr(optimizer, attribute, None) or []
+        for slot_variable, variable in zip(
+            variables, optimizer._trainable_variables, strict=bool(variables)
+        ):
+            value = keras.ops.convert_to_numpy(slot_variable).copy()
+            sink(f"step/{step}/slots/{names[id(variable)]}/{slot}", value)
+
+
+def _copy_of_optimizer(model: keras.Model) -> keras.optimizers.Optimizer:
+    """The model's optimizer as it stands, so that the steps leave the original alone."""
+    original = model.optimizer
+    copy = type(original).from_config(original.get_config())
+    copy.build(model.trainable_variables)
+    if original.built:
+        for ours, theirs in zip(copy.variables, original.variables, strict=True):
+            ours.assign(theirs)
+    return copy
+
+
+@contextmanager
+def _as_found(model: keras.Model) -> Iterator[None]:
+    """Put back every variable: weights, statistics, metrics, states of random generators."""
+    kept = [(v, keras.ops.convert_to_numpy(v).copy()) for v in model.variables]
+    try:
+        yield
+    finally:
+        for variable, value in kept:
+            variable.assign(value)
+
+
+def _structure(model: keras.Model, order: Sequence[str]) -> list[dict[str, Any]]:
+    layers = weights.weighted_layers(model)
+    ran = [name for name in order if name in layers]
+    found = []
+    for name in [*ran, *(n for n in layers if n not in ran)]:
+        layer = layers[name]
+        variables = weights.layer_variables(layer)
+        trained = {id(v) for v in layer.trainable_variables}
+        found.append(
+            {
+                "name": name,
+                "kind": _KINDS.get(type(layer), type(layer).__name__),
+                "tensors": {key: list(v.shape) for key, v in variables.items()},
+                "trained": sum(
+                    int(np.prod(v.shape)) for v in variables.values() if id(v) in trained
+                ),
+            }
+        )
+    return found
+
+
+def _dense(gradient: Any) -> np.ndarray:
+    return np.asarray(keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(gradient)))
+
+
+def _put(sink: Sink, prefix: str, arrays: dict[str, np.ndarray]) -> None:
+    for name, array in arrays.items():
+        sink(f"{prefix}/{name}", array)

@@ -1,0 +1,265 @@
+"""What any Torch module computes on the way: one trace of a few steps of a real Trainer.
+
+A trace names arrays alike for every framework (see `compare.traces`), in Keras' layout. The module
+is left as it was found.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from bn_torch import weights
+
+Sink = Callable[[str, np.ndarray], None]
+
+_STATISTICS = ("moving_mean", "moving_variance")
+_SLOTS: dict[str, tuple[str, Callable[[Tensor, dict[str, Any]], Tensor]]] = {
+    # Keras keeps the learning rate within the velocity, and descends by adding it.
+    "momentum_buffer": ("velocity", lambda buffer, group: -group["lr"] * buffer),
+    "exp_avg": ("first_moment", lambda buffer, group: buffer),
+    "exp_avg_sq": ("second_moment", lambda buffer, group: buffer),
+}
+
+
+class Objective(L.LightningModule):
+    """A plain module with the loss and the optimizer that would train it.
+
+    Args:
+        model: Any module.
+        loss: `loss(output, target)` → a scalar.
+        optimizer: `optimizer(parameters)` → a Torch optimizer.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Callable[[Any, Any], Tensor],
+        optimizer: Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer],
+    ) -> None:
+        super().__init__()
+        self.model, self.loss, self.optimizer = model, loss, optimizer
+
+    def forward(self, x: Any) -> Any:
+        return self.model(x)
+
+    def training_step(self, batch: tuple[Any, Any], batch_idx: int) -> Tensor:
+        x, y = batch
+        return self.loss(self.model(x), y)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return self.optimizer(self.model.parameters())
+
+
+def trace(
+    module: L.LightningModule,
+    root: nn.Module,
+    batches: Sequence[tuple[Any, Any]],
+    sink: Sink,
+) -> list[dict[str, Any]]:
+    """Record a training step per batch, taken by a `Trainer`, and one evaluation.
+
+    Args:
+        module: Its `training_step` and `configure_optimizers` are used.
+        root: The part whose layers are recorded: `module` itself or a network within.
+        batches: Samples and targets of every step, tensors as a loader would yield them.
+        sink: Receives every array under its name.
+
+    Returns:
+        The weighted layers in the order in which they ran, each with `name`, `kind`, `tensors`
+        (name → shape) and `trained` (number of trained values).
+    """
+    with _as_found(module):
+        if not module.training:
+            module.train()  # What every training loop does first; a frozen part stays in eval().
+        for name, array in weights.read_weights(root).items():
+            sink(f"initial/{name}", array)
+        recorder = _Recorder(root, sink)
+        _fit(module, batches, recorder)
+        module.eval()
+        passed: dict[str, tuple[Tensor, Tensor]] = {}
+        with torch.no_grad(), _recording(root, passed):
+            output = module(batches[0][0])
+        _forward(sink, "evaluation", passed)
+        sink("evaluation/output", output.numpy())
+        return _structure(root, recorder.order)
+
+
+def _fit(module: L.LightningModule, batches: Sequence[Any], recorder: L.Callback) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
+        warnings.filterwarnings("ignore", message=".*have no `val_dataloader`.*")
+        # A frozen part is meant to be in eval() here, and is compared as such.
+        warnings.filterwarnings("ignore", message=".*in eval mode.*")
+        trainer = L.Trainer(
+            accelerator="cpu",
+            devices=1,
+            max_epochs=1,
+            limit_val_batches=0,
+            num_sanity_val_steps=0,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=[recorder],
+        )
+        trainer.fit(module, DataLoader(list(batches), batch_size=None))
+
+
+class _Recorder(L.Callback):
+    """Writes what a step computes, when it has been computed."""
+
+    def __init__(self, root: nn.Module, sink: Sink) -> None:
+        self.root, self.sink = root, sink
+        self.order: list[str] = []
+        self._passed: dict[str, tuple[Tensor, Tensor]] = {}
+        self._hooks: Any = None
+
+    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+        x, y = batch
+        self.sink(f"step/{batch_idx + 1}/data/x", _channels_last(x).numpy())
+        self.sink(f"step/{batch_idx + 1}/data/y", y.numpy())
+        if batch_idx == 0:
+            self._hooks = _recording(self.root, self._passed)
+            self._hooks.__enter__()
+
+    def on_after_backward(self, trainer: Any, module: Any) -> None:
+        if self._hooks is None:
+            return
+        self._hooks.__exit__(None, None, None)
+        self._hooks = None
+        self.order = _forward(self.sink, "training", self._passed)
+        for name, gradient in weights.named_tensors(self.root, of=lambda p: p.grad).items():
+            # Each of an LSTM's two biases receives the gradient of their sum.
+            if not name.endswith("/bias_hh"):
+                self.sink(f"gradient/{name}", gradient.numpy().copy())
+
+    def on_train_batch_end(
+        self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step = batch_idx + 1
+        self.sink(f"step/{step}/loss", outputs["loss"].detach().numpy())
+        for name, array in weights.read_weights(self.root).items():
+            group = "statistics" if name.endswith(_STATISTICS) else "weights"
+            self.sink(f"step/{step}/{group}/{name}", array)
+        for optimizer in trainer.optimizers:
+            for key, (slot, convert) in _SLOTS.items():
+                found = weights.named_tensors(self.root, of=_slot(optimizer, key, convert))
+                for name, array in weights.single_bias(found).items():
+                    self.sink(f"step/{step}/slots/{name}/{slot}", array)
+
+
+def _slot(
+    optimizer: torch.optim.Optimizer,
+    key: str,
+    convert: Callable[[Tensor, dict[str, Any]], Tensor],
+) -> weights.Of:
+    groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+
+    def of(parameter: Tensor) -> Tensor | None:
+        value = optimizer.state.get(parameter, {}).get(key)
+        return None if value is None else convert(value.detach(), groups[id(parameter)])
+
+    return of
+
+
+@contextmanager
+def _recording(root: nn.Module, passed: dict[str, tuple[Tensor, Tensor]]) -> Iterator[None]:
+    """While the block runs, every weighted layer notes its input and its output.
+
+    A layer that runs again is noted again, as `name#2`.
+    """
+
+    def note(name: str, layer: nn.Module) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            times = sum(key.partition("#")[0] == name for key in passed)
+            entered, left = _canonical(layer, args[0], output)
+            passed[f"{name}#{times + 1}" if times else name] = (entered.detach(), left.detach())
+
+        return hook
+
+    handles = [
+        layer.register_forward_hook(note(name, layer))
+        for name, layer in weights.weighted_layers(root).items()
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _canonical(layer: nn.Module, entered: Tensor, output: Any) -> tuple[Tensor, Tensor]:
+    """Input and output of a layer in Keras' form: channels last, an LSTM's last output."""
+    rule = weights.kind(layer)
+    if rule == "lstm":
+        steps = entered if layer.batch_first else entered.transpose(0, 1)
+        return steps, output[1][0][-1]
+    if rule in ("conv", "batch_norm"):
+        return _channels_last(entered), _channels_last(output)
+    return entered, output
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.movedim(1, -1) if x.ndim > 3 else x
+
+
+def _forward(sink: Sink, mode: str, passed: dict[str, tuple[Tensor, Tensor]]) -> list[str]:
+    for name, (entered, left) in passed.items():
+        sink(f"{mode}/{name}/input", entered.numpy())
+        sink(f"{mode}/{name}/output", left.numpy())
+    return list(passed)
+
+
+@contextmanager
+def _as_found(module: L.LightningModule) -> Iterator[None]:
+    """Put back weights, buffers, gradients, modes, the trainer and the random state."""
+    state = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+    modes = {part: part.training for part in module.modules()}
+    gradients = {p: None if p.grad is None else p.grad.clone() for p in module.parameters()}
+    trainer = module._trainer
+    try:
+        with isolate_rng():
+            yield
+    finally:
+        module._trainer = trainer
+        module.load_state_dict(state)
+        for part, mode in modes.items():
+            part.training = mode
+        for parameter, gradient in gradients.items():
+            parameter.grad = gradient
+
+
+def _structure(root: nn.Module, order: Sequence[str]) -> list[dict[str, Any]]:
+    layers = weights.weighted_layers(root)
+    ran = [name for name in order if name in layers]
+    return [
+        {
+            "name": name,
+            "kind": weights.kind(layers[name]),
+            "tensors": {
+                key: list(tensor.shape)
+                for key, tensor in weights.tensors(layers[name]).items()
+                if key != "bias_hh"
+            },
+            "trained": sum(p.numel() for p in _trained(layers[name])),
+        }
+        for name in [*ran, *(n for n in layers if n not in ran)]
+    ]
+
+
+def _trained(layer: nn.Module) -> Iterator[nn.Parameter]:
+    """Trained parameters; an LSTM's two biases are one in Keras and count once."""
+    for name, parameter in layer.named_parameters(recurse=False):
+        if parameter.requires_grad and name != "bias_hh_l0":
+            yield parameter

@@ -1,0 +1,50 @@
+"""The one table of tolerances of the ladder, each with its reason.
+
+A tolerance is multiplied by the scale of what is compared: the largest absolute value, at least 1.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib import resources
+
+FLOAT64: Mapping[int, float] = {
+    # Not arithmetic: names, indices and copies are equal or they are not.
+    1: 0.0,
+    2: 0.0,
+    3: 0.0,
+    # The same sums in another order, a few units in the last place (2.2e-16) each. Measured over
+    # ten variants and 20 seeds; the CNNs, which add up 288 products per value, set the maximum.
+    4: 1e-13,
+    5: 1e-14,
+    6: 1e-13,
+    7: 1e-14,
+    8: 1e-14,
+    9: 1e-13,
+    # 1,600 steps of SGD on top; the CNN with batch normalization sets the maximum.
+    10: 1e-12,
+    11: 1e-12,
+}
+
+FLOOR_MARGIN = 10.0
+"""How far above the measured floor float32 may be: the two frameworks round otherwise than XLA on
+and off do within Keras, but not by another order of magnitude."""
+
+
+def for_dtype(dtype: str) -> Mapping[int, float]:
+    """Rung → tolerance.
+
+    In float64 a fixed bound. In float32 rungs 1 to 3 are exact as well; rungs 4 to 9 are judged
+    against a floor measured on Keras itself, with XLA on against off, the largest of 20 seeds over
+    the ten variants (`floors.json`, made by `bn-compare parity --measure-floors`). Rungs 10 and 11
+    are judged in float64 whatever the dtype: float32 trajectories drift apart by rounding alone.
+
+    Args:
+        dtype: `"float32"` or `"float64"`.
+    """
+    if dtype == "float64":
+        return FLOAT64
+    floors = json.loads(resources.files("compare").joinpath("floors.json").read_text("utf-8"))
+    measured = {int(rung): FLOOR_MARGIN * floor for rung, floor in floors["float32"].items()}
+    return {**FLOAT64, **measured}
