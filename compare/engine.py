@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from compare import frameworks
+from compare.data import Array
 from compare.errors import CompareError, WorkerError
 from compare.runs import Outcome, Run, execute
 from compare.spec import Settings
@@ -54,23 +55,42 @@ class Worker:
         assert kind == "ready"
         return dict(content)
 
-    def run(self, run: Run, on_epoch: Callable[[int], None]) -> Outcome:
+    def run(
+        self, run: Run, on_epoch: Callable[[int], None], settings: Settings | None = None
+    ) -> Outcome:
         """Execute one run over there.
 
         Args:
             run: A run of this framework.
             on_epoch: Called here after every epoch, with its number from 1.
+            settings: Settings of this run alone, of the study's dtype and threads; None for the
+                study's.
 
         Raises:
             WorkerError: The framework raised, or its process died.
         """
-        self._connection.send(run)
+        self._connection.send(("run", run, settings))
         while True:
             kind, content = self._receive()
             if kind == "done":
                 assert isinstance(content, Outcome)
                 return content
             on_epoch(content)
+
+    def demonstrate(self, name: str, *, remedied: bool) -> dict[str, Array]:
+        """The arrays of a convention's demonstration, computed over there.
+
+        Args:
+            name: A convention without a switch.
+            remedied: Whether its remedy is in place.
+
+        Raises:
+            WorkerError: The framework raised, or its process died.
+        """
+        self._connection.send(("demonstrate", name, remedied))
+        kind, content = self._receive()
+        assert kind == "done"
+        return dict(content)
 
     def _receive(self) -> tuple[str, Any]:
         try:
@@ -115,9 +135,15 @@ def _serve(connection: Connection, name: str, settings: Settings) -> None:
         framework.configure(dtype=settings.dtype, threads=settings.threads)
         connection.send(("ready", {**framework.versions(), "accelerator": framework.accelerator()}))
         while True:
-            run: Run = connection.recv()
+            kind, what, how = connection.recv()
+            if kind == "demonstrate":
+                connection.send(("done", framework.demonstrate(what, remedied=how)))
+                continue
             outcome = execute(
-                run, settings, framework, on_epoch=lambda epoch: connection.send(("epoch", epoch))
+                what,
+                how or settings,
+                framework,
+                on_epoch=lambda epoch: connection.send(("epoch", epoch)),
             )
             connection.send(("done", outcome))
     except (EOFError, BrokenPipeError):
