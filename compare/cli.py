@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from compare.errors import CompareError, RunFolderError
+from compare.errors import CompareError, InputError, RunFolderError
 from compare.spec import FRAMEWORKS, VARIANTS, Settings
 
 app = typer.Typer(
@@ -36,6 +36,7 @@ def _root() -> None:
       bn-compare run                        the tutorial's ten networks in both frameworks
       bn-compare run --variants mlp,mlp-bn-after --seeds 5
       bn-compare report runs/20260101-120000
+      bn-compare conventions --measure      what each difference between the frameworks costs
     """
 
 
@@ -138,6 +139,43 @@ def report(
     pages.check_installed()
     pages.write(RunFolder.open(folder))
     _print_results(folder, as_json=json_output)
+
+
+@app.command()
+def conventions(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="Only these; all if left out.")
+    ] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Leave out one remedy at a time, train, and rank.")
+    ] = False,
+    variants: Annotated[
+        str, typer.Option(metavar="A,B", help="Where to measure; one of each family if left out.")
+    ] = "",
+    epochs: Annotated[int, typer.Option(help="Of each training.")] = _DEFAULT.epochs,
+    json_output: Annotated[
+        bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")
+    ] = False,
+) -> None:
+    r"""Every known difference between the frameworks; with --measure, what each one costs.
+
+    \b
+    Examples:
+      bn-compare conventions
+      bn-compare conventions bn-momentum adam-epsilon
+      bn-compare conventions --measure                   every one of them, in 20 minutes or so
+      bn-compare conventions --measure bn-epsilon --variants cnn-bn --epochs 10 --json
+    """
+    from compare import conventions_report
+
+    if variants and not measure:
+        raise InputError("--variants says where to measure: give --measure too.")
+    if measure:
+        conventions_report.print_effects(
+            names or (), _names(variants), epochs=epochs, as_json=json_output
+        )
+    else:
+        conventions_report.print_catalogue(names or (), as_json=json_output)
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -14,15 +14,17 @@ _LABELS = {"keras": "Keras", "torch": "Lightning"}
 
 
 class StudyProgress:
-    """The progress of a study; call it with a run and its finished epochs.
+    """The progress of a study; call it with a run, its finished epochs and perhaps a note.
 
     Args:
-        settings: Tells how many runs there will be.
+        settings: Tells how many epochs a run has, and how many runs there will be.
+        runs: How many runs there will be, where it is not the whole grid of the settings.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, runs: int | None = None) -> None:
         self._console = Console(stderr=True)
-        self._runs = len(settings.variants) * len(settings.frameworks) * settings.seeds
+        grid = len(settings.variants) * len(settings.frameworks) * settings.seeds
+        self._runs = grid if runs is None else runs
         self._epochs = settings.epochs
         self._done = 0
         self._bar = Progress(
@@ -37,8 +39,8 @@ class StudyProgress:
         )
         self._task = self._bar.add_task("starting the frameworks", total=self._runs * self._epochs)
 
-    def __call__(self, run: Run, epochs: int) -> None:
-        text = f"{run.variant} {_LABELS[run.framework]} seed {run.seed}"
+    def __call__(self, run: Run, epochs: int, note: str = "") -> None:
+        text = f"{run.variant} {_LABELS[run.framework]} seed {run.seed} {note}".rstrip()
         self._bar.update(self._task, description=text, completed=self._done * self._epochs + epochs)
         if epochs == self._epochs:
             self._done += 1
