@@ -163,7 +163,7 @@ def conventions(
     Examples:
       bn-compare conventions
       bn-compare conventions bn-momentum adam-epsilon
-      bn-compare conventions --measure                   every one of them, in 20 minutes or so
+      bn-compare conventions --measure                   every one of them: some ten minutes
       bn-compare conventions --measure bn-epsilon --variants cnn-bn --epochs 10 --json
     """
     from compare import conventions_report
