@@ -13,6 +13,7 @@ import numpy as np
 from bn_keras import probe, weights
 from bn_keras.cnn import build_cnn
 from bn_keras.data import PlannedBatches
+from bn_keras.demonstrations import DEMONSTRATIONS
 from bn_keras.lstm import build_lstm
 from bn_keras.mlp import build_mlp
 from bn_keras.training import compile_model, fit
@@ -119,6 +120,16 @@ def predict_proba(
         handle.trainable_variables, handle.non_trainable_variables, x, training=True
     )
     return keras.ops.convert_to_numpy(output).reshape(len(x))
+
+
+def demonstrate(name: str, *, remedied: bool) -> dict[str, np.ndarray]:
+    """The arrays of a convention's demonstration; with the remedy Torch computes the same.
+
+    Args:
+        name: A key of `bn_keras.demonstrations.DEMONSTRATIONS`.
+        remedied: Whether the remedy is in place, on whichever side it belongs.
+    """
+    return DEMONSTRATIONS[name](remedied)
 
 
 def versions() -> dict[str, str]:

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from bn_torch import probe, weights
+from bn_torch import probe, undo, weights
 from bn_torch.cnn import FlattenChannelsLast, build_cnn
 from bn_torch.data import CirclesDataModule
+from bn_torch.demonstrations import DEMONSTRATIONS
 from bn_torch.lstm import build_lstm
 from bn_torch.mlp import build_mlp
 from bn_torch.module import BinaryClassifier
@@ -62,6 +63,8 @@ def build(
     choices: dict[str, Any] = {name: v for name, v in options.items() if name != "decay"}
     choices["momentum"] = _momentum(options.get("decay"), undone)
     choices["eps"] = _TORCH_EPS if "bn-epsilon" in undone else _KERAS_EPSILON
+    if "bn-affine" in undone:
+        choices.pop("affine", None)
     biased = "bn-biased-variance" not in undone
     if family == "cnn":
         choices["norm_layer"] = BiasedBatchNorm if biased else nn.BatchNorm2d
@@ -73,11 +76,13 @@ def build(
     else:
         choices["norm_layer"] = BiasedBatchNorm if biased else nn.BatchNorm1d
         model = build_mlp(**choices)
-    return BinaryClassifier(model, **sgd)
+    return undo.classifier(model, undone, **sgd)
 
 
 def _momentum(decay: object, undone: Collection[str]) -> float:
     """Torch's momentum. Unremedied, Keras' number is copied where there is one, else left out."""
+    if "bn-momentum-copied" in undone:
+        return _KERAS_DECAY if decay is None else float(decay)  # type: ignore[arg-type]
     if "bn-momentum" in undone:
         return _TORCH_MOMENTUM if decay is None else float(decay)  # type: ignore[arg-type]
     return 1.0 - (_KERAS_DECAY if decay is None else float(decay))  # type: ignore[arg-type]
@@ -90,6 +95,8 @@ def read_weights(handle: BinaryClassifier) -> dict[str, np.ndarray]:
 
 def write_weights(handle: BinaryClassifier, values: Mapping[str, np.ndarray]) -> None:
     """Set all weights and running statistics; names and shapes as `read_weights` returns them."""
+    if "kernel-layout" in undo.undone_in(handle):
+        values = undo.misplaced(values)
     weights.write_weights(handle.model, values)
 
 
@@ -143,7 +150,8 @@ def _batches(
     orders: np.ndarray,
     batch_size: int,
 ) -> CirclesDataModule:
-    return CirclesDataModule(data, orders=orders, batch_size=batch_size)
+    drop_last = "last-batch" in undo.undone_in(handle) and len(data[0]) >= batch_size
+    return CirclesDataModule(data, orders=orders, batch_size=batch_size, drop_last=drop_last)
 
 
 def predict_proba(
@@ -151,15 +159,20 @@ def predict_proba(
 ) -> np.ndarray:
     """Probability of class 1, (n,), for all of `x` at once; leaves the module as it is.
 
+    With `eval-mode` undone it does what a module does that was never switched to evaluation: batch
+    normalization uses the statistics of `x`, and tracks them.
+
     Args:
         handle: What `build` returned.
         x: Samples in Keras' layout.
         batch_statistics: Whether batch normalization uses the statistics of `x` itself.
     """
+    tracked = "eval-mode" in undo.undone_in(handle) and not batch_statistics
     modes = {module: module.training for module in handle.modules()}
-    handle.train(batch_statistics)
+    handle.train(batch_statistics or tracked)
     # Copies of the buffers take the updates that a forward in training mode makes.
-    state = {**dict(handle.named_parameters()), **{k: b.clone() for k, b in handle.named_buffers()}}
+    buffers = {k: b if tracked else b.clone() for k, b in handle.named_buffers()}
+    state = {**dict(handle.named_parameters()), **buffers}
     with torch.no_grad():
         logits = torch.func.functional_call(handle, state, torch.from_numpy(_channels_first(x)))
     for module, mode in modes.items():
@@ -170,6 +183,16 @@ def predict_proba(
 def _channels_first(x: np.ndarray) -> np.ndarray:
     """Images from Keras' layout, (n, h, w, c), to Torch's, (n, c, h, w); others as they are."""
     return np.ascontiguousarray(x.transpose(0, 3, 1, 2)) if x.ndim == 4 else x
+
+
+def demonstrate(name: str, *, remedied: bool) -> dict[str, np.ndarray]:
+    """The arrays of a convention's demonstration; with the remedy Keras computes the same.
+
+    Args:
+        name: A key of `bn_torch.demonstrations.DEMONSTRATIONS`.
+        remedied: Whether the remedy is in place, on whichever side it belongs.
+    """
+    return DEMONSTRATIONS[name](remedied)
 
 
 def versions() -> dict[str, str]:

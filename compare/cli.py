@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from compare.errors import CompareError, RunFolderError
+from compare.errors import CompareError, InputError, RunFolderError
 from compare.spec import FRAMEWORKS, VARIANTS, Settings
 
 app = typer.Typer(
@@ -38,6 +38,20 @@ Examples:
   bn-compare run --variants mlp,mlp-bn-after,mlp-bn-before --seeds 5
   bn-compare run --dtype float64 --variants cnn-bn --json
   bn-compare run --frameworks torch --alignment naive --out runs/naive
+"""
+_CONVENTIONS_EXAMPLES = """\b
+Examples:
+  bn-compare conventions
+  bn-compare conventions bn-momentum adam-epsilon
+  bn-compare conventions --measure                   every one of them: some ten minutes
+  bn-compare conventions --measure bn-epsilon --variants cnn-bn --epochs 10 --json
+"""
+_PARITY_EXAMPLES = """\b
+Examples:
+  bn-compare parity                                  ten variants, float64, 100 epochs
+  bn-compare parity --variants mlp-bn-after,cnn-bn --seeds 5
+  bn-compare parity --variants lstm --undo lstm-single-bias
+  bn-compare parity --alignment stock --epochs 5 --json
 """
 _REPORT_EXAMPLES = """\b
 Example:
@@ -166,6 +180,77 @@ def report(
     _print_results(folder, as_json=json_output)
 
 
+@app.command(epilog=_PARITY_EXAMPLES)
+def parity(
+    variants: Annotated[
+        str, typer.Option(metavar="A,B", help=f"Of: {', '.join(VARIANTS)}.")
+    ] = ",".join(_DEFAULT.variants),
+    seeds: Annotated[
+        int, typer.Option(metavar="N", parser=_number, help="Seeds 0 … N-1.")
+    ] = _DEFAULT.seeds,
+    epochs: Annotated[
+        int, typer.Option(metavar="N", parser=_number, help="Of the trajectory.")
+    ] = _DEFAULT.epochs,
+    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float64",
+    alignment: Annotated[str, typer.Option(help="exact, stock or naive.")] = _DEFAULT.alignment,
+    undo: Annotated[
+        str, typer.Option(metavar="A,B", help="Conventions to leave unmatched, by name.")
+    ] = "",
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="New folder; runs/parity-<date>-<time> if left out."),
+    ] = None,
+    json_output: Annotated[
+        bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")
+    ] = False,
+) -> None:
+    """Climb the ladder with every variant: are the two the same computation? Exit 1 if not."""
+    settings = Settings(
+        variants=_names(variants),
+        seeds=seeds,
+        epochs=epochs,
+        dtype=dtype,
+        alignment=alignment,
+        undo=_names(undo),
+    )
+    from compare import parity_report
+
+    reports = parity_report.run(settings, out)
+    parity_report.show(reports, as_json=json_output)
+    raise typer.Exit(0 if all(report.passed for report in reports) else 1)
+
+
+@app.command(epilog=_CONVENTIONS_EXAMPLES)
+def conventions(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="Only these; all if left out.")
+    ] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Leave out one remedy at a time, train, and rank.")
+    ] = False,
+    variants: Annotated[
+        str, typer.Option(metavar="A,B", help="Where to measure; one of each family if left out.")
+    ] = "",
+    epochs: Annotated[
+        int, typer.Option(metavar="N", parser=_number, help="Of each training.")
+    ] = _DEFAULT.epochs,
+    json_output: Annotated[
+        bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")
+    ] = False,
+) -> None:
+    """Every known difference between the frameworks; with --measure, what each one costs."""
+    from compare import conventions_report
+
+    if variants and not measure:
+        raise InputError("--variants says where to measure: give --measure too.")
+    if measure:
+        conventions_report.print_effects(
+            names or (), _names(variants), epochs=epochs, as_json=json_output
+        )
+    else:
+        conventions_report.print_catalogue(names or (), as_json=json_output)
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
@@ -181,16 +266,15 @@ def _print_results(path: Path, *, as_json: bool) -> None:
         content = {"run_dir": str(path), "rows": [stats.row_json(row) for row in rows]}
         print(json.dumps(content, allow_nan=False))
         return
-    from rich.console import Console
     from rich.table import Column, Table
 
-    # A pipe has no width of its own, and a table cut at 80 columns is of no use in a file.
-    console = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
+    from compare.terminal import console
+
     first, *others = table.headings(folder.settings.target)
     grid = Table(Column(first, no_wrap=True), *(Column(name, justify="right") for name in others))
     for line in table.cells(rows, stats.differences(folder, records)):
         grid.add_row(*line)
-    console.print(grid)
+    console().print(grid)
     print("\n".join(["", *table.tutorial_lines(rows), "", f"run folder: {path}"]))
 
 

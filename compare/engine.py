@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Any
 
 from compare import frameworks
+from compare.data import Array
 from compare.errors import CompareError, WorkerError
 from compare.runs import Outcome, Run, execute
 from compare.spec import Settings
@@ -100,6 +101,18 @@ class Worker:
         assert isinstance(outcome, Outcome)
         return outcome
 
+    def demonstrate(self, name: str, *, remedied: bool) -> dict[str, Array]:
+        """The arrays of a convention's demonstration, computed over there.
+
+        Args:
+            name: A convention without a switch.
+            remedied: Whether its remedy is in place.
+
+        Raises:
+            WorkerError: The framework raised, or its process died.
+        """
+        return dict(self.call(partial(_demonstrate, name, remedied)))
+
     def _receive(self) -> tuple[str, Any]:
         try:
             kind, content = self._connection.recv()
@@ -122,13 +135,22 @@ class Worker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._connection.close()
-        if kind is not None:
+        if kind is None:
+            self._connection.close()
+        else:
+            # First of all the process: a thread may still be waiting for its answer.
             self._process.terminate()
         self._process.join(timeout=5)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
+        self._connection.close()
+
+
+def _demonstrate(
+    name: str, remedied: bool, framework: frameworks.Framework, on_epoch: Callable[[int], None]
+) -> dict[str, Array]:
+    return framework.demonstrate(name, remedied=remedied)
 
 
 def _serve(connection: Connection, name: str, settings: Settings) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -103,41 +104,30 @@ def check_pair(
         The report.
     """
     ladder = Ladder(tolerances.for_dtype(settings.dtype))
+    in_double = replace(settings, dtype="float64")
     with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
-        traces, plans = {}, {}
-        for name, side in sides.items():
-            folder = Path(scratch) / name
-            run = Run(variant, name, seed)
-            plans[name] = side.worker.call(partial(trace_side, run, settings, folder))
-            traces[name] = Trace.open(folder)
-        keras, torch = traces["keras"], traces["torch"]
-        compare_plans(ladder, plans["keras"], plans["torch"])
+
+        def climb_alone(name: str) -> tuple[Trace, NDArray[np.int64], Outcome]:
+            run, folder = Run(variant, name, seed), Path(scratch) / name
+            plan = sides[name].worker.call(partial(trace_side, run, settings, folder))
+            train = partial(execute, run, in_double, record_weights=True)
+            outcome = sides[name].shadow.call(train, partial(on_epoch, name))
+            return Trace.open(folder), plan, outcome
+
+        # Nothing is timed here, so the two sides work at the same time.
+        pool = ThreadPoolExecutor(max_workers=len(sides))
+        try:
+            found = dict(zip(sides, pool.map(climb_alone, sides), strict=True))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+        (keras, keras_plan, keras_outcome), (torch, torch_plan, torch_outcome) = (
+            found["keras"],
+            found["torch"],
+        )
+        compare_plans(ladder, keras_plan, torch_plan)
         rungs.climb(ladder, keras, torch)
-        outcomes = {
-            name: side.shadow.call(
-                partial(
-                    execute,
-                    Run(variant, name, seed),
-                    replace(settings, dtype="float64"),
-                    record_weights=True,
-                ),
-                partial(on_epoch, name),
-            )
-            for name, side in sides.items()
-        }
-        compare_outcomes(ladder, outcomes["keras"], outcomes["torch"])
-        return _report(ladder, variant, seed, settings, (keras, torch, plans, outcomes))
-
-
-def _report(
-    ladder: Ladder,
-    variant: str,
-    seed: int,
-    settings: Settings,
-    found: tuple[Trace, Trace, dict[str, NDArray[np.int64]], dict[str, Outcome]],
-) -> PairReport:
-    keras, torch, plans, outcomes = found
-    first = divergence(ladder, keras, torch, plans)
+        compare_outcomes(ladder, keras_outcome, torch_outcome)
+        first = divergence(ladder, keras, torch, {"keras": keras_plan, "torch": torch_plan})
     return PairReport(
         variant=variant,
         seed=seed,
@@ -147,7 +137,7 @@ def _report(
         first_divergence=first,
         rungs=tuple(ladder.results()),
         note=_note(settings, first),
-        heat=heat(outcomes["keras"].trajectory, outcomes["torch"].trajectory),
+        heat=heat(keras_outcome.trajectory, torch_outcome.trajectory),
     )
 
 

@@ -14,17 +14,20 @@ _LABELS = {"keras": "Keras", "torch": "Lightning"}
 
 
 class StudyProgress:
-    """The progress of a study; call it with a run and its finished epochs.
+    """The progress of a study; call it with a run, its finished epochs and perhaps a note.
 
     Args:
-        settings: Tells how many runs there will be.
+        settings: Tells how many epochs a run has, and how many runs there will be.
+        runs: How many runs there will be, where it is not the whole grid of the settings.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, runs: int | None = None) -> None:
         self._console = Console(stderr=True)
-        self._runs = len(settings.variants) * len(settings.frameworks) * settings.seeds
+        grid = len(settings.variants) * len(settings.frameworks) * settings.seeds
+        self._runs = grid if runs is None else runs
         self._epochs = settings.epochs
         self._done = 0
+        self._under_way: dict[Run, int] = {}
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -37,11 +40,16 @@ class StudyProgress:
         )
         self._task = self._bar.add_task("starting the frameworks", total=self._runs * self._epochs)
 
-    def __call__(self, run: Run, epochs: int) -> None:
-        text = f"{run.variant} {_LABELS[run.framework]} seed {run.seed}"
-        self._bar.update(self._task, description=text, completed=self._done * self._epochs + epochs)
+    def __call__(self, run: Run, epochs: int, note: str = "") -> None:
+        text = f"{run.variant} {_LABELS[run.framework]} seed {run.seed} {note}".rstrip()
+        # Two runs may be under way at once, one per framework.
+        self._under_way[run] = epochs
         if epochs == self._epochs:
             self._done += 1
+            del self._under_way[run]
+        completed = self._done * self._epochs + sum(self._under_way.values())
+        self._bar.update(self._task, description=text, completed=completed)
+        if epochs == self._epochs:
             if not self._console.is_terminal:
                 self._console.print(f"[{self._done}/{self._runs}] {text}", markup=False)
 

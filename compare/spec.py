@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-from compare.conventions import ALIGNMENTS, check_names
+from compare.conventions import ALIGNMENTS, check_switches
 from compare.errors import InputError, unknown
 
 View = Literal["vector", "image", "sequence"]
@@ -139,7 +139,7 @@ class Settings:
         ):
             if name not in known:
                 raise unknown(kind, name, known)
-        check_names(self.undo)
+        check_switches(self.undo)
         for name in ("seeds", "epochs", "batch_size", "threads"):
             _check_number(name, getattr(self, name), "a whole number of at least 1", low=1)
         _check_number("n_samples", self.n_samples, "a whole number of at least 4", low=4)

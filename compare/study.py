@@ -73,9 +73,9 @@ def _trained(progress: Progress, run: Run, settings: Settings, epoch: int) -> No
         progress(run, epoch)
 
 
-def default_path(root: Path = Path("runs")) -> Path:
+def default_path(root: Path = Path("runs"), *, prefix: str = "") -> Path:
     """`runs/<date>-<time>`, with a number after it where that is taken."""
-    name = datetime.now().strftime("%Y%m%d-%H%M%S")
+    name = prefix + datetime.now().strftime("%Y%m%d-%H%M%S")
     candidates = (root / (name if n == 1 else f"{name}-{n}") for n in range(1, 1000))
     return next(path for path in candidates if not path.exists())
 

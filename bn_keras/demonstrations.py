@@ -1,0 +1,40 @@
+"""Small computations for the conventions that the tutorial's networks cannot show.
+
+Each has a twin of the same name in `bn_torch.demonstrations`, from the same numbers. With the
+remedy in place both return the same float64 arrays, to rounding; without it they do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from bn_keras import demonstrate_layers as layers
+from bn_keras import demonstrate_training as training
+
+DEMONSTRATIONS: dict[str, Callable[[bool], dict[str, np.ndarray]]] = {
+    "accuracy-threshold": training.accuracy_threshold,
+    "adam-beta-float32": training.adam_beta_float32,
+    "adam-epsilon": training.adam_epsilon,
+    "average-pool-same": layers.average_pool_same,
+    "bn-axis": layers.bn_axis,
+    "bn-batch-of-one": layers.bn_batch_of_one,
+    "bn-center-only": layers.bn_center_only,
+    "bn-frozen": layers.bn_frozen,
+    "bn-mask": layers.bn_mask,
+    "bn-sync": layers.bn_sync,
+    "broadcast-loss": training.broadcast_loss,
+    "float64-plumbing": layers.float64_plumbing,
+    "gradient-clipping": training.gradient_clipping,
+    "gru-gate-order": layers.gru_gate_order,
+    "learning-rate-schedule": training.learning_rate_schedule,
+    "loss-from-logits": training.loss_from_logits,
+    "regularizers-in-loss": training.regularizers_in_loss,
+    "rmsprop-epsilon": training.rmsprop_epsilon,
+    "same-padding-stride": layers.same_padding_stride,
+    "sgd-learning-rate-change": training.sgd_learning_rate_change,
+    "shuffle-seed": layers.shuffle_seed,
+    "weight-decay": training.weight_decay,
+}
+"""Name of the convention → function of whether its remedy is in place."""
