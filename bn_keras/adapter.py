@@ -152,12 +152,15 @@ def accelerator() -> str:
 def trace(
     handle: keras.Model,
     batches: Sequence[tuple[np.ndarray, np.ndarray]],
-    sink: Callable[[str, np.ndarray], None],
+    sink: probe.Sink,
     *,
     jit_compile: bool = False,
 ) -> list[dict[str, object]]:
     """Record a training step per batch, and one evaluation; see `bn_keras.probe.trace`."""
     return probe.trace(handle, batches, sink, jit_compile=jit_compile)
+
+
+evaluate = probe.evaluate
 
 
 def delivered(
@@ -171,3 +174,14 @@ def delivered(
         batches.epoch = epoch
         seen.append([batches[index][0] for index in range(len(batches))])
     return seen
+
+
+def dtype_of(model: keras.Model) -> str:
+    """The dtype that a model computes in: `"float32"` or `"float64"`.
+
+    Raises:
+        TypeError: It is not a Keras model.
+    """
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"expected a keras.Model, received {type(model).__name__}")
+    return str(model.dtype_policy.compute_dtype if not model.weights else model.weights[0].dtype)

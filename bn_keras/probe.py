@@ -6,7 +6,7 @@ the common ones, so little is converted here. The model is left as it was found.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -46,7 +46,8 @@ def trace(
 
     Args:
         model: A built and compiled model; its own loss and a copy of its own optimizer are used.
-        batches: Samples and targets of every step, as `fit` would hand them over.
+        batches: Samples and targets of every step, as `fit` would hand them over. Where the targets
+            are None, nothing is trained: a forward pass in training mode is all.
         sink: Receives every array under its name.
         jit_compile: Whether XLA compiles the first forward and backward pass: the same
             computation, otherwise rounded.
@@ -58,7 +59,7 @@ def trace(
     Raises:
         ValueError: The model is not built or not compiled.
     """
-    if model.optimizer is None:
+    if model.optimizer is None and any(y is not None for _, y in batches):
         raise ValueError(f"{model.name} is not compiled: call compile(optimizer=…, loss=…)")
     with _as_found(model):
         return _trace(model, batches, sink, jit_compile)
@@ -68,6 +69,8 @@ def _trace(
     model: keras.Model, batches: Sequence[tuple[Arrays, Arrays]], sink: Sink, jit_compile: bool
 ) -> list[dict[str, Any]]:
     _put(sink, "initial", weights.read_weights(model))
+    if batches[0][1] is None:
+        return _untrained(model, batches[0][0], sink)
     optimizer = _copy_of_optimizer(model)
     names = {id(v): name for name, v in weights.named_variables(model).items()}
     order: list[str] = []
@@ -82,12 +85,42 @@ def _trace(
                 if gradient is not None:
                     sink(f"gradient/{names[id(variable)]}", _dense(gradient))
         optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-        for name, array in weights.read_weights(model).items():
-            group = "statistics" if name.endswith(_STATISTICS) else "weights"
-            sink(f"step/{step}/{group}/{name}", array)
+        _weights(sink, step, model)
         _slots(sink, step, optimizer, names)
     _evaluate(model, batches[0][0], sink)
     return _structure(model, order)
+
+
+def _untrained(model: keras.Model, x: Arrays, sink: Sink) -> list[dict[str, Any]]:
+    sink("step/1/data/x", np.asarray(x))
+    with _recording(model) as passed:
+        model(keras.ops.convert_to_tensor(x), training=True)
+    order = _forward(sink, "training", passed)
+    _weights(sink, 1, model)
+    _evaluate(model, x, sink)
+    return _structure(model, order)
+
+
+def _weights(sink: Sink, step: int, model: keras.Model) -> None:
+    for name, array in weights.read_weights(model).items():
+        group = "statistics" if name.endswith(_STATISTICS) else "weights"
+        sink(f"step/{step}/{group}/{name}", array)
+
+
+def evaluate(model: keras.Model, values: Mapping[str, np.ndarray], x: Arrays, sink: Sink) -> None:
+    """Record one evaluation with other weights and statistics; the model is left as it was found.
+
+    Args:
+        model: A built model.
+        values: Canonical name → tensor; what is not named stays as it is.
+        x: Samples.
+        sink: Receives `evaluation/…`.
+    """
+    with _as_found(model):
+        variables = weights.named_variables(model)
+        for name, value in values.items():
+            variables[name].assign(value)
+        _evaluate(model, x, sink)
 
 
 def _backward(

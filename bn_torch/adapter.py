@@ -208,16 +208,59 @@ def accelerator() -> str:
 def trace(
     handle: BinaryClassifier,
     batches: Sequence[tuple[np.ndarray, np.ndarray]],
-    sink: Callable[[str, np.ndarray], None],
+    sink: probe.Sink,
 ) -> list[dict[str, Any]]:
     """Record a training step per batch, and one evaluation; see `bn_torch.probe.trace`.
 
-    Targets come as Keras takes them, (n,), and are recorded as such.
+    Targets come as Keras takes them, (n,), and become (n, 1).
     """
+    columns = [(x, y[:, np.newaxis]) for x, y in batches]
+    return _trace(
+        handle, handle.model, columns, sink, probe.arrangement(handle.model, batches[0][0])
+    )
+
+
+def trace_any(
+    module: nn.Module,
+    batches: Sequence[tuple[np.ndarray, np.ndarray]],
+    sink: probe.Sink,
+    *,
+    objective: tuple[Any, Any] | None = None,
+    to_torch: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> list[dict[str, Any]]:
+    """Record a training step per batch of anybody's module; see `bn_torch.probe.trace`.
+
+    Args:
+        module: A LightningModule, or a plain module with an `objective`.
+        batches: Samples in Keras' layout, and targets as they are.
+        sink: Receives every array under its name.
+        objective: `loss(output, target)` and `optimizer(parameters)` of a plain module.
+        to_torch: Samples from Keras' layout to the module's; None to put channels on axis 1 where
+            the first layer is a convolution or normalizes over space or time.
+    """
+    whole = module if objective is None else probe.Objective(module, *objective)
+    if to_torch is None:
+        arrange = probe.arrangement(module, batches[0][0])
+    else:
+        arrange = probe.Arrangement(to_torch, lambda tensor: tensor)
+    return _trace(whole, module, batches, sink, arrange)
+
+
+def _trace(
+    module: nn.Module,
+    root: nn.Module,
+    batches: Sequence[tuple[np.ndarray, np.ndarray]],
+    sink: probe.Sink,
+    arrange: probe.Arrangement,
+) -> list[dict[str, Any]]:
     tensors = [
-        (torch.from_numpy(_channels_first(x)), torch.from_numpy(y).unsqueeze(1)) for x, y in batches
+        (
+            torch.from_numpy(np.ascontiguousarray(arrange.to_torch(x))),
+            None if y is None else torch.from_numpy(y),
+        )
+        for x, y in batches
     ]
-    return probe.trace(handle, handle.model, tensors, sink)
+    return probe.trace(module, root, tensors, sink, to_keras=arrange.to_keras)
 
 
 def delivered(
@@ -231,3 +274,22 @@ def delivered(
         loader.sampler.set_epoch(epoch)
         seen.append([x.numpy() for x, _ in loader])
     return seen
+
+
+def dtype_of(module: nn.Module) -> str:
+    """The dtype that a module computes in: `"float32"` or `"float64"`.
+
+    Raises:
+        TypeError: It is not a Torch module, or has parameters of several dtypes.
+    """
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"expected a torch.nn.Module, received {type(module).__name__}")
+    found = {str(p.dtype).removeprefix("torch.") for p in module.parameters()}
+    if len(found) > 1:
+        raise TypeError(f"the module has parameters of several dtypes: {', '.join(sorted(found))}")
+    return next(iter(found), "float32")
+
+
+def is_lightning(module: nn.Module) -> bool:
+    """Whether a module brings its own training step and optimizer."""
+    return isinstance(module, L.LightningModule)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
@@ -29,6 +30,27 @@ _SLOTS: dict[str, tuple[str, Callable[[Tensor, dict[str, Any]], Tensor]]] = {
     "exp_avg": ("first_moment", lambda buffer, group: buffer),
     "exp_avg_sq": ("second_moment", lambda buffer, group: buffer),
 }
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """How samples get from Keras' layout to a module's, and back for the record."""
+
+    to_torch: Callable[[np.ndarray], np.ndarray]
+    to_keras: Callable[[Tensor], Tensor]
+
+
+def arrangement(module: nn.Module, x: np.ndarray) -> Arrangement:
+    """Channels on axis 1 if the first weighted layer is a convolution or norm over space or time.
+
+    Args:
+        module: Its weighted layers are looked at in the order in which it holds them.
+        x: Samples in Keras' layout.
+    """
+    first = next(iter(weights.weighted_layers(module).values()), None)
+    if first is not None and weights.kind(first) in ("conv", "batch_norm") and x.ndim > 2:
+        return Arrangement(lambda x: np.moveaxis(x, -1, 1), lambda x: x.movedim(1, -1))
+    return Arrangement(lambda x: x, lambda x: x)
 
 
 class Objective(L.LightningModule):
@@ -61,30 +83,40 @@ class Objective(L.LightningModule):
 
 
 def trace(
-    module: L.LightningModule,
+    module: nn.Module,
     root: nn.Module,
     batches: Sequence[tuple[Any, Any]],
     sink: Sink,
+    *,
+    to_keras: Callable[[Tensor], Tensor] = lambda x: x,
 ) -> list[dict[str, Any]]:
     """Record a training step per batch, taken by a `Trainer`, and one evaluation.
 
     Args:
         module: Its `training_step` and `configure_optimizers` are used.
         root: The part whose layers are recorded: `module` itself or a network within.
-        batches: Samples and targets of every step, tensors as a loader would yield them.
+        batches: Samples and targets of every step, tensors as a loader would yield them. Where the
+            targets are None, nothing is trained: a forward pass in training mode is all.
         sink: Receives every array under its name.
+        to_keras: Puts samples into Keras' layout, to be recorded.
 
     Returns:
         The weighted layers in the order in which they ran, each with `name`, `kind`, `tensors`
         (name → shape) and `trained` (number of trained values).
+
+    Raises:
+        TypeError: No rule is known for a layer with weights of its own.
     """
     with _as_found(module):
         if not module.training:
             module.train()  # What every training loop does first; a frozen part stays in eval().
         for name, array in weights.read_weights(root).items():
             sink(f"initial/{name}", array)
-        recorder = _Recorder(root, sink)
-        _fit(module, batches, recorder)
+        recorder = _Recorder(root, sink, to_keras)
+        if batches[0][1] is None:
+            recorder.forward(module, batches[0][0])
+        else:
+            _fit(module, batches, recorder)
         module.eval()
         passed: dict[str, tuple[Tensor, Tensor]] = {}
         with torch.no_grad(), _recording(root, passed):
@@ -119,15 +151,28 @@ def _fit(module: L.LightningModule, batches: Sequence[Any], recorder: L.Callback
 class _Recorder(L.Callback):
     """Writes what a step computes, when it has been computed."""
 
-    def __init__(self, root: nn.Module, sink: Sink) -> None:
-        self.root, self.sink = root, sink
+    def __init__(self, root: nn.Module, sink: Sink, to_keras: Callable[[Tensor], Tensor]) -> None:
+        self.root, self.sink, self.to_keras = root, sink, to_keras
         self.order: list[str] = []
         self._passed: dict[str, tuple[Tensor, Tensor]] = {}
         self._hooks: Any = None
 
+    def forward(self, module: nn.Module, x: Any) -> None:
+        """Record a forward pass in training mode, and what it does to moving statistics."""
+        self.sink("step/1/data/x", self.to_keras(x).numpy())
+        with torch.no_grad(), _recording(self.root, self._passed):
+            module(x)
+        self.order = _forward(self.sink, "training", self._passed)
+        self._weights(1)
+
+    def _weights(self, step: int) -> None:
+        for name, array in weights.read_weights(self.root).items():
+            group = "statistics" if name.endswith(_STATISTICS) else "weights"
+            self.sink(f"step/{step}/{group}/{name}", array)
+
     def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
         x, y = batch
-        self.sink(f"step/{batch_idx + 1}/data/x", _channels_last(x).numpy())
+        self.sink(f"step/{batch_idx + 1}/data/x", self.to_keras(x).numpy())
         self.sink(f"step/{batch_idx + 1}/data/y", y.numpy())
         if batch_idx == 0:
             self._hooks = _recording(self.root, self._passed)
@@ -149,9 +194,7 @@ class _Recorder(L.Callback):
     ) -> None:
         step = batch_idx + 1
         self.sink(f"step/{step}/loss", outputs["loss"].detach().numpy())
-        for name, array in weights.read_weights(self.root).items():
-            group = "statistics" if name.endswith(_STATISTICS) else "weights"
-            self.sink(f"step/{step}/{group}/{name}", array)
+        self._weights(step)
         for optimizer in trainer.optimizers:
             for key, (slot, convert) in _SLOTS.items():
                 found = weights.named_tensors(self.root, of=_slot(optimizer, key, convert))
@@ -206,12 +249,8 @@ def _canonical(layer: nn.Module, entered: Tensor, output: Any) -> tuple[Tensor, 
         steps = entered if layer.batch_first else entered.transpose(0, 1)
         return steps, output[1][0][-1]
     if rule in ("conv", "batch_norm"):
-        return _channels_last(entered), _channels_last(output)
+        return entered.movedim(1, -1), output.movedim(1, -1)
     return entered, output
-
-
-def _channels_last(x: Tensor) -> Tensor:
-    return x.movedim(1, -1) if x.ndim > 3 else x
 
 
 def _forward(sink: Sink, mode: str, passed: dict[str, tuple[Tensor, Tensor]]) -> list[str]:
@@ -222,17 +261,18 @@ def _forward(sink: Sink, mode: str, passed: dict[str, tuple[Tensor, Tensor]]) ->
 
 
 @contextmanager
-def _as_found(module: L.LightningModule) -> Iterator[None]:
+def _as_found(module: nn.Module) -> Iterator[None]:
     """Put back weights, buffers, gradients, modes, the trainer and the random state."""
     state = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
     modes = {part: part.training for part in module.modules()}
     gradients = {p: None if p.grad is None else p.grad.clone() for p in module.parameters()}
-    trainer = module._trainer
+    trainer = getattr(module, "_trainer", None)
     try:
         with isolate_rng():
             yield
     finally:
-        module._trainer = trainer
+        if isinstance(module, L.LightningModule):
+            module._trainer = trainer
         module.load_state_dict(state)
         for part, mode in modes.items():
             part.training = mode

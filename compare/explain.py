@@ -44,7 +44,7 @@ class Evidence:
         """Whether a prediction holds, to the rounding of the trace's dtype."""
         if predicted.shape != found.shape or not np.isfinite(predicted).all():
             return False
-        single = self.keras["step/1/loss"].dtype == np.float32
+        single = self.keras["evaluation/output"].dtype == np.float32
         scale = max(1.0, float(np.abs(predicted).max(initial=0.0)))
         return bool(
             np.abs(predicted - found).max(initial=0.0) <= (1e-4 if single else 1e-11) * scale

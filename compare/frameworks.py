@@ -19,6 +19,11 @@ from compare.traces import Layer
 
 _NEEDS = {"keras": ("keras", "tensorflow"), "torch": ("torch", "lightning")}
 
+NAMES = tuple(_NEEDS)
+
+UNUSABLE = (TypeError, ValueError)
+"""What an adapter raises, with a message for the user, about a model that it cannot trace."""
+
 Handle = Any
 
 

@@ -7,7 +7,7 @@ fails is the first thing that differs.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -197,7 +197,8 @@ def climb(ladder: Ladder, keras: Trace, torch: Trace) -> None:
     _same_keys(ladder, 3, keras, torch, "initial", None)
     _forward(ladder, 4, keras, torch, "training")
     ladder.climbed.append(5)
-    ladder.add(5, "loss", "loss", gap(keras["step/1/loss"], torch["step/1/loss"]), 1)
+    if "step/1/loss" in keras or "step/1/loss" in torch:
+        ladder.add(5, "loss", "loss", _found(keras, torch, "step/1/loss"), 1)
     _same_keys(ladder, 6, keras, torch, "gradient", 1, order=order[::-1])
     for step in range(1, max(keras.steps, torch.steps) + 1):
         _optimizer(ladder, keras, torch, step, order)
@@ -211,10 +212,9 @@ def _data(ladder: Ladder, keras: Trace, torch: Trace) -> None:
     for step in range(1, max(keras.steps, torch.steps) + 1):
         for part in ("x", "y"):
             key = f"step/{step}/data/{part}"
-            sides = [
-                np.squeeze(side[key]) if key in side else np.empty(0) for side in (keras, torch)
-            ]
-            ladder.add(2, key, "data", gap(*sides), step)
+            if key in keras or key in torch:
+                # (n,) and (n, 1) are the same targets.
+                ladder.add(2, key, "data", _found(keras, torch, key, np.squeeze), step)
 
 
 def _same_keys(
@@ -246,10 +246,17 @@ def _same_keys(
         ladder.add(rung, key, blame or layer_of(key), _found(keras, torch, key), step)
 
 
-def _found(keras: Trace, torch: Trace, key: str) -> Gap:
+def _found(
+    keras: Trace,
+    torch: Trace,
+    key: str,
+    form: Callable[[NDArray[Any]], NDArray[Any]] = np.asarray,
+) -> Gap:
     if key not in torch:
         return unequal("missing in Torch")
-    return gap(keras[key], torch[key]) if key in keras else unequal("missing in Keras")
+    if key not in keras:
+        return unequal("missing in Keras")
+    return gap(form(keras[key]), form(torch[key]))
 
 
 def _forward(ladder: Ladder, rung: int, keras: Trace, torch: Trace, mode: str) -> None:

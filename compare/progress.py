@@ -49,9 +49,8 @@ class StudyProgress:
             del self._under_way[run]
         completed = self._done * self._epochs + sum(self._under_way.values())
         self._bar.update(self._task, description=text, completed=completed)
-        if epochs == self._epochs:
-            if not self._console.is_terminal:
-                self._console.print(f"[{self._done}/{self._runs}] {text}", markup=False)
+        if epochs == self._epochs and not self._console.is_terminal:
+            self._console.print(f"[{self._done}/{self._runs}] {text}", markup=False)
 
     def say(self, text: str) -> None:
         """Announce a step that has no epochs."""

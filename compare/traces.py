@@ -20,6 +20,7 @@ evaluation/output                      of the model
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,9 @@ from numpy.typing import NDArray
 
 Layer = dict[str, Any]
 """A weighted layer: `name`, `kind`, `tensors` (name → shape), `trained` (number of values)."""
+
+
+_PREFIX = re.compile(r"(initial|training|evaluation|gradient|step/\d+/(weights|slots|statistics))/")
 
 
 class TraceWriter:
@@ -89,17 +93,19 @@ class Trace(Mapping[str, NDArray[Any]]):
     @property
     def steps(self) -> int:
         """Number of training steps."""
-        return sum(name.endswith("/loss") for name in self.files)
+        return sum(name.endswith("/data/x") for name in self.files)
 
     def renamed(self, names: Mapping[str, str]) -> Trace:
         """The same trace with layers called otherwise: old name → new name."""
 
         def new(key: str) -> str:
-            for old, name in names.items():
-                middle = f"/{old}/"
-                if middle in key:
-                    return key.replace(middle, f"/{name}/", 1)
-            return key
+            prefix = _PREFIX.match(key)
+            inner = key[prefix.end() :] if prefix else ""
+            fitting = [old for old in names if inner.startswith(f"{old}/")]
+            if prefix is None or not fitting:
+                return key
+            old = max(fitting, key=len)
+            return prefix.group() + names[old] + inner.removeprefix(old)
 
         layers = [
             {**layer, "name": names.get(layer["name"], layer["name"])} for layer in self.layers
