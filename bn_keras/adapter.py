@@ -5,6 +5,7 @@ The only file of this package that `compare` loads, and the only one that knows 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import keras
@@ -38,6 +39,8 @@ def configure(*, dtype: str, threads: int) -> None:
     if keras.config.backend() == "tensorflow":
         import tensorflow as tf
 
+        # It warns of every small model that is traced anew; errors still pass.
+        tf.get_logger().setLevel(logging.ERROR)
         threading = tf.config.threading
         if threading.get_intra_op_parallelism_threads() != threads:
             threading.set_intra_op_parallelism_threads(threads)

@@ -49,8 +49,7 @@ def trace(
         batches: Samples and targets of every step, as `fit` would hand them over. Where the targets
             are None, nothing is trained: a forward pass in training mode is all.
         sink: Receives every array under its name.
-        jit_compile: Whether XLA compiles the first forward and backward pass: the same
-            computation, otherwise rounded.
+        jit_compile: Whether XLA compiles the passes: the same computation, otherwise rounded.
 
     Returns:
         The weighted layers in the order in which they ran, each with `name`, `kind`, `tensors`
@@ -77,7 +76,7 @@ def _trace(
     for step, (x, y) in enumerate(batches, start=1):
         sink(f"step/{step}/data/x", np.asarray(x))
         sink(f"step/{step}/data/y", np.asarray(y))
-        loss, gradients, passed = _backward(model, x, y, jit_compile=jit_compile and step == 1)
+        loss, gradients, passed = _backward(model, x, y, jit_compile=jit_compile)
         sink(f"step/{step}/loss", keras.ops.convert_to_numpy(loss))
         if step == 1:
             order = _forward(sink, "training", passed)
@@ -87,7 +86,7 @@ def _trace(
         optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
         _weights(sink, step, model)
         _slots(sink, step, optimizer, names)
-    _evaluate(model, batches[0][0], sink)
+    _evaluate(model, batches[0][0], sink, jit_compile=jit_compile)
     return _structure(model, order)
 
 
@@ -135,15 +134,24 @@ def _backward(
             loss = model.compute_loss(x=x, y=y, y_pred=output, training=True)
         return loss, tape.gradient(loss, model.trainable_variables), dict(passed)
 
-    x, y = keras.tree.map_structure(keras.ops.convert_to_tensor, (x, y))
-    return tf.function(step, jit_compile=True)(x, y) if jit_compile else step(x, y)
+    return _compiled(step, jit_compile)(*map(keras.ops.convert_to_tensor, (x, y)))
 
 
-def _evaluate(model: keras.Model, x: Arrays, sink: Sink) -> None:
-    with _recording(model) as passed:
-        output = model(keras.tree.map_structure(keras.ops.convert_to_tensor, x), training=False)
+def _evaluate(model: keras.Model, x: Arrays, sink: Sink, *, jit_compile: bool = False) -> None:
+    def evaluation(x: Any) -> tuple[Any, dict[str, tuple[Any, Any]]]:
+        with _recording(model) as passed:
+            output = model(x, training=False)
+        return output, dict(passed)
+
+    output, passed = _compiled(evaluation, jit_compile)(keras.ops.convert_to_tensor(x))
     _forward(sink, "evaluation", passed)
     sink("evaluation/output", keras.ops.convert_to_numpy(output))
+
+
+def _compiled(function: Callable[..., Any], jit_compile: bool) -> Callable[..., Any]:
+    import tensorflow as tf
+
+    return tf.function(function, jit_compile=True) if jit_compile else function
 
 
 def _forward(sink: Sink, mode: str, passed: dict[str, tuple[Any, Any]]) -> list[str]:

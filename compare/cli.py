@@ -53,6 +53,11 @@ Examples:
   bn-compare parity --variants lstm --undo lstm-single-bias
   bn-compare parity --alignment stock --epochs 5 --json
 """
+_FLOORS_EXAMPLES = """\b
+Examples:
+  bn-compare floors > compare/floors.json        ten variants, 20 seeds: some five minutes
+  bn-compare floors --variants cnn --seeds 2
+"""
 _REPORT_EXAMPLES = """\b
 Example:
   bn-compare report runs/20260101-120000
@@ -218,6 +223,25 @@ def parity(
     reports = parity_report.run(settings, out)
     parity_report.show(reports, as_json=json_output)
     raise typer.Exit(0 if all(report.passed for report in reports) else 1)
+
+
+@app.command(epilog=_FLOORS_EXAMPLES)
+def floors(
+    variants: Annotated[
+        str, typer.Option(metavar="A,B", help=f"Of: {', '.join(VARIANTS)}.")
+    ] = ",".join(_DEFAULT.variants),
+    seeds: Annotated[int, typer.Option(metavar="N", parser=_number, help="Seeds 0 … N-1.")] = 20,
+) -> None:
+    """Measure float32's noise floor, rung by rung: Keras with XLA against Keras without."""
+    settings = Settings(variants=_names(variants), frameworks=("keras",), seeds=seeds, epochs=1)
+    from compare.floors import measure
+    from compare.frameworks import check_installed
+    from compare.progress import StudyProgress
+
+    check_installed(["keras"])
+    with StudyProgress(settings) as progress:
+        found = measure(settings, lambda run: progress(run, 1))
+    print(json.dumps(found, indent=1))
 
 
 @app.command(epilog=_CONVENTIONS_EXAMPLES)

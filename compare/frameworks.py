@@ -71,6 +71,7 @@ class Framework(Protocol):
         handle: Handle,
         batches: Sequence[tuple[Array, Array]],
         sink: Callable[[str, NDArray[Any]], None],
+        **options: Any,
     ) -> list[Layer]: ...
 
     def demonstrate(self, name: str, *, remedied: bool) -> dict[str, Array]: ...

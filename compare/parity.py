@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from compare import ladder as rungs
 from compare import tolerances
-from compare.data import circles_split
+from compare.data import Array, circles_split
 from compare.engine import Worker
 from compare.explain import explain
-from compare.frameworks import Framework
+from compare.frameworks import Framework, Handle
 from compare.gaps import gap
 from compare.initial import lived_in
 from compare.ladder import Divergence, Ladder, RungResult
@@ -181,6 +181,17 @@ def trace_side(
         framework: The loaded adapter.
         on_epoch: Not called: nothing here takes long.
     """
+    handle, batches = lived_in_pair(run, settings, framework)
+    writer = TraceWriter(folder)
+    writer.close(framework.trace(handle, batches, writer))
+    orders = orders_of(run, settings, framework)
+    return padded(framework.delivered(handle, orders, batch_size=settings.batch_size))
+
+
+def lived_in_pair(
+    run: Run, settings: Settings, framework: Framework
+) -> tuple[Handle, list[tuple[Array, Array]]]:
+    """A model whose weights are not at their defaults, and the first batches of its plan."""
     split = circles_split(
         n_samples=settings.n_samples, noise=settings.noise, seed=settings.data_seed
     )
@@ -191,9 +202,7 @@ def trace_side(
     orders, size = orders_of(run, settings, framework), settings.batch_size
     chosen = [orders[0, step * size : (step + 1) * size] for step in range(STEPS)]
     batches = [(views.train[c], views.y_train[c]) for c in chosen if len(c)]
-    writer = TraceWriter(folder)
-    writer.close(framework.trace(handle, batches, writer))
-    return padded(framework.delivered(handle, orders, batch_size=size))
+    return handle, batches
 
 
 def padded(epochs: list[list[NDArray[Any]]]) -> NDArray[np.int64]:

@@ -37,7 +37,7 @@ def for_dtype(dtype: str) -> Mapping[int, float]:
 
     In float64 a fixed bound. In float32 rungs 1 to 3 are exact as well; rungs 4 to 9 are judged
     against a floor measured on Keras itself, with XLA on against off, the largest of 20 seeds over
-    the ten variants (`floors.json`, made by `bn-compare parity --measure-floors`). Rungs 10 and 11
+    the ten variants (`floors.json`, made by `bn-compare floors`). Rungs 10 and 11
     are judged in float64 whatever the dtype: float32 trajectories drift apart by rounding alone.
 
     Args:
@@ -45,6 +45,10 @@ def for_dtype(dtype: str) -> Mapping[int, float]:
     """
     if dtype == "float64":
         return FLOAT64
-    floors = json.loads(resources.files("compare").joinpath("floors.json").read_text("utf-8"))
-    measured = {int(rung): FLOOR_MARGIN * floor for rung, floor in floors["float32"].items()}
-    return {**FLOAT64, **measured}
+    return {**FLOAT64, **{rung: FLOOR_MARGIN * floor for rung, floor in floors().items()}}
+
+
+def floors() -> dict[int, float]:
+    """Rung → the noise floor that was measured for float32, relative to the scale."""
+    text = resources.files("compare").joinpath("floors.json").read_text("utf-8")
+    return {int(rung): float(floor) for rung, floor in json.loads(text)["float32"].items()}

@@ -219,6 +219,6 @@ def test_bad_models_and_samples_are_refused():
         compare.check_parity(model, module, X * np.nan, Y, **OBJECTIVE)
     with pytest.raises(compare.InputError, match="no rule for the weights of Bilinear"):
         check(model, nn.Sequential(module, nn.Bilinear(1, 1, 1).double()))
-    uncompiled = keras.models.clone_model(model)
+    uncompiled = keras.Sequential(model.layers)
     with pytest.raises(compare.InputError, match="not compiled"):
         check(uncompiled, module)
