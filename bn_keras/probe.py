@@ -58,7 +58,7 @@ def trace(
     Raises:
         ValueError: The model is not built or not compiled.
     """
-    if model.optimizer is None and any(y is not None for _, y in batches):
+    if getattr(model, "optimizer", None) is None and any(y is not None for _, y in batches):
         raise ValueError(f"{model.name} is not compiled: call compile(optimizer=…, loss=…)")
     with _as_found(model):
         return _trace(model, batches, sink, jit_compile)

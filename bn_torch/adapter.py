@@ -80,12 +80,12 @@ def build(
 
 
 def _momentum(decay: object, undone: Collection[str]) -> float:
-    """Torch's momentum. Unremedied, Keras' number is copied where there is one, else left out."""
-    if "bn-momentum-copied" in undone:
-        return _KERAS_DECAY if decay is None else float(decay)  # type: ignore[arg-type]
-    if "bn-momentum" in undone:
-        return _TORCH_MOMENTUM if decay is None else float(decay)  # type: ignore[arg-type]
-    return 1.0 - (_KERAS_DECAY if decay is None else float(decay))  # type: ignore[arg-type]
+    """Torch's momentum. A naive port copies the tutorial's number where it writes one."""
+    share_kept = _KERAS_DECAY if decay is None else float(decay)  # type: ignore[arg-type]
+    default = "bn-momentum" in undone and (decay is None or "bn-momentum-copied" not in undone)
+    if default:
+        return _TORCH_MOMENTUM
+    return share_kept if "bn-momentum-copied" in undone else 1.0 - share_kept
 
 
 def read_weights(handle: BinaryClassifier) -> dict[str, np.ndarray]:

@@ -66,6 +66,7 @@ ALIGNMENTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "stock": ("bn-biased-variance",),
         "naive": (
             "bn-momentum",
+            "bn-momentum-copied",
             "bn-epsilon",
             "bn-biased-variance",
             "flatten-order",

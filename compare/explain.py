@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from compare.ladder import Check
 from compare.traces import Layer, Trace
 
+_TORCH_LEARNING_RATE = 1e-3
+"""What `torch.optim.SGD` takes where nobody says otherwise."""
+
 Plans = Mapping[str, NDArray[np.int64]]
 Array = NDArray[np.floating]
 
@@ -122,6 +125,16 @@ def _initializers(e: Evidence) -> Sequence[str]:
     return ("initializers",) if all(differ) else ()
 
 
+def _batch_first(e: Evidence) -> Sequence[str]:
+    """Torch took the batch for the time steps."""
+    keras, torch = e.both(e.check.path)
+    lstm = any(
+        layer["kind"] == "lstm" and f"/{layer['name']}/" in e.check.path for layer in e.keras.layers
+    )
+    swapped = lstm and keras.ndim == 3 and e.close(keras.transpose(1, 0, 2), torch)
+    return ("lstm-batch-first",) if swapped else ()
+
+
 def _flatten_order(e: Evidence) -> Sequence[str]:
     keras, torch = e.both(e.check.path)
     before = e.check.layer.removeprefix("between ").partition(" and ")[0]
@@ -147,7 +160,7 @@ def _batch_norm_forward(e: Evidence) -> Sequence[str]:
     )
     hypotheses: tuple[tuple[str, Array, Array], ...] = (
         ("bn-epsilon", x.mean(axes), x.var(axes)),
-        ("bn-frozen", moving_mean, moving_variance),
+        ("train-mode", moving_mean, moving_variance),
     )
     for convention, mean, variance in hypotheses:
         centred = gamma * (x - mean)
@@ -157,7 +170,8 @@ def _batch_norm_forward(e: Evidence) -> Sequence[str]:
         columns = np.arange(x.shape[-1])
         pick = [part.reshape(-1, x.shape[-1])[far, columns] for part in (centred, shifted)]
         with np.errstate(divide="ignore", invalid="ignore"):
-            epsilon = float(np.median((pick[0] / pick[1]) ** 2 - variance))
+            # A channel that is all zeros says nothing.
+            epsilon = float(np.nanmedian((pick[0] / pick[1]) ** 2 - variance))
             predicted = centred / np.sqrt(variance + epsilon) + beta
         if epsilon > 0 and e.close(predicted, found):
             return (convention,)
@@ -183,6 +197,21 @@ def _single_bias(e: Evidence) -> Sequence[str]:
         return ()
     keras, torch = e.both(f"step/1/slots/{layer['name']}/bias/velocity")
     return ("lstm-single-bias",) if e.close(2 * keras, torch) and keras.any() else ()
+
+
+def _default_learning_rate(e: Evidence) -> Sequence[str]:
+    """The first velocity is minus the learning rate times the gradient."""
+    if e.check.step != 1:
+        return ()
+    rates = []
+    for side in (e.keras, e.torch):
+        keys = [key for key in side if key.startswith("gradient/")]
+        slope = np.concatenate([np.asarray(side[key], dtype=np.float64).ravel() for key in keys])
+        slots = [f"{key.replace('gradient', 'step/1/slots', 1)}/velocity" for key in keys]
+        moved = np.concatenate([np.asarray(side[key], dtype=np.float64).ravel() for key in slots])
+        rates.append(-float(moved @ slope / (slope @ slope)))
+    default = abs(rates[1] / _TORCH_LEARNING_RATE - 1.0) < 1e-6 < abs(rates[1] / rates[0] - 1.0)
+    return ("sgd-default-learning-rate",) if default else ()
 
 
 def _momentum_float32(e: Evidence) -> Sequence[str]:
@@ -266,9 +295,9 @@ _EXPLANATIONS: Mapping[int, Sequence[Explanation]] = {
     1: (_affine,),
     2: (_plan,),
     3: (_forget_bias, _kernel_layout, _initializers),
-    4: (_flatten_order, _batch_norm_forward),
+    4: (_batch_first, _flatten_order, _batch_norm_forward),
     5: (_loss_reduction,),
-    7: (_single_bias, _momentum_float32),
+    7: (_single_bias, _default_learning_rate, _momentum_float32),
     8: (_moving_statistics,),
     10: (_evaluated_while_training, _epoch_metrics),
 }

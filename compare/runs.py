@@ -221,15 +221,24 @@ class _Watch:
             "test_loss": binary_cross_entropy(test, views.y_test),
             "test_accuracy": accuracy(test, views.y_test),
             "running_train_loss": running_loss,
-            # A count over n samples, which the frameworks hand over rounded to their own dtype.
-            "running_train_accuracy": round(running_accuracy * n) / n
-            if math.isfinite(running_accuracy)
-            else math.nan,
+            "running_train_accuracy": _share(running_accuracy, n),
         }
         if self._has_batch_norm:
             lagless = self._framework.predict_proba(self._handle, views.test, batch_statistics=True)
             values["batch_statistics_test_accuracy"] = accuracy(lagless, views.y_test)
         return values
+
+
+def _share(value: float, n: int) -> float:
+    """A share of n samples without the rounding of the framework's own dtype.
+
+    Anything but a whole number of samples is left as it is: a loader that drops its last batch
+    counts over fewer.
+    """
+    if not math.isfinite(value):
+        return math.nan
+    count = round(value * n)
+    return count / n if abs(value * n - count) < 0.01 else value
 
 
 def _json_numbers(curve: list[float]) -> list[float | None]:
