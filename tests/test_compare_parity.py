@@ -1,0 +1,124 @@
+"""The ladder on our own variants. The bugs it must catch are in `test_compare_selftest.py`."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from in_process import Here
+from test_compare_cli import bn_compare
+
+from compare import tolerances
+from compare.conventions import CONVENTIONS
+from compare.floors import measure
+from compare.ladder import RUNGS
+from compare.parity import Side, check_pair, padded
+from compare.spec import FRAMEWORKS, VARIANTS, Settings
+
+SETTINGS = Settings(dtype="float64", epochs=2)
+SWITCHES = {name: c.touches for name, c in CONVENTIONS.items() if c.switch}
+
+
+def checked(variant, settings):
+    sides = {name: Side(Here(name, settings.dtype), Here(name, "float64")) for name in FRAMEWORKS}
+    return check_pair(variant, 0, settings, sides, lambda name, epoch: None)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_exact_pairs_pass_every_rung(variant, dtype):
+    report = checked(variant, replace(SETTINGS, dtype=dtype))
+    assert report.passed, report
+    assert report.first_divergence is None
+    assert [rung.rung for rung in report.rungs] == list(RUNGS)
+    assert ("float64" in report.note) is (dtype == "float32")
+    assert all(len(curve) == 2 for curve in report.heat.values())
+    statistics = report.rungs[7]
+    assert (statistics.max_abs is not None) is VARIANTS[variant].has_batch_norm
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_an_undone_convention_names_itself(name):
+    report = checked(SWITCHES[name][-1], replace(SETTINGS, undo=(name,)))
+    assert not report.passed
+    assert report.first_divergence.explained_by == (name,)
+
+
+@pytest.mark.parametrize("variant", ["mlp-bn-after", "cnn-bn", "lstm-bn"])
+def test_a_stock_port_first_differs_in_its_moving_statistics(variant):
+    first = checked(variant, replace(SETTINGS, alignment="stock")).first_divergence
+    assert (first.rung, first.layer) == (8, "batch_norm")
+    assert first.explained_by == ("bn-biased-variance",)
+
+
+def test_in_float32_a_bug_is_told_from_rounding():
+    settings = replace(SETTINGS, dtype="float32", undo=("epoch-metrics",))
+    report = checked("mlp", settings)
+    assert report.first_divergence.rung == 10
+    assert "a bug, not rounding" in report.note
+
+
+def test_json_has_no_number_that_json_lacks():
+    settings = replace(SETTINGS, undo=("bn-affine",))
+    values = checked("mlp-bn-no-affine", settings).to_json()
+    text = json.dumps(values, allow_nan=False)
+    assert values["passed"] is False
+    assert values["first_divergence"]["explained_by"] == ("bn-affine",)
+    assert "heat" not in text
+
+
+def test_padding_keeps_batches_apart():
+    plan = padded([[np.array([3, 1]), np.array([2])], [np.array([1, 2])]])
+    assert plan.tolist() == [[[3, 1], [2, -1]], [[1, 2], [-1, -1]]]
+
+
+def test_every_rung_has_a_tolerance():
+    for dtype in ("float32", "float64"):
+        found = tolerances.for_dtype(dtype)
+        assert set(found) == set(RUNGS)
+        assert all(math.isfinite(value) and 0 <= value < 1e-4 for value in found.values())
+        assert [found[rung] for rung in (1, 2, 3)] == [0.0, 0.0, 0.0]
+
+
+def test_the_floor_is_what_keras_shows_against_itself():
+    settings = Settings(variants=("mlp-bn-after", "cnn"), frameworks=("keras",), seeds=1)
+    done = []
+    found = measure(settings, done.append)
+    assert len(done) == 2
+    stored = tolerances.floors()
+    for rung, floor in found["float32"].items():
+        assert 0 < floor <= stored[int(rung)], "the stored floor is the largest of 20 seeds"
+
+
+def test_the_command_line_saves_and_exits_with_the_verdict(tmp_path):
+    common = ("parity", "--variants", "mlp-bn-after", "--epochs", "2", "--json")
+    good = bn_compare(*common, "--out", tmp_path / "good")
+    assert good.returncode == 0, good.stderr
+    result = json.loads(good.stdout)
+    assert result["passed"] is True
+    assert [rung["rung"] for rung in result["pairs"][0]["rungs"]] == list(RUNGS)
+    saved = json.loads((tmp_path / "good" / "parity.json").read_text())
+    assert saved["pairs"] == result["pairs"]
+    assert (tmp_path / "good" / "heat-map.png").stat().st_size > 5_000
+
+    bad = bn_compare(*common[:-1], "--alignment", "stock", "--out", tmp_path / "bad")
+    assert bad.returncode == 1, bad.stderr
+    assert "rung 8 (moving statistics, step 1), batch_norm" in bad.stdout
+    assert "bn-biased-variance" in bad.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--undo", "bn-momentun"], "Did you mean 'bn-momentum'?"),
+        (["--variants", "mpl"], "Did you mean 'mlp'?"),
+        (["--dtype", "half"], "unknown dtype"),
+        (["--epochs", "none"], "--epochs: expected"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(arguments, message):
+    done = bn_compare("parity", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
