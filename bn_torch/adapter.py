@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bn_torch import probe, weights
+from bn_torch import mutations, probe, weights
 from bn_torch.cnn import FlattenChannelsLast, build_cnn
 from bn_torch.data import CirclesDataModule
 from bn_torch.lstm import build_lstm
@@ -208,3 +208,8 @@ def delivered(
         loader.sampler.set_epoch(epoch)
         seen.append([x.numpy() for x, _ in loader])
     return seen
+
+
+def mutate(handle: BinaryClassifier, name: str, size: float) -> None:
+    """Put a known port bug into a module, for a test of the judge; see `bn_torch.mutations`."""
+    mutations.inject(handle, name, size)

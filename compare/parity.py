@@ -113,19 +113,21 @@ def check_pair(
         keras, torch = traces["keras"], traces["torch"]
         compare_plans(ladder, plans["keras"], plans["torch"])
         rungs.climb(ladder, keras, torch)
-        outcomes = {
-            name: side.shadow.call(
-                partial(
-                    execute,
-                    Run(variant, name, seed),
-                    replace(settings, dtype="float64"),
-                    record_weights=True,
-                ),
-                partial(on_epoch, name),
-            )
-            for name, side in sides.items()
-        }
-        compare_outcomes(ladder, outcomes["keras"], outcomes["torch"])
+        outcomes = {}
+        if "error" not in torch:  # What cannot take two steps cannot be trained.
+            outcomes = {
+                name: side.shadow.call(
+                    partial(
+                        execute,
+                        Run(variant, name, seed),
+                        replace(settings, dtype="float64"),
+                        record_weights=True,
+                    ),
+                    partial(on_epoch, name),
+                )
+                for name, side in sides.items()
+            }
+            compare_outcomes(ladder, outcomes["keras"], outcomes["torch"])
         return _report(ladder, variant, seed, settings, (keras, torch, plans, outcomes))
 
 
@@ -147,7 +149,7 @@ def _report(
         first_divergence=first,
         rungs=tuple(ladder.results()),
         note=_note(settings, first),
-        heat=heat(outcomes["keras"].trajectory, outcomes["torch"].trajectory),
+        heat=heat(*(outcomes[f].trajectory for f in ("keras", "torch"))) if outcomes else None,
     )
 
 
@@ -225,14 +227,20 @@ def compare_plans(ladder: Ladder, keras: NDArray[np.int64], torch: NDArray[np.in
         ladder.add(2, "batches", "data", gap(*rows), epoch + 1)
 
 
-LOSSES = ("train_loss", "test_loss", "running_train_loss")
+LOSSES = {
+    "prediction/train_loss": "train_loss",
+    "prediction/test_loss": "test_loss",
+    "running_train_loss": "running_train_loss",
+}
+"""Name in the ladder → curve. Two are computed here from predictions, which are then to blame."""
+
 COUNTS = ("train_accuracy", "test_accuracy", "running_train_accuracy")
 
 
 def compare_outcomes(ladder: Ladder, keras: Outcome, torch: Outcome) -> None:
     """Rungs 10 and 11 from two whole trainings."""
     sides = [
-        {**side.trajectory, **{name: _curve(side, name) for name in LOSSES}}
+        {**side.trajectory, **{name: _curve(side, curve) for name, curve in LOSSES.items()}}
         for side in (keras, torch)
     ]
     rungs.trajectory(ladder, *sides)
