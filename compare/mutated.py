@@ -61,7 +61,8 @@ def _transposed_gates(tensor: Array) -> Array:
 
 def _without_forget_bias(bias: Array) -> Array:
     units = len(bias) // 4
-    return bias - np.repeat([0.0, 1.0, 0.0, 0.0], units)
+    lowered: Array = bias - np.repeat([0.0, 1.0, 0.0, 0.0], units)
+    return lowered
 
 
 def _swapped_statistics(weights: Weights, size: float) -> Weights:
