@@ -76,10 +76,12 @@ def _trace(
     for step, (x, y) in enumerate(batches, start=1):
         sink(f"step/{step}/data/x", np.asarray(x))
         sink(f"step/{step}/data/y", np.asarray(y))
-        loss, gradients, passed = _backward(model, x, y, jit_compile=jit_compile)
+        loss, gradients, passed, returned = _backward(model, x, y, jit_compile=jit_compile)
         sink(f"step/{step}/loss", keras.ops.convert_to_numpy(loss))
         if step == 1:
             order = _forward(sink, "training", passed)
+            for name, gradient in returned.items():
+                sink(f"backward/{name}", _dense(gradient))
             for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
                 if gradient is not None:
                     sink(f"gradient/{names[id(variable)]}", _dense(gradient))
@@ -124,15 +126,23 @@ def evaluate(model: keras.Model, values: Mapping[str, np.ndarray], x: Arrays, si
 
 def _backward(
     model: keras.Model, x: Arrays, y: Arrays, *, jit_compile: bool
-) -> tuple[Any, list[Any], dict[str, tuple[Any, Any]]]:
-    """Loss, gradients and what went into and came out of every layer, in training mode."""
+) -> tuple[Any, list[Any], dict[str, tuple[Any, Any]], dict[str, Any]]:
+    """Loss, gradients of weights, what went into and came out of every layer, gradients of that."""
     import tensorflow as tf
 
-    def step(x: Any, y: Any) -> tuple[Any, list[Any], dict[str, tuple[Any, Any]]]:
+    def step(x: Any, y: Any) -> tuple[Any, list[Any], dict[str, Any], dict[str, Any]]:
         with _recording(model) as passed, tf.GradientTape() as tape:
             output = model(x, training=True)
             loss = model.compute_loss(x=x, y=y, y_pred=output, training=True)
-        return loss, tape.gradient(loss, model.trainable_variables), dict(passed)
+        ends = {
+            f"{name}/{end}": t
+            for name, pair in passed.items()
+            for end, t in zip(("input", "output"), pair, strict=True)
+        }
+        ends = {key: t for key, t in ends.items() if t.dtype.is_floating}
+        ours, theirs = tape.gradient(loss, (model.trainable_variables, ends))
+        returned = {key: gradient for key, gradient in theirs.items() if gradient is not None}
+        return loss, ours, dict(passed), returned
 
     return _compiled(step, jit_compile)(*map(keras.ops.convert_to_tensor, (x, y)))
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bn_torch import probe, undo, weights
+from bn_torch import mutations, probe, undo, weights
 from bn_torch.cnn import FlattenChannelsLast, build_cnn
 from bn_torch.data import CirclesDataModule
 from bn_torch.demonstrations import DEMONSTRATIONS
@@ -293,3 +293,8 @@ def dtype_of(module: nn.Module) -> str:
 def is_lightning(module: nn.Module) -> bool:
     """Whether a module brings its own training step and optimizer."""
     return isinstance(module, L.LightningModule)
+
+
+def mutate(handle: BinaryClassifier, name: str, size: float) -> None:
+    """Put a known port bug into a module, for a test of the judge; see `bn_torch.mutations`."""
+    mutations.inject(handle, name, size)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from bn_torch import weights
-
-Sink = Callable[[str, np.ndarray], None]
+from bn_torch.recording import Recording, Sink
 
 _STATISTICS = ("moving_mean", "moving_variance")
 _SLOTS: dict[str, tuple[str, Callable[[Tensor, dict[str, Any]], Tensor]]] = {
@@ -102,7 +101,8 @@ def trace(
 
     Returns:
         The weighted layers in the order in which they ran, each with `name`, `kind`, `tensors`
-        (name → shape) and `trained` (number of trained values).
+        (name → shape) and `trained` (number of trained values). Where the module raises, the trace
+        ends there and has the error's text as `error`.
 
     Raises:
         TypeError: No rule is known for a layer with weights of its own.
@@ -113,17 +113,26 @@ def trace(
         for name, array in weights.read_weights(root).items():
             sink(f"initial/{name}", array)
         recorder = _Recorder(root, sink, to_keras)
-        if batches[0][1] is None:
-            recorder.forward(module, batches[0][0])
-        else:
-            _fit(module, batches, recorder)
-        module.eval()
-        passed: dict[str, tuple[Tensor, Tensor]] = {}
-        with torch.no_grad(), _recording(root, passed):
-            output = module(batches[0][0])
-        _forward(sink, "evaluation", passed)
-        sink("evaluation/output", output.numpy())
-        return _structure(root, recorder.order)
+        try:
+            if batches[0][1] is None:
+                recorder.forward(module, batches[0][0])
+            else:
+                _fit(module, batches, recorder)
+            _evaluate(module, root, batches[0][0], sink)
+        # Whatever a port raises is a finding, told with what came first.
+        except Exception as error:
+            recorder.stop()
+            sink("error", np.array(f"{type(error).__name__}: {error}"))
+        return _structure(root, recorder.recording.order)
+
+
+def _evaluate(module: nn.Module, root: nn.Module, x: Any, sink: Sink) -> None:
+    module.eval()
+    recording = Recording(root)
+    with torch.no_grad(), recording.watching():
+        output = module(x)
+    recording.forward(sink, "evaluation")
+    sink("evaluation/output", output.numpy())
 
 
 def _fit(module: L.LightningModule, batches: Sequence[Any], recorder: L.Callback) -> None:
@@ -153,16 +162,18 @@ class _Recorder(L.Callback):
 
     def __init__(self, root: nn.Module, sink: Sink, to_keras: Callable[[Tensor], Tensor]) -> None:
         self.root, self.sink, self.to_keras = root, sink, to_keras
-        self.order: list[str] = []
-        self._passed: dict[str, tuple[Tensor, Tensor]] = {}
-        self._hooks: Any = None
+        self.recording = Recording(root)
+        self._watching = ExitStack()
+        self._first = False
 
     def forward(self, module: nn.Module, x: Any) -> None:
         """Record a forward pass in training mode, and what it does to moving statistics."""
         self.sink("step/1/data/x", self.to_keras(x).numpy())
-        with torch.no_grad(), _recording(self.root, self._passed):
+        self._first = True
+        self._watching.enter_context(self.recording.watching())
+        with torch.no_grad():
             module(x)
-        self.order = _forward(self.sink, "training", self._passed)
+        self.stop()
         self._weights(1)
 
     def _weights(self, step: int) -> None:
@@ -175,19 +186,25 @@ class _Recorder(L.Callback):
         self.sink(f"step/{batch_idx + 1}/data/x", self.to_keras(x).numpy())
         self.sink(f"step/{batch_idx + 1}/data/y", y.numpy())
         if batch_idx == 0:
-            self._hooks = _recording(self.root, self._passed)
-            self._hooks.__enter__()
+            self._first = True
+            self._watching.enter_context(self.recording.watching())
 
     def on_after_backward(self, trainer: Any, module: Any) -> None:
-        if self._hooks is None:
+        if not self._first:
             return
-        self._hooks.__exit__(None, None, None)
-        self._hooks = None
-        self.order = _forward(self.sink, "training", self._passed)
+        self.stop()
+        self.recording.backward(self.sink)
         for name, gradient in weights.named_tensors(self.root, of=lambda p: p.grad).items():
             # Each of an LSTM's two biases receives the gradient of their sum.
             if not name.endswith("/bias_hh"):
                 self.sink(f"gradient/{name}", gradient.numpy().copy())
+
+    def stop(self) -> None:
+        """Write what passed in the first step, which may have ended with an error."""
+        if self._first:
+            self._first = False
+            self._watching.close()
+            self.recording.forward(self.sink, "training")
 
     def on_train_batch_end(
         self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -214,50 +231,6 @@ def _slot(
         return None if value is None else convert(value.detach(), groups[id(parameter)])
 
     return of
-
-
-@contextmanager
-def _recording(root: nn.Module, passed: dict[str, tuple[Tensor, Tensor]]) -> Iterator[None]:
-    """While the block runs, every weighted layer notes its input and its output.
-
-    A layer that runs again is noted again, as `name#2`.
-    """
-
-    def note(name: str, layer: nn.Module) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            times = sum(key.partition("#")[0] == name for key in passed)
-            entered, left = _canonical(layer, args[0], output)
-            passed[f"{name}#{times + 1}" if times else name] = (entered.detach(), left.detach())
-
-        return hook
-
-    handles = [
-        layer.register_forward_hook(note(name, layer))
-        for name, layer in weights.weighted_layers(root).items()
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _canonical(layer: nn.Module, entered: Tensor, output: Any) -> tuple[Tensor, Tensor]:
-    """Input and output of a layer in Keras' form: channels last, an LSTM's last output."""
-    rule = weights.kind(layer)
-    if rule == "lstm":
-        steps = entered if layer.batch_first else entered.transpose(0, 1)
-        return steps, output[1][0][-1]
-    if rule in ("conv", "batch_norm"):
-        return entered.movedim(1, -1), output.movedim(1, -1)
-    return entered, output
-
-
-def _forward(sink: Sink, mode: str, passed: dict[str, tuple[Tensor, Tensor]]) -> list[str]:
-    for name, (entered, left) in passed.items():
-        sink(f"{mode}/{name}/input", entered.numpy())
-        sink(f"{mode}/{name}/output", left.numpy())
-    return list(passed)
 
 
 @contextmanager

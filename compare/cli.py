@@ -63,6 +63,13 @@ Example:
   bn-compare report runs/20260101-120000
 """
 
+_SELFTEST_EXAMPLES = """\b
+Examples:
+  bn-compare selftest
+  bn-compare selftest --quick
+  bn-compare selftest --only bn-epsilon,last-batch-dropped --json
+"""
+
 
 def _number(text: str | float) -> int | float | str:
     """A number where it is one; what is none goes on as it is, for `Settings` to name."""
@@ -273,6 +280,22 @@ def conventions(
         )
     else:
         conventions_report.print_catalogue(names or (), as_json=json_output)
+
+
+@app.command(epilog=_SELFTEST_EXAMPLES)
+def selftest(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="One bug per rung, no search for smallest sizes.")
+    ] = False,
+    only: Annotated[str, typer.Option(metavar="A,B", help="Bugs to inject, by name.")] = "",
+    json_output: Annotated[
+        bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")
+    ] = False,
+) -> None:
+    """Inject known port bugs; every one must be caught on its rung, with its layer blamed."""
+    from compare import selftest_command
+
+    raise typer.Exit(selftest_command.run(_names(only), only_quick=quick, as_json=json_output))
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -239,6 +239,9 @@ def _moving_statistics(e: Evidence) -> Sequence[str]:
             names = ("bn-biased-variance",) if unbiased else ()
             if abs(decays[0] - decays[1]) > 1e-6:
                 copied = abs(decays[0] - (1.0 - decays[1])) < 1e-6
+                # Updated twice, or never: bugs, and no convention.
+                if not copied and min(abs(decays[0] - d) for d in (decays[1] ** 2, 1.0)) < 1e-6:
+                    return ()
                 return ("bn-momentum-copied" if copied else "bn-momentum", *names)
             return names
     return ()

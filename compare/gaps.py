@@ -21,8 +21,8 @@ class Gap:
         index: Where `max_abs` is; empty for scalars.
         keras: Value there in Keras.
         torch: Value there in Torch.
-        scale: Largest absolute Keras value, at least 1: a tolerance is multiplied by it, since
-            rounding grows with the values that are added up.
+        scale: Largest finite absolute Keras value, at least 1: a tolerance is multiplied by it,
+            since rounding grows with the values that are added up.
         note: What is wrong beside numbers, such as shapes that differ.
     """
 
@@ -59,17 +59,18 @@ def gap(keras: NDArray[Any], torch: NDArray[Any]) -> Gap:
     if keras.size == 0:
         return Gap(0.0, 0.0, (), math.nan, math.nan, 1.0)
     a, b = np.asarray(keras, dtype=np.float64), np.asarray(torch, dtype=np.float64)
-    with np.errstate(invalid="ignore"):
+    nonzero = a != 0
+    with np.errstate(invalid="ignore", over="ignore"):
         apart = np.abs(a - b)
+        relative = apart[nonzero] / np.abs(a[nonzero])
     # argmax finds the first NaN where there is one; infinite on both sides is NaN apart.
     index = np.unravel_index(int(np.argmax(apart)), apart.shape)
-    nonzero = a != 0
-    relative = apart[nonzero] / np.abs(a[nonzero])
     return Gap(
         max_abs=float(apart[index]),
         max_rel=float(relative.max()) if relative.size else (math.inf if apart.any() else 0.0),
         index=tuple(int(i) for i in index),
         keras=float(a[index]),
         torch=float(b[index]),
-        scale=max(1.0, float(np.nanmax(np.abs(a), initial=0.0))),
+        # An infinite scale would let anything pass.
+        scale=max(1.0, float(np.abs(a[np.isfinite(a)]).max(initial=0.0))),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -199,7 +200,7 @@ def climb(ladder: Ladder, keras: Trace, torch: Trace) -> None:
     ladder.climbed.append(5)
     if "step/1/loss" in keras or "step/1/loss" in torch:
         ladder.add(5, "loss", "loss", _found(keras, torch, "step/1/loss"), 1)
-    _same_keys(ladder, 6, keras, torch, "gradient", 1, order=order[::-1])
+    _backward(ladder, keras, torch, order)
     for step in range(1, max(keras.steps, torch.steps) + 1):
         _optimizer(ladder, keras, torch, step, order)
         _same_keys(ladder, 8, keras, torch, f"step/{step}/statistics", step, order=order)
@@ -212,6 +213,8 @@ def _data(ladder: Ladder, keras: Trace, torch: Trace) -> None:
     for step in range(1, max(keras.steps, torch.steps) + 1):
         for part in ("x", "y"):
             key = f"step/{step}/data/{part}"
+            if key not in torch and "error" in torch:
+                continue  # Torch raised before: that is told on the rung where it did.
             if key in keras or key in torch:
                 # (n,) and (n, 1) are the same targets.
                 ladder.add(2, key, "data", _found(keras, torch, key, np.squeeze), step)
@@ -226,24 +229,28 @@ def _same_keys(
     step: int | None,
     *,
     order: Sequence[str] | None = None,
-    blame: str | None = None,
 ) -> None:
     """Compare everything under a prefix, layers in the order given; what one side lacks fails."""
     ladder.climbed.append(rung)
     order = [layer["name"] for layer in keras.layers] if order is None else order
-    keys = [k for k in dict.fromkeys([*keras, *torch]) if k.startswith(f"{prefix}/")]
-
-    def layer_of(key: str) -> str:
-        inner = key.removeprefix(f"{prefix}/")
-        fitting = [name for name in order if inner.startswith(f"{name}/")]
-        return max(fitting, key=len, default=inner.partition("/")[0])
+    layers = _layers(keras, torch, prefix, order)
 
     def position(key: str) -> int:
-        layer = layer_of(key)
-        return order.index(layer) if layer in order else len(order)
+        return order.index(layers[key]) if layers[key] in order else len(order)
 
-    for key in sorted(keys, key=position):
-        ladder.add(rung, key, blame or layer_of(key), _found(keras, torch, key), step)
+    for key in sorted(layers, key=position):
+        ladder.add(rung, key, layers[key], _found(keras, torch, key), step)
+
+
+def _layers(keras: Trace, torch: Trace, prefix: str, order: Sequence[str]) -> dict[str, str]:
+    """The layer of every name under a prefix, of either side."""
+    found = {}
+    for key in dict.fromkeys([*keras, *torch]):
+        if key.startswith(f"{prefix}/"):
+            inner = key.removeprefix(f"{prefix}/")
+            fitting = [name for name in order if inner.startswith(f"{name}/")]
+            found[key] = max(fitting, key=len, default=inner.partition("/")[0])
+    return found
 
 
 def _found(
@@ -253,7 +260,8 @@ def _found(
     form: Callable[[NDArray[Any]], NDArray[Any]] = np.asarray,
 ) -> Gap:
     if key not in torch:
-        return unequal("missing in Torch")
+        reason = f": {torch['error']}" if "error" in torch else ""
+        return unequal(f"missing in Torch{reason}")
     if key not in keras:
         return unequal("missing in Keras")
     return gap(form(keras[key]), form(torch[key]))
@@ -277,6 +285,35 @@ def _forward(ladder: Ladder, rung: int, keras: Trace, torch: Trace, mode: str) -
         before = name
 
 
+def _backward(ladder: Ladder, keras: Trace, torch: Trace, order: Sequence[str]) -> None:
+    """Gradients in the order in which they are computed, from the loss back to the input.
+
+    A layer is blamed when the gradient that reaches its output agrees, and what it makes of it
+    does not. On the way only what both sides know is compared: a tensor may be one side's alone.
+    """
+    ladder.climbed.append(6)
+    ran = [key.split("/", 1)[1].removesuffix("/output") for key in keras if _is_output(key)]
+    left = _layers(keras, torch, "gradient", order)
+    after = "the loss"
+
+    def tensor(name: str, blame: str) -> None:
+        if (key := f"backward/{name}") in keras and key in torch:
+            ladder.add(6, *_entry(keras, torch, key, blame), 1)
+
+    for name in ran[::-1]:
+        tensor(f"{name}/output", f"between {name} and {after}")
+        for key in [key for key, layer in left.items() if layer == name]:
+            ladder.add(6, *_entry(keras, torch, key, left.pop(key)), 1)
+        tensor(f"{name}/input", name)
+        after = name
+    for key, layer in left.items():
+        ladder.add(6, *_entry(keras, torch, key, layer), 1)
+
+
+def _is_output(key: str) -> bool:
+    return key.startswith("training/") and key.endswith("/output")
+
+
 def _entry(keras: Trace, torch: Trace, key: str, blame: str) -> tuple[str, str, Gap]:
     return key, blame, _found(keras, torch, key)
 
@@ -298,6 +335,9 @@ def _optimizer(ladder: Ladder, keras: Trace, torch: Trace, step: int, order: Seq
 def _output(ladder: Ladder, keras: Trace, torch: Trace, order: Sequence[str]) -> None:
     """The model's output, at the level that both sides have: logits where one returns logits."""
     raw = [side.get(f"evaluation/{order[-1]}/output") if order else None for side in (keras, torch)]
+    if "evaluation/output" not in torch:
+        ladder.add(9, "evaluation/output", "output", _found(keras, torch, "evaluation/output"))
+        return
     outputs = [keras["evaluation/output"], torch["evaluation/output"]]
     activated = [
         r is None or r.shape != o.shape or not np.array_equal(r, o, equal_nan=True)
@@ -317,12 +357,13 @@ def trajectory(
 
     Args:
         ladder: Where the checks go.
-        keras: Name → array, epochs along axis 0.
+        keras: Name → array, epochs along axis 0; what is no tensor of a layer may begin with
+            `prediction/`, and is then blamed on that alone.
         torch: The same of the other side.
     """
     ladder.climbed.append(10)
     names = list(dict.fromkeys([*keras, *torch]))
-    layers = {name.rpartition("/")[0] for name in names} - {""}
+    layers = {name.rpartition("/")[0] for name in names} - {"", "prediction"}
     epochs = max((len(a) for a in (*keras.values(), *torch.values())), default=0)
     for epoch in range(epochs):
         fresh = Ladder(ladder.tolerances)
@@ -351,10 +392,9 @@ def outcome(ladder: Ladder, keras: Mapping[str, Any], torch: Mapping[str, Any]) 
         if isinstance(ours, np.ndarray):
             ladder.add(11, name, "prediction", gap(ours, theirs))
             continue
-        differing = [n for n, pair in enumerate(zip(ours, theirs, strict=True)) if len({*pair}) > 1]
-        found = EQUAL
-        if differing:
-            first = differing[0]
-            found = unequal(f"{ours[first]} in Keras, {theirs[first]} in Torch")
-        step = differing[0] + 1 if differing else None
-        ladder.add(11, name, "prediction", found, step)
+        for step, (a, b) in enumerate(zip_longest(ours, theirs, fillvalue="nothing"), start=1):
+            if a != b:
+                ladder.add(11, name, "prediction", unequal(f"{a} in Keras, {b} in Torch"), step)
+                break
+        else:
+            ladder.add(11, name, "prediction", EQUAL)

@@ -107,12 +107,14 @@ def check_pair(
     in_double = replace(settings, dtype="float64")
     with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
 
-        def climb_alone(name: str) -> tuple[Trace, NDArray[np.int64], Outcome]:
+        def climb_alone(name: str) -> tuple[Trace, NDArray[np.int64], Outcome | None]:
             run, folder = Run(variant, name, seed), Path(scratch) / name
             plan = sides[name].worker.call(partial(trace_side, run, settings, folder))
+            trace = Trace.open(folder)
+            if "error" in trace:  # What cannot take two steps cannot be trained.
+                return trace, plan, None
             train = partial(execute, run, in_double, record_weights=True)
-            outcome = sides[name].shadow.call(train, partial(on_epoch, name))
-            return Trace.open(folder), plan, outcome
+            return trace, plan, sides[name].shadow.call(train, partial(on_epoch, name))
 
         # Nothing is timed here, so the two sides work at the same time.
         pool = ThreadPoolExecutor(max_workers=len(sides))
@@ -126,7 +128,8 @@ def check_pair(
         )
         compare_plans(ladder, keras_plan, torch_plan)
         rungs.climb(ladder, keras, torch)
-        compare_outcomes(ladder, keras_outcome, torch_outcome)
+        if keras_outcome and torch_outcome:
+            compare_outcomes(ladder, keras_outcome, torch_outcome)
         first = divergence(ladder, keras, torch, {"keras": keras_plan, "torch": torch_plan})
     return PairReport(
         variant=variant,
@@ -137,7 +140,9 @@ def check_pair(
         first_divergence=first,
         rungs=tuple(ladder.results()),
         note=_note(settings, first),
-        heat=heat(keras_outcome.trajectory, torch_outcome.trajectory),
+        heat=heat(keras_outcome.trajectory, torch_outcome.trajectory)
+        if keras_outcome and torch_outcome
+        else None,
     )
 
 
@@ -224,14 +229,20 @@ def compare_plans(ladder: Ladder, keras: NDArray[np.int64], torch: NDArray[np.in
         ladder.add(2, "batches", "data", gap(*rows), epoch + 1)
 
 
-LOSSES = ("train_loss", "test_loss", "running_train_loss")
+LOSSES = {
+    "prediction/train_loss": "train_loss",
+    "prediction/test_loss": "test_loss",
+    "running_train_loss": "running_train_loss",
+}
+"""Name in the ladder → curve. Two are computed here from predictions, which are then to blame."""
+
 COUNTS = ("train_accuracy", "test_accuracy", "running_train_accuracy")
 
 
 def compare_outcomes(ladder: Ladder, keras: Outcome, torch: Outcome) -> None:
     """Rungs 10 and 11 from two whole trainings."""
     sides = [
-        {**side.trajectory, **{name: _curve(side, name) for name in LOSSES}}
+        {**side.trajectory, **{name: _curve(side, curve) for name, curve in LOSSES.items()}}
         for side in (keras, torch)
     ]
     rungs.trajectory(ladder, *sides)

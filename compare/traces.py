@@ -8,12 +8,14 @@ initial/<layer>/<tensor>               weights and moving statistics before the 
 step/<n>/data/{x,y}                    the batch, in Keras' layout
 training/<layer>/{input,output}        first step; outputs before a fused activation
 step/<n>/loss
+backward/<layer>/{input,output}        first step: gradients of the loss, where there are any
 gradient/<layer>/<tensor>              first step
 step/<n>/weights/<layer>/<tensor>      after the step
 step/<n>/slots/<layer>/<tensor>/<slot>
 step/<n>/statistics/<layer>/<tensor>   moving statistics after the step
 evaluation/<layer>/{input,output}      in inference mode, after the last step, on the first batch
 evaluation/output                      of the model
+error                                  what the framework raised, if it did: the trace ends there
 ```
 """
 
