@@ -13,12 +13,11 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from compare import allowances, frameworks, tolerances
-from compare import ladder as rungs
+from compare import allowances, frameworks, rungs, tolerances
 from compare.conventions import CONVENTIONS
 from compare.errors import InputError
 from compare.explain import explain
-from compare.ladder import Divergence, Ladder, RungResult
+from compare.ladder import RUNGS, Divergence, Ladder, RungResult
 from compare.matching import partners
 from compare.traces import Trace, TraceWriter
 
@@ -169,9 +168,7 @@ def check_parity(
         first = None
         if failed is not None:
             names = tuple(n for n in explain(failed, keras, torch, None) if n not in allow)
-            first = Divergence(
-                failed.rung, rungs.RUNGS[failed.rung], failed.step, failed.layer, names
-            )
+            first = Divergence(failed.rung, RUNGS[failed.rung], failed.step, failed.layer, names)
     return ParityReport(ladder.passed, first, tuple(ladder.results()), dtype, tuple(allow))
 
 

@@ -19,6 +19,9 @@ _TORCH_LEARNING_RATE = 1e-3
 """What `torch.optim.SGD` takes where nobody says otherwise."""
 
 Plans = Mapping[str, NDArray[np.int64]]
+Histories = Mapping[str, Mapping[str, Sequence[float | None]]]
+"""Framework → metric → one value per epoch, as in a record."""
+
 Array = NDArray[np.floating]
 
 
@@ -30,6 +33,7 @@ class Evidence:
     keras: Trace
     torch: Trace
     plans: Plans | None
+    histories: Histories | None
 
     def layer(self) -> Layer | None:
         """The layer to blame, as Keras describes it."""
@@ -57,7 +61,13 @@ class Evidence:
 Explanation = Callable[[Evidence], Sequence[str]]
 
 
-def explain(check: Check, keras: Trace, torch: Trace, plans: Plans | None) -> tuple[str, ...]:
+def explain(
+    check: Check,
+    keras: Trace,
+    torch: Trace,
+    plans: Plans | None = None,
+    histories: Histories | None = None,
+) -> tuple[str, ...]:
     """Names of the conventions that explain a failed check; empty where none is known to.
 
     Args:
@@ -65,8 +75,9 @@ def explain(check: Check, keras: Trace, torch: Trace, plans: Plans | None) -> tu
         keras: Keras' trace.
         torch: Torch's trace, with Keras' layer names.
         plans: Framework → batches as delivered, where whole trainings are compared.
+        histories: What each side reported after every epoch, where they were trained.
     """
-    evidence = Evidence(check, keras, torch, plans)
+    evidence = Evidence(check, keras, torch, plans, histories)
     for explanation in _EXPLANATIONS.get(check.rung, ()):
         try:
             names = tuple(explanation(evidence))
@@ -285,13 +296,31 @@ def statistics_update(trace: Trace, name: str) -> StatisticsUpdate:
 
 
 def _evaluated_while_training(e: Evidence) -> Sequence[str]:
-    """Two steps agree, then moving statistics move between epochs although weights do not."""
+    """Moving statistics move although weights do not, and Torch's test curve is the batch's."""
     moving = e.check.path.endswith(("/moving_mean", "/moving_variance"))
-    return ("eval-mode",) if moving and e.check.step == 1 else ()
+    if e.histories is None or not moving:
+        return ()
+    torch = e.histories["torch"]
+    fits = list(torch["test_accuracy"]) == list(torch["batch_statistics_test_accuracy"])
+    return ("eval-mode",) if fits else ()
 
 
 def _epoch_metrics(e: Evidence) -> Sequence[str]:
-    return ("epoch-metrics",) if e.check.path == "running_train_loss" else ()
+    """The mean of the steps' losses, each step weighing the same whatever its size.
+
+    It differs from the mean over samples by the short batch's deviation, times the weight that the
+    short batch gets too much. A loss that deviates by more than three times itself is another bug.
+    """
+    if e.histories is None or e.plans is None or e.check.path != "running_train_loss":
+        return ()
+    first = e.plans["keras"][0]
+    samples = (first >= 0).sum(axis=1)
+    excess = abs(1.0 / len(samples) - samples[-1] / samples.sum())
+    keras, torch = (
+        np.array(e.histories[name]["running_train_loss"], dtype=np.float64)
+        for name in ("keras", "torch")
+    )
+    return ("epoch-metrics",) if (np.abs(torch - keras) <= 3.0 * excess * keras).all() else ()
 
 
 _EXPLANATIONS: Mapping[int, Sequence[Explanation]] = {

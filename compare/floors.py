@@ -14,8 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from compare import environment
-from compare import ladder as rungs
+from compare import environment, rungs
 from compare.engine import Worker
 from compare.frameworks import Framework
 from compare.ladder import Ladder

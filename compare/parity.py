@@ -18,15 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compare import ladder as rungs
-from compare import tolerances
+from compare import rungs, tolerances
 from compare.data import Array, circles_split
 from compare.engine import Worker
 from compare.explain import explain
 from compare.frameworks import Framework, Handle
 from compare.gaps import gap
 from compare.initial import lived_in
-from compare.ladder import Divergence, Ladder, RungResult
+from compare.ladder import RUNGS, Divergence, Ladder, RungResult
 from compare.runs import Outcome, Run, execute, orders_of, prepare, views_of
 from compare.spec import Settings
 from compare.traces import Trace, TraceWriter
@@ -128,9 +127,12 @@ def check_pair(
         )
         compare_plans(ladder, keras_plan, torch_plan)
         rungs.climb(ladder, keras, torch)
+        outcomes = {}
         if keras_outcome and torch_outcome:
+            outcomes = {"keras": keras_outcome, "torch": torch_outcome}
             compare_outcomes(ladder, keras_outcome, torch_outcome)
-        first = divergence(ladder, keras, torch, {"keras": keras_plan, "torch": torch_plan})
+        plans = {"keras": keras_plan, "torch": torch_plan}
+        first = divergence(ladder, keras, torch, plans, outcomes)
     return PairReport(
         variant=variant,
         seed=seed,
@@ -151,13 +153,23 @@ def divergence(
     keras: Trace,
     torch: Trace,
     plans: Mapping[str, NDArray[np.int64]] | None = None,
+    outcomes: Mapping[str, Outcome] | None = None,
 ) -> Divergence | None:
-    """What differs first, and the conventions that explain it; None where nothing differs."""
+    """What differs first, and the conventions that explain it; None where nothing differs.
+
+    Args:
+        ladder: The ladder, climbed.
+        keras: Keras' trace.
+        torch: Torch's trace, with Keras' layer names.
+        plans: Framework → batches as delivered, where whole trainings are compared.
+        outcomes: Framework → what training left, where it was needed.
+    """
     check = ladder.first_failure()
     if check is None:
         return None
-    names = explain(check, keras, torch, plans)
-    return Divergence(check.rung, rungs.RUNGS[check.rung], check.step, check.layer, names)
+    histories = {f: o.record["history"] for f, o in outcomes.items()} if outcomes else None
+    names = explain(check, keras, torch, plans, histories)
+    return Divergence(check.rung, RUNGS[check.rung], check.step, check.layer, names)
 
 
 def _note(settings: Settings, first: Divergence | None) -> str:

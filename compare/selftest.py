@@ -16,8 +16,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from compare import ladder as rungs
-from compare import parity, tolerances
+from compare import parity, rungs, tolerances
 from compare.errors import unknown
 from compare.frameworks import Framework
 from compare.ladder import Divergence, Ladder
@@ -199,12 +198,14 @@ class _Climber:
             ladder = Ladder(tolerances.for_dtype(settings.dtype))
             parity.compare_plans(ladder, keras.plan, plan)
             rungs.climb(ladder, keras.trace, torch)
+            outcomes = {}
             if ladder.passed and train:
                 training = partial(execute, run, settings, record_weights=True)
                 outcome = self._call(partial(mutated, mutation, size, training))
+                outcomes = {"keras": keras.outcome(), "torch": outcome}
                 parity.compare_outcomes(ladder, keras.outcome(), outcome)
             plans = {"keras": keras.plan, "torch": plan}
-            return parity.divergence(ladder, keras.trace, torch, plans)
+            return parity.divergence(ladder, keras.trace, torch, plans, outcomes)
 
 
 def mutated(

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compare.gaps import gap
-from compare.ladder import EQUAL, RUNGS, Ladder, climb, outcome, structure, trajectory, unequal
+from compare.ladder import RUNGS, Ladder
+from compare.rungs import EQUAL, climb, outcome, structure, trajectory, unequal
 from compare.traces import TraceWriter
 
 STRICT = dict.fromkeys(RUNGS, 1e-12)

@@ -1,0 +1,133 @@
+"""Commands that check: `parity`, `floors`, `conventions`, `selftest`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from compare.cli_options import (
+    ALL_VARIANTS,
+    DEFAULT,
+    Alignment,
+    Dtype,
+    Epochs,
+    Json,
+    Out,
+    Seeds,
+    Undo,
+    Variants,
+    split_names,
+)
+from compare.errors import InputError
+from compare.spec import Settings
+
+PARITY_EXAMPLES = """\b
+Examples:
+  bn-compare parity                                  ten variants, float64, 100 epochs
+  bn-compare parity --variants mlp-bn-after,cnn-bn --seeds 5
+  bn-compare parity --variants lstm --undo lstm-single-bias
+  bn-compare parity --alignment stock --epochs 5 --json
+"""
+FLOORS_EXAMPLES = """\b
+Examples:
+  bn-compare floors > compare/floors.json        ten variants, 20 seeds: some five minutes
+  bn-compare floors --variants cnn --seeds 2
+"""
+CONVENTIONS_EXAMPLES = """\b
+Examples:
+  bn-compare conventions
+  bn-compare conventions bn-momentum adam-epsilon
+  bn-compare conventions --measure                   every one of them: some ten minutes
+  bn-compare conventions --measure bn-epsilon --variants cnn-bn --epochs 10 --json
+"""
+SELFTEST_EXAMPLES = """\b
+Examples:
+  bn-compare selftest
+  bn-compare selftest --quick
+  bn-compare selftest --only bn-epsilon,last-batch-dropped --json
+"""
+
+
+def parity(
+    variants: Variants = ALL_VARIANTS,
+    seeds: Seeds = DEFAULT.seeds,
+    epochs: Epochs = DEFAULT.epochs,
+    dtype: Dtype = "float64",
+    alignment: Alignment = DEFAULT.alignment,
+    undo: Undo = "",
+    out: Out = None,
+    json_output: Json = False,
+) -> None:
+    """Climb the ladder with every variant: are the two the same computation? Exit 1 if not."""
+    settings = Settings(
+        variants=split_names(variants),
+        seeds=seeds,
+        epochs=epochs,
+        dtype=dtype,
+        alignment=alignment,
+        undo=split_names(undo),
+    )
+    from compare import parity_report
+
+    reports = parity_report.run(settings, out)
+    parity_report.show(reports, as_json=json_output)
+    raise typer.Exit(0 if all(report.passed for report in reports) else 1)
+
+
+def floors(
+    variants: Variants = ALL_VARIANTS,
+    seeds: Seeds = 20,
+) -> None:
+    """Measure float32's noise floor, rung by rung: Keras with XLA against Keras without."""
+    settings = Settings(
+        variants=split_names(variants), frameworks=("keras",), seeds=seeds, epochs=1
+    )
+    from compare.floors import measure
+    from compare.frameworks import check_installed
+    from compare.progress import StudyProgress
+
+    check_installed(["keras"])
+    with StudyProgress(settings) as progress:
+        found = measure(settings, lambda run: progress(run, 1))
+    print(json.dumps(found, indent=1))
+
+
+def conventions(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="Only these; all if left out.")
+    ] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Leave out one remedy at a time, train, and rank.")
+    ] = False,
+    variants: Annotated[
+        str, typer.Option(metavar="A,B", help="Where to measure; one of each family if left out.")
+    ] = "",
+    epochs: Epochs = DEFAULT.epochs,
+    json_output: Json = False,
+) -> None:
+    """Every known difference between the frameworks; with --measure, what each one costs."""
+    from compare import conventions_report
+
+    if variants and not measure:
+        raise InputError("--variants says where to measure: give --measure too.")
+    if measure:
+        conventions_report.print_effects(
+            names or (), split_names(variants), epochs=epochs, as_json=json_output
+        )
+    else:
+        conventions_report.print_catalogue(names or (), as_json=json_output)
+
+
+def selftest(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="One bug per rung, no search for smallest sizes.")
+    ] = False,
+    only: Annotated[str, typer.Option(metavar="A,B", help="Bugs to inject, by name.")] = "",
+    json_output: Json = False,
+) -> None:
+    """Inject known port bugs; every one must be caught on its rung, with its layer blamed."""
+    from compare import selftest_command
+
+    raise typer.Exit(selftest_command.run(split_names(only), only_quick=quick, as_json=json_output))

@@ -1,0 +1,158 @@
+"""Commands that train and report: `run`, `report`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from compare.cli_options import (
+    ALL_VARIANTS,
+    DEFAULT,
+    Alignment,
+    Dtype,
+    Epochs,
+    Json,
+    Out,
+    Seeds,
+    Undo,
+    Variants,
+    number,
+    split_names,
+)
+from compare.errors import RunFolderError
+from compare.spec import FRAMEWORKS, Settings
+
+RUN_EXAMPLES = """\b
+Examples:
+  bn-compare run
+  bn-compare run --variants mlp,mlp-bn-after,mlp-bn-before --seeds 5
+  bn-compare run --dtype float64 --variants cnn-bn --json
+  bn-compare run --frameworks torch --alignment naive --out runs/naive
+"""
+REPORT_EXAMPLES = """\b
+Example:
+  bn-compare report runs/20260101-120000
+"""
+
+
+def run(
+    variants: Variants = ALL_VARIANTS,
+    frameworks: Annotated[
+        str, typer.Option(metavar="A,B", help=f"Of: {', '.join(FRAMEWORKS)}.")
+    ] = ",".join(DEFAULT.frameworks),
+    seeds: Seeds = DEFAULT.seeds,
+    epochs: Epochs = DEFAULT.epochs,
+    batch_size: Annotated[
+        int,
+        typer.Option(
+            metavar="N", parser=number, help="Samples per step; the short last batch is kept."
+        ),
+    ] = DEFAULT.batch_size,
+    learning_rate: Annotated[
+        float, typer.Option(metavar="N", parser=number, help="Of SGD.")
+    ] = DEFAULT.learning_rate,
+    n_samples: Annotated[
+        int,
+        typer.Option(
+            metavar="N", parser=number, help="Points; the first half trains, the second tests."
+        ),
+    ] = DEFAULT.n_samples,
+    alignment: Alignment = DEFAULT.alignment,
+    undo: Undo = "",
+    dtype: Dtype = DEFAULT.dtype,
+    pace: Annotated[str, typer.Option(help="idiomatic: model.fit and Trainer.fit.")] = DEFAULT.pace,
+    target: Annotated[
+        float,
+        typer.Option(metavar="N", parser=number, help="Test accuracy that counts as converged."),
+    ] = DEFAULT.target,
+    threads: Annotated[
+        int,
+        typer.Option(
+            metavar="N", parser=number, help="Threads per framework; results depend on it."
+        ),
+    ] = DEFAULT.threads,
+    out: Out = None,
+    json_output: Json = False,
+) -> None:
+    """Train the study in both frameworks, write a run folder, print the table."""
+    settings = Settings(
+        variants=split_names(variants),
+        frameworks=split_names(frameworks),
+        seeds=seeds,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        n_samples=n_samples,
+        alignment=alignment,
+        undo=split_names(undo),
+        dtype=dtype,
+        pace=pace,
+        target=target,
+        threads=threads,
+    )
+    from compare import report as pages
+    from compare import study
+    from compare.progress import StudyProgress
+
+    pages.check_installed()
+    path = study.default_path() if out is None else out
+    with StudyProgress(settings) as progress:
+        try:
+            folder = study.run_study(settings, path, progress=progress)
+        except KeyboardInterrupt:
+            _interrupted(path)
+        progress.say("writing the report")
+        pages.write(folder)
+    _print_results(path, as_json=json_output)
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")],
+    json_output: Json = False,
+) -> None:
+    """Redo table, figures and pages from a run folder; no framework is needed."""
+    from compare import report as pages
+    from compare.records import RunFolder
+
+    pages.check_installed()
+    pages.write(RunFolder.open(folder))
+    _print_results(folder, as_json=json_output)
+
+
+def _print_results(path: Path, *, as_json: bool) -> None:
+    from compare import stats, table
+    from compare.records import RunFolder
+
+    folder = RunFolder.open(path)
+    records = folder.records()
+    rows = stats.rows(records)
+    if as_json:
+        content = {"run_dir": str(path), "rows": [stats.row_json(row) for row in rows]}
+        print(json.dumps(content, allow_nan=False))
+        return
+    from rich.table import Column, Table
+
+    from compare.terminal import console
+
+    first, *others = table.headings(folder.settings.target)
+    grid = Table(Column(first, no_wrap=True), *(Column(name, justify="right") for name in others))
+    for line in table.cells(rows, stats.differences(folder, records)):
+        grid.add_row(*line)
+    console().print(grid)
+    print("\n".join(["", *table.tutorial_lines(rows), "", f"run folder: {path}"]))
+
+
+def _interrupted(path: Path) -> NoReturn:
+    from compare.records import RunFolder
+
+    try:
+        saved = len(RunFolder.open(path).records())
+    except RunFolderError:
+        saved = 0
+    hint = f"; `bn-compare report {path}` makes a report of them" if saved else ""
+    print(f"bn-compare: interrupted: {saved} finished runs are saved{hint}.", file=sys.stderr)
+    raise typer.Exit(130)
