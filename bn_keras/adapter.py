@@ -122,7 +122,7 @@ def predict_proba(
     output, _ = handle.stateless_call(
         handle.trainable_variables, handle.non_trainable_variables, x, training=True
     )
-    return keras.ops.convert_to_numpy(output).reshape(len(x))
+    return weights.to_numpy(output).reshape(len(x))
 
 
 def demonstrate(name: str, *, remedied: bool) -> dict[str, np.ndarray]:

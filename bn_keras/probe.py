@@ -77,7 +77,7 @@ def _trace(
         sink(f"step/{step}/data/x", np.asarray(x))
         sink(f"step/{step}/data/y", np.asarray(y))
         loss, gradients, passed, returned = _backward(model, x, y, jit_compile=jit_compile)
-        sink(f"step/{step}/loss", keras.ops.convert_to_numpy(loss))
+        sink(f"step/{step}/loss", weights.to_numpy(loss))
         if step == 1:
             order = _forward(sink, "training", passed)
             for name, gradient in returned.items():
@@ -155,7 +155,7 @@ def _evaluate(model: keras.Model, x: Arrays, sink: Sink, *, jit_compile: bool = 
 
     output, passed = _compiled(evaluation, jit_compile)(keras.ops.convert_to_tensor(x))
     _forward(sink, "evaluation", passed)
-    sink("evaluation/output", keras.ops.convert_to_numpy(output))
+    sink("evaluation/output", weights.to_numpy(output))
 
 
 def _compiled(function: Callable[..., Any], jit_compile: bool) -> Callable[..., Any]:
@@ -166,8 +166,8 @@ def _compiled(function: Callable[..., Any], jit_compile: bool) -> Callable[..., 
 
 def _forward(sink: Sink, mode: str, passed: dict[str, tuple[Any, Any]]) -> list[str]:
     for name, (entered, left) in passed.items():
-        sink(f"{mode}/{name}/input", keras.ops.convert_to_numpy(entered))
-        sink(f"{mode}/{name}/output", keras.ops.convert_to_numpy(left))
+        sink(f"{mode}/{name}/input", weights.to_numpy(entered))
+        sink(f"{mode}/{name}/output", weights.to_numpy(left))
     return list(passed)
 
 
@@ -232,7 +232,7 @@ def _slots(
         for slot_variable, variable in zip(
             variables, optimizer._trainable_variables, strict=bool(variables)
         ):
-            value = keras.ops.convert_to_numpy(slot_variable).copy()
+            value = weights.to_numpy(slot_variable)
             sink(f"step/{step}/slots/{names[id(variable)]}/{slot}", value)
 
 
@@ -250,7 +250,7 @@ def _copy_of_optimizer(model: keras.Model) -> keras.optimizers.Optimizer:
 @contextmanager
 def _as_found(model: keras.Model) -> Iterator[None]:
     """Put back every variable: weights, statistics, metrics, states of random generators."""
-    kept = [(v, keras.ops.convert_to_numpy(v).copy()) for v in model.variables]
+    kept = [(v, weights.to_numpy(v)) for v in model.variables]
     try:
         yield
     finally:
@@ -280,7 +280,7 @@ def _structure(model: keras.Model, order: Sequence[str]) -> list[dict[str, Any]]
 
 
 def _dense(gradient: Any) -> np.ndarray:
-    return np.asarray(keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(gradient)))
+    return weights.to_numpy(keras.ops.convert_to_tensor(gradient))
 
 
 def _put(sink: Sink, prefix: str, arrays: dict[str, np.ndarray]) -> None:

@@ -5,10 +5,20 @@ Names and layouts are Keras' own, so nothing is converted here; `bn_torch.weight
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
+
+
+def to_numpy(value: Any) -> np.ndarray:
+    """A copy of a tensor or variable as an array."""
+    with warnings.catch_warnings():
+        # Keras 3.15 asks TensorFlow for arrays in a way that NumPy 2.4 deprecates.
+        warnings.filterwarnings("ignore", message="__array__ implementation doesn't accept a copy")
+        return np.array(keras.ops.convert_to_numpy(value))
 
 
 def weighted_layers(model: keras.Model) -> dict[str, keras.Layer]:
@@ -61,9 +71,7 @@ def named_variables(model: keras.Model) -> dict[str, keras.Variable]:
 
 def read_weights(model: keras.Model) -> dict[str, np.ndarray]:
     """Copies of all weights and moving statistics, by canonical name."""
-    return {
-        name: keras.ops.convert_to_numpy(v).copy() for name, v in named_variables(model).items()
-    }
+    return {name: to_numpy(variable) for name, variable in named_variables(model).items()}
 
 
 def write_weights(model: keras.Model, weights: Mapping[str, np.ndarray]) -> None:

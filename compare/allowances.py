@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from compare.conventions import check_names
 from compare.errors import InputError
-from compare.explain import statistics_update
+from compare.evidence import statistics_update
 from compare.traces import Trace
 
 PREDICTABLE = ("bn-biased-variance", "bn-momentum", "bn-momentum-copied")

@@ -46,6 +46,7 @@ class ParityReport:
 
     def raise_if_diverged(self) -> None:
         """Raise `ParityError`, with the report, unless every rung passed."""
+        __tracebackhide__ = True
         if not self.passed:
             raise ParityError(str(self))
 

@@ -7,56 +7,15 @@ computed under the convention? It is named only when the prediction holds to rou
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from compare.evidence import Array, Evidence, Histories, Plans, statistics_update
 from compare.ladder import Check
-from compare.traces import Layer, Trace
+from compare.traces import Trace
 
 _TORCH_LEARNING_RATE = 1e-3
 """What `torch.optim.SGD` takes where nobody says otherwise."""
-
-Plans = Mapping[str, NDArray[np.int64]]
-Histories = Mapping[str, Mapping[str, Sequence[float | None]]]
-"""Framework → metric → one value per epoch, as in a record."""
-
-Array = NDArray[np.floating]
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """All that an explanation may look at."""
-
-    check: Check
-    keras: Trace
-    torch: Trace
-    plans: Plans | None
-    histories: Histories | None
-
-    def layer(self) -> Layer | None:
-        """The layer to blame, as Keras describes it."""
-        found = (layer for layer in self.keras.layers if layer["name"] == self.check.layer)
-        return next(found, None)
-
-    def both(self, key: str) -> tuple[Array, Array]:
-        """An array of both sides, in float64."""
-        return (
-            np.asarray(self.keras[key], dtype=np.float64),
-            np.asarray(self.torch[key], dtype=np.float64),
-        )
-
-    def close(self, predicted: Array, found: Array) -> bool:
-        """Whether a prediction holds, to the rounding of the trace's dtype."""
-        if predicted.shape != found.shape or not np.isfinite(predicted).all():
-            return False
-        single = self.keras["evaluation/output"].dtype == np.float32
-        scale = max(1.0, float(np.abs(predicted).max(initial=0.0)))
-        return bool(
-            np.abs(predicted - found).max(initial=0.0) <= (1e-4 if single else 1e-11) * scale
-        )
-
 
 Explanation = Callable[[Evidence], Sequence[str]]
 
@@ -243,56 +202,21 @@ def _moving_statistics(e: Evidence) -> Sequence[str]:
     if layer is None or e.check.step != 1:
         return ()
     update = statistics_update(e.torch, layer["name"])
-    decays = [update.decay, statistics_update(e.keras, layer["name"]).decay]
+    decay, expected = update.decay, statistics_update(e.keras, layer["name"]).decay
     found = np.asarray(e.torch[f"step/1/statistics/{layer['name']}/moving_variance"])
-    for unbiased in (False, True):
-        if e.close(update.variance(update.decay, unbiased=unbiased), found):
-            names = ("bn-biased-variance",) if unbiased else ()
-            if abs(decays[0] - decays[1]) > 1e-6:
-                copied = abs(decays[0] - (1.0 - decays[1])) < 1e-6
-                # Updated twice, or never: bugs, and no convention.
-                if not copied and min(abs(decays[0] - d) for d in (decays[1] ** 2, 1.0)) < 1e-6:
-                    return ()
-                return ("bn-momentum-copied" if copied else "bn-momentum", *names)
-            return names
-    return ()
-
-
-@dataclass(frozen=True)
-class StatisticsUpdate:
-    """What the first step did to a batch norm's moving statistics.
-
-    Attributes:
-        decay: Share of the old statistics that was kept, fitted to the moving mean.
-        before: Moving variance before the step.
-        batch: Biased variance of the batch.
-        n: Values per channel in the batch.
-    """
-
-    decay: float
-    before: Array
-    batch: Array
-    n: int
-
-    def variance(self, decay: float, *, unbiased: bool) -> Array:
-        """The moving variance after the step, under a decay and a way of counting."""
-        factor = self.n / (self.n - 1) if unbiased else 1.0
-        return decay * self.before + (1.0 - decay) * factor * self.batch
-
-
-def statistics_update(trace: Trace, name: str) -> StatisticsUpdate:
-    """Read the first step's update of a batch norm's moving statistics off a trace."""
-    x = np.asarray(trace[f"training/{name}/input"], dtype=np.float64)
-    axes = tuple(range(x.ndim - 1))
-    mean = x.mean(axes)
-    old = np.asarray(trace[f"initial/{name}/moving_mean"], dtype=np.float64) - mean
-    new = np.asarray(trace[f"step/1/statistics/{name}/moving_mean"], dtype=np.float64) - mean
-    return StatisticsUpdate(
-        decay=float(new @ old / (old @ old)),
-        before=np.asarray(trace[f"initial/{name}/moving_variance"], dtype=np.float64),
-        batch=x.var(axes),
-        n=x.size // x.shape[-1],
-    )
+    # In float32 both may hold to rounding: the better one counts.
+    unbiased = min((False, True), key=lambda u: e.misfit(update.variance(decay, unbiased=u), found))
+    if not e.close(update.variance(decay, unbiased=unbiased), found):
+        return ()
+    names = ("bn-biased-variance",) if unbiased else ()
+    equal = 1e-4 if e.single else 1e-6
+    if abs(decay - expected) <= equal:
+        return names
+    if abs(decay - (1.0 - expected)) <= equal:
+        return ("bn-momentum-copied", *names)
+    # Updated twice, or never: bugs, and no convention.
+    known_bug = min(abs(decay - expected**2), abs(decay - 1.0)) <= equal
+    return () if known_bug else ("bn-momentum", *names)
 
 
 def _evaluated_while_training(e: Evidence) -> Sequence[str]:

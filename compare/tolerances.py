@@ -27,9 +27,9 @@ FLOAT64: Mapping[int, float] = {
     11: 1e-12,
 }
 
-FLOOR_MARGIN = 10.0
-"""How far above the measured floor float32 may be: the two frameworks round otherwise than XLA on
-and off do within Keras, but not by another order of magnitude."""
+FLOOR_MARGIN = 4.0
+"""How far above the measured floor float32 may be. Keras and Torch round otherwise than Keras with
+and without XLA: over ten variants and 20 seeds they were up to 2.2 floors apart."""
 
 
 def for_dtype(dtype: str) -> Mapping[int, float]:

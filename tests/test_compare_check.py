@@ -222,3 +222,23 @@ def test_bad_models_and_samples_are_refused():
     uncompiled = keras.Sequential(model.layers)
     with pytest.raises(compare.InputError, match="not compiled"):
         check(uncompiled, module)
+
+
+def test_in_float32_the_variance_is_still_told_from_rounding():
+    keras.config.set_dtype_policy("float32")
+    try:
+        model = keras_model()
+    finally:
+        keras.config.set_dtype_policy("float64")
+    stock = ported(Port(nn.BatchNorm2d(4, eps=1e-3)), model).float()
+    weights = iter(weighted_layers(stock))
+    names = dict(zip(("features", "norm", "head"), weights, strict=True))
+    tensors = named_tensors(stock)
+    for key, value in read_weights(model).items():
+        layer, _, name = key.partition("/")
+        tensors[f"{names[layer]}/{name}"].copy_(torch.from_numpy(value))
+    refused = check(model, stock)
+    assert refused.dtype == "float32"
+    assert refused.first_divergence.explained_by == ("bn-biased-variance",)
+    accepted = check(model, stock, allow=["bn-biased-variance"])
+    assert accepted.passed, str(accepted)
