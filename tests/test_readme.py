@@ -33,9 +33,34 @@ def test_options_exist(command):
     assert all(option in text for option in options)
 
 
-@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL))
+SNIPPETS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("code", [code for code in SNIPPETS if "def test_" not in code])
 def test_snippets_run(code):
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("nn.BatchNorm1d(16)", None),
+        ("nn.BatchNorm1d(16, eps=1e-3, momentum=0.01)", "Explained by bn-biased-variance"),
+        ("BiasedBatchNorm(16, eps=1e-3, momentum=0.01)", ""),
+    ],
+)
+def test_the_example_test_fails_as_shown_and_passes_when_mended(tmp_path, change, expected):
+    (code,) = (code for code in SNIPPETS if "def test_" in code)
+    code = "from bn_torch import BiasedBatchNorm\n" + code.replace("nn.BatchNorm1d(16)", change)
+    (tmp_path / "test_port.py").write_text(code)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_port.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode == 0) is (expected == "")
+    if expected is None:
+        shown = re.search(r"```text\n(ParityError: .*?)```", README, flags=re.DOTALL)[1]
+        assert all(line in done.stdout for line in shown.splitlines())
+    else:
+        assert expected in done.stdout
 
 
 def test_pictures_exist():
