@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -73,6 +74,7 @@ def print_effects(
         InputError: A name is unknown, or there is nothing to measure.
         MissingDependencyError: A framework is not installed.
         WorkerError: A framework's process died or raised.
+        KeyboardInterrupt: After the rows that were complete have been printed.
     """
     check_names(names)
     settings = Settings(
@@ -85,6 +87,9 @@ def print_effects(
         print(json.dumps(_json(measured, settings), allow_nan=False))
     else:
         _print_tables(measured, settings)
+    if not measured.complete:
+        print("bn-compare: interrupted: rows are missing.", file=sys.stderr)
+        raise KeyboardInterrupt
 
 
 def _json(measured: Measured, settings: Settings) -> dict[str, Any]:

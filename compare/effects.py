@@ -81,11 +81,15 @@ class Shown:
 
 @dataclass(frozen=True)
 class Measured:
-    """Everything measured, each list ranked, the largest effect first."""
+    """Everything measured, each list ranked, the largest effect first.
+
+    `complete` is False where Ctrl-C ended it early: rows are missing then, none is half measured.
+    """
 
     baselines: list[Effect]
     effects: list[Effect]
     shown: list[Shown]
+    complete: bool = True
 
 
 def measurable(
@@ -128,12 +132,7 @@ def jobs(pairs: Iterable[tuple[Convention, str]]) -> list[Job]:
     """The trainings that the pairs need, each once: both sides remedied, then without."""
     needed: dict[Job, None] = {}
     for convention, variant in sorted(pairs, key=lambda pair: pair[1]):
-        needed |= dict.fromkeys(Job(variant, framework, None) for framework in FRAMEWORKS)
-        needed |= dict.fromkeys(
-            Job(variant, framework, convention.name)
-            for framework in FRAMEWORKS
-            if convention.side in (framework, "both")
-        )
+        needed |= dict.fromkeys((*_needed(None, variant), *_needed(convention, variant)))
     return list(needed)
 
 
@@ -162,13 +161,22 @@ def measure(
         for worker in workers.values():
             worker.ready()
         shown = [_show(convention, workers) for convention in demonstrated]
-        ends = {job: _train(job, workers, settings, progress) for job in jobs(pairs)}
-    baselines = [_effect(None, v, ends) for v in dict.fromkeys(v for _, v in pairs)]
-    effects = [_effect(convention, v, ends) for convention, v in pairs]
+        ends: dict[Job, Outcome] = {}
+        try:
+            for job in jobs(pairs):
+                ends[job] = _train(job, workers, settings, progress)
+        except KeyboardInterrupt:
+            pass  # What was trained is worth its table.
+    baselines = [(None, v) for v in dict.fromkeys(v for _, v in pairs)]
+    remedied, effects = (
+        [_effect(c, v, ends) for c, v in some if set(_needed(c, v)) <= ends.keys()]
+        for some in (baselines, pairs)
+    )
     return Measured(
-        sorted(baselines, key=lambda effect: effect.variant),
+        sorted(remedied, key=lambda effect: effect.variant),
         sorted(effects, key=_rank, reverse=True),
         sorted(shown, key=lambda s: s.unremedied, reverse=True),
+        complete=len(ends) == len(jobs(pairs)),
     )
 
 
@@ -206,12 +214,21 @@ def _show(convention: Convention, workers: Mapping[str, Worker]) -> Shown:
     return Shown(convention.name, *gaps)
 
 
-def _effect(convention: Convention | None, variant: str, ends: Mapping[Job, Outcome]) -> Effect:
-    def end(framework: str) -> Outcome:
-        undone = convention is not None and convention.side in (framework, "both")
-        return ends[Job(variant, framework, convention.name if convention and undone else None)]
+def _needed(convention: Convention | None, variant: str) -> list[Job]:
+    """The trainings that a row compares, in the order of `FRAMEWORKS`."""
+    return [
+        Job(
+            variant,
+            framework,
+            convention.name if convention and convention.side in (framework, "both") else None,
+        )
+        for framework in FRAMEWORKS
+    ]
 
-    return effect(convention.name if convention else None, variant, end("keras"), end("torch"))
+
+def _effect(convention: Convention | None, variant: str, ends: Mapping[Job, Outcome]) -> Effect:
+    keras, torch = (ends[job] for job in _needed(convention, variant))
+    return effect(convention.name if convention else None, variant, keras, torch)
 
 
 def effect(convention: str | None, variant: str, keras: Outcome, torch: Outcome) -> Effect:

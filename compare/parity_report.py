@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -38,23 +38,32 @@ def run(settings: Settings, out: Path | None) -> list[PairReport]:
     check_installed(FRAMEWORKS)
     path = study.default_path(prefix="parity-") if out is None else out
     check_writable(path)
-    reports = []
+    reports: list[PairReport] = []
     with ExitStack() as stack:
         progress = stack.enter_context(StudyProgress(settings))
-        sides = _sides(settings, stack)
-        for variant in settings.variants:
-            for seed in range(settings.seeds):
-
-                def on_epoch(
-                    name: str, epoch: int, pair: tuple[str, int] = (variant, seed)
-                ) -> None:
-                    progress(Run(pair[0], name, pair[1]), epoch)
-
-                reports.append(check_pair(variant, seed, settings, sides, on_epoch))
-        progress.say("saving")
-        save(reports, settings, path)
-        progress.say(f"saved in {path}")
+        try:
+            _check(settings, _sides(settings, stack), progress, reports)
+        finally:
+            # After Ctrl-C too: a pair that was checked stays checked.
+            if reports:
+                save(reports, settings, path)
+                progress.say(f"{len(reports)} pairs saved in {path}")
     return reports
+
+
+def _check(
+    settings: Settings,
+    sides: Mapping[str, Side],
+    progress: StudyProgress,
+    reports: list[PairReport],
+) -> None:
+    for variant in settings.variants:
+        for seed in range(settings.seeds):
+
+            def on_epoch(name: str, epoch: int, pair: tuple[str, int] = (variant, seed)) -> None:
+                progress(Run(pair[0], name, pair[1]), epoch)
+
+            reports.append(check_pair(variant, seed, settings, sides, on_epoch))
 
 
 def _sides(settings: Settings, stack: ExitStack) -> dict[str, Side]:
@@ -112,7 +121,10 @@ def _table(reports: Sequence[PairReport]) -> Any:
     from rich.table import Column, Table
 
     variants = list(dict.fromkeys(report.variant for report in reports))
-    grid = Table(Column("rung", no_wrap=True), *(Column(v, justify="right") for v in variants))
+    grid = Table(
+        Column("rung", no_wrap=True),
+        *(Column(v, justify="right", overflow="fold") for v in variants),
+    )
     for rung, name in RUNGS.items():
         cells = []
         for variant in variants:

@@ -125,6 +125,7 @@ def test_histories_full_of_holes_are_drawn(epochs: int, tmp_path: Path) -> None:
     save(learning_curves("mlp", [gone], 0.8), tmp_path, "holes")
     del gone["history"]
     save(learning_curves("mlp", [gone], 0.8), tmp_path, "nothing")
+    assert all((tmp_path / f"{name}.png").stat().st_size > 1_000 for name in ("holes", "nothing"))
 
 
 def test_boundaries_show_both_sides_and_a_symmetric_difference(
@@ -167,6 +168,7 @@ def test_equal_constant_and_lost_predictions_are_drawn(
 ) -> None:
     for grid in (plane, np.ones_like(plane), np.full_like(plane, np.nan)):
         save(decision_boundaries("mlp", split, grid, grid), tmp_path, "same")
+        assert (tmp_path / "same.png").stat().st_size > 1_000
 
 
 def test_saving_gives_the_same_bytes_whatever_the_users_style(split: Split, tmp_path: Path) -> None:

@@ -84,25 +84,36 @@ def gone_within(seconds, group):
     return False
 
 
-def test_ctrl_c_keeps_what_was_finished(tmp_path):
-    """Ctrl-C after the first finished run: exit 130, both processes gone, the folder readable."""
+@pytest.mark.parametrize(
+    ("arguments", "until", "kept"),
+    [
+        (["run", "--frameworks", "torch", "--epochs", "3"], "[2/50]", "records.jsonl"),
+        (["parity", "--epochs", "3"], "[6/100]", "parity.json"),
+    ],
+)
+def test_ctrl_c_keeps_what_was_finished(tmp_path, arguments, until, kept):
+    """Ctrl-C amid a study: exit 130, every process gone, what was finished readable."""
     out = tmp_path / "study"
-    arguments = ["run", "--variants", "mlp", "--frameworks", "torch", "--seeds", "50"]
+    command = [sys.executable, "-m", "compare", *arguments, "--variants", "mlp", "--seeds", "50"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "compare", *arguments, "--epochs", "3", "--out", str(out)],
+        [*command, "--out", str(out)],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
     for line in process.stderr:
-        if "[2/50]" in line:
+        if until in line:
             break
     os.killpg(process.pid, signal.SIGINT)
     stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 130
     assert stdout == ""
-    assert "interrupted" in stderr
-    assert f"bn-compare report {out}" in stderr
-    assert len(RunFolder.open(out).records()) >= 2
+    assert "saved" in stderr
+    assert "Traceback" not in stderr
     assert gone_within(2.0, process.pid)
+    if kept == "parity.json":
+        assert len(json.loads((out / kept).read_text())["pairs"]) >= 2
+    else:
+        assert f"bn-compare report {out}" in stderr
+        assert len(RunFolder.open(out).records()) >= 2
