@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from bn_keras import weights
+from bn_keras.recording import recording
 
 Sink = Callable[[str, np.ndarray], None]
 Arrays = Any
@@ -94,7 +95,7 @@ def _trace(
 
 def _untrained(model: keras.Model, x: Arrays, sink: Sink) -> list[dict[str, Any]]:
     sink("step/1/data/x", np.asarray(x))
-    with _recording(model) as passed:
+    with recording(model) as passed:
         model(keras.ops.convert_to_tensor(x), training=True)
     order = _forward(sink, "training", passed)
     _weights(sink, 1, model)
@@ -131,7 +132,7 @@ def _backward(
     import tensorflow as tf
 
     def step(x: Any, y: Any) -> tuple[Any, list[Any], dict[str, Any], dict[str, Any]]:
-        with _recording(model) as passed, tf.GradientTape() as tape:
+        with recording(model) as passed, tf.GradientTape() as tape:
             output = model(x, training=True)
             loss = model.compute_loss(x=x, y=y, y_pred=output, training=True)
         ends = {
@@ -149,7 +150,7 @@ def _backward(
 
 def _evaluate(model: keras.Model, x: Arrays, sink: Sink, *, jit_compile: bool = False) -> None:
     def evaluation(x: Any) -> tuple[Any, dict[str, tuple[Any, Any]]]:
-        with _recording(model) as passed:
+        with recording(model) as passed:
             output = model(x, training=False)
         return output, dict(passed)
 
@@ -169,59 +170,6 @@ def _forward(sink: Sink, mode: str, passed: dict[str, tuple[Any, Any]]) -> list[
         sink(f"{mode}/{name}/input", weights.to_numpy(entered))
         sink(f"{mode}/{name}/output", weights.to_numpy(left))
     return list(passed)
-
-
-@contextmanager
-def _recording(model: keras.Model) -> Iterator[dict[str, tuple[Any, Any]]]:
-    """While the block runs, every weighted layer notes its input and pre-activation output.
-
-    A layer that runs again is noted again, as `name#2`.
-    """
-    passed: dict[str, tuple[Any, Any]] = {}
-    layers = weights.weighted_layers(model)
-    for name, layer in layers.items():
-        _watch(layer, name, passed)
-    try:
-        yield passed
-    finally:
-        for layer in layers.values():
-            for attribute in ("call", "activation"):
-                layer.__dict__.pop(f"_probe_{attribute}", None)
-            layer.__dict__.pop("call", None)
-            found = layer.__dict__.pop("_probed_activation", None)
-            if found is not None:
-                layer.__dict__["activation"] = found
-
-
-def _watch(layer: keras.Layer, name: str, passed: dict[str, tuple[Any, Any]]) -> None:
-    call, before_activation = layer.call, []
-    recurrent = isinstance(layer, keras.layers.RNN)
-    if not recurrent and callable(layer.__dict__.get("activation")):
-        activation = layer.activation
-        layer.__dict__["_probed_activation"] = activation
-
-        def activate(x: Any) -> Any:
-            before_activation.append(x)
-            return activation(x)
-
-        layer.__dict__["activation"] = activate
-
-    def watched(x: Any, *args: Any, **kwargs: Any) -> Any:
-        output = call(x, *args, **kwargs)
-        left = before_activation.pop() if before_activation else output
-        times = sum(key.partition("#")[0] == name for key in passed)
-        passed[f"{name}#{times + 1}" if times else name] = (x, _last(layer, left))
-        return output
-
-    layer.__dict__["call"] = watched
-
-
-def _last(layer: keras.Layer, output: Any) -> Any:
-    """A recurrent layer's last output, whatever it returns beside; others' outputs as they are."""
-    if not isinstance(layer, keras.layers.RNN):
-        return output
-    output = output[0] if isinstance(output, (tuple, list)) else output
-    return output[:, -1] if layer.return_sequences else output
 
 
 def _slots(
