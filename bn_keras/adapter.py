@@ -1,6 +1,7 @@
 """Keras behind the surface that `compare` knows (`compare.frameworks.Framework`).
 
-The only file of this package that `compare` loads, and the only one that knows its vocabulary.
+The only file of this package that `compare` loads. `probe.py` and `demonstrations.py` share its
+names, never its code.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ def configure(*, dtype: str, threads: int) -> None:
         if threading.get_intra_op_parallelism_threads() != threads:
             threading.set_intra_op_parallelism_threads(threads)
             threading.set_inter_op_parallelism_threads(threads)
+            # Both sides compute on the CPU: Torch's Trainer is told so, TensorFlow sees no other.
+            tf.config.set_visible_devices([], "GPU")
 
 
 def build(

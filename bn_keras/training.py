@@ -43,7 +43,9 @@ def fit(
     validation_data: tuple[np.ndarray, np.ndarray] | None = None,
     verbose: int = 0,
 ) -> keras.callbacks.History:
-    """Train for as many epochs as `batches` has orders.
+    """Train for as many epochs as `batches` has orders, in those orders.
+
+    To shuffle instead, call `model.fit` itself.
 
     Args:
         model: A compiled model.

@@ -9,8 +9,9 @@ data = bn_torch.CirclesDataModule(train=(x_train, y_train), test=(x_test, y_test
 L.Trainer(max_epochs=100).fit(model, data)
 ```
 
-Every file has a twin of the same name in `bn_keras`: `diff bn_keras/mlp.py bn_torch/mlp.py` is the
-difference between the frameworks.
+Every file of `bn_keras` has a twin of the same name here: `diff -y bn_keras/mlp.py bn_torch/mlp.py`
+is the difference between the frameworks. `module.py` and `norm.py` are Torch's alone, as are the
+files that leave out remedies (`undo.py`) and put in bugs (`mutat*.py`), which test the judge.
 """
 
 from bn_torch.cnn import build_cnn

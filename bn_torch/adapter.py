@@ -1,6 +1,7 @@
 """Torch and Lightning behind the surface that `compare` knows (`compare.frameworks.Framework`).
 
-The only file of this package that `compare` loads, and the only one that knows its vocabulary.
+The only file of this package that `compare` loads. `probe.py`, `demonstrations.py`, `undo.py` and
+`mutations.py` share its names, never its code.
 """
 
 from __future__ import annotations

@@ -39,8 +39,9 @@ class CirclesDataModule(L.LightningDataModule):
     """Arrays in, ordered loaders out.
 
     Args:
-        train: Samples (N, …) as the network takes them, and labels (N,) in {0, 1}.
-        test: The same for the other half, used for validation; None for none.
+        train: Samples (N, …) as the network takes them, and labels (N,) in {0, 1}; numbers of any
+            dtype, turned into Torch's default one.
+        test: The same for the other half, for validation and test; None for none.
         orders: `(epochs, N)`, the order of the training samples in every epoch; None to shuffle.
         batch_size: Samples per batch.
         drop_last: Whether a short last batch is dropped; Keras keeps it.
@@ -68,10 +69,14 @@ class CirclesDataModule(L.LightningDataModule):
             drop_last=self.drop_last,
         )
 
-    def val_dataloader(self) -> DataLoader:
-        return DataLoader(self.test, batch_size=self.batch_size)
+    def val_dataloader(self) -> DataLoader | list[DataLoader]:
+        return [] if self.test is None else DataLoader(self.test, batch_size=self.batch_size)
+
+    def test_dataloader(self) -> DataLoader | list[DataLoader]:
+        return self.val_dataloader()
 
 
 def _dataset(arrays: Arrays) -> TensorDataset:
-    x, y = arrays
-    return TensorDataset(torch.from_numpy(x), torch.from_numpy(y).unsqueeze(1))
+    dtype = torch.get_default_dtype()
+    x, y = (torch.as_tensor(array, dtype=dtype) for array in arrays)
+    return TensorDataset(x, y.unsqueeze(1))

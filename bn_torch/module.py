@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import lightning as L
 import torch
 from torch import Tensor, nn
@@ -46,6 +48,14 @@ class BinaryClassifier(L.LightningModule):
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self._common_step(batch, "val")
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._common_step(batch, "val")
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Probability of the inner circle, (N, 1); labels within the batch are left aside."""
+        x = batch[0] if isinstance(batch, (tuple, list)) else batch
+        return self(x).sigmoid()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         trained = [p for p in self.parameters() if p.requires_grad]

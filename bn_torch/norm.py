@@ -12,9 +12,11 @@ class BiasedBatchNorm(nn.Module):
 
     .. math:: y = \frac{x - \mathrm{E}[x]}{\sqrt{\mathrm{Var}[x] + \epsilon}} \gamma + \beta
 
-    Like `torch.nn.BatchNorm1d` and `BatchNorm2d` in every respect but two: the running variance
-    follows the biased batch variance (divided by n, where Torch divides by n − 1), and a batch with
-    a single value per channel is normalized to zero where Torch raises.
+    Computes what `torch.nn.BatchNorm1d` and `BatchNorm2d` compute but for two things: the running
+    variance follows the biased batch variance (divided by n, where Torch divides by n − 1), and a
+    batch with a single value per channel is normalized to zero where Torch raises. It has neither
+    `num_batches_tracked` nor `momentum=None`; load checkpoints of Torch's layers with
+    `strict=False`.
 
     In training mode, mean and variance are those of the batch, per channel, and the running
     statistics move by `running = (1 - momentum) * running + momentum * batch`. In evaluation mode
@@ -67,7 +69,7 @@ class BiasedBatchNorm(nn.Module):
 
     def _track(self, x: Tensor) -> None:
         variance, mean = torch.var_mean(x, [0, *range(2, x.ndim)], correction=0)
-        # Keras' order of operations: with momentum = 1.0 - m, `1.0 - momentum` is m to the bit.
+        # Keras' order of operations: with momentum = 1.0 - m, both shares are Keras' to the bit.
         kept = 1.0 - self.momentum
         self.running_mean.mul_(kept).add_(mean * (1.0 - kept))
         self.running_var.mul_(kept).add_(variance * (1.0 - kept))

@@ -84,7 +84,7 @@ def _numbers(rung: RungResult) -> str:
     if rung.max_abs is None or rung.required is None:
         return "nothing to compare"
     return (
-        f"max |Δ| {rung.max_abs:.1e}, required {rung.required:.1e}, allowed {rung.allowed:.1e}"
+        f"max |Δ| {rung.max_abs:.1e}, tolerance {rung.allowed:.1e}, would need {rung.required:.1e}"
         + ("" if rung.passed else f"; worst: {rung.where}")
     )
 
@@ -200,7 +200,7 @@ def _dtype(sides: Mapping[str, Any], keras_model: Any, module: Any, asked: str |
         if dtype != expected:
             raise InputError(
                 f"the {side} computes in {dtype}, expected {expected}: build both in one dtype "
-                "(keras.config.set_dtype_policy, module.to)."
+                "(keras.config.set_floatx and set_dtype_policy before building; module.to)."
             )
     return expected
 

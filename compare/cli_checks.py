@@ -32,7 +32,7 @@ Examples:
 """
 FLOORS_EXAMPLES = """\b
 Examples:
-  bn-compare floors > compare/floors.json        ten variants, 20 seeds: some five minutes
+  bn-compare floors > new.json                   ten variants, 20 seeds: some six minutes
   bn-compare floors --variants cnn --seeds 2
 """
 CONVENTIONS_EXAMPLES = """\b

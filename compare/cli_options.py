@@ -43,7 +43,7 @@ Undo = Annotated[str, typer.Option(metavar="A,B", help="Conventions to leave unm
 Dtype = Annotated[str, typer.Option(help="float32 or float64.")]
 Out = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="New folder; runs/<date>-<time> if left out."),
+    typer.Option(metavar="DIR", help="New folder; a dated one in runs/ if left out."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")]
 

@@ -117,5 +117,5 @@ def _missing(name: str, reason: str) -> MissingDependencyError:
     other = next(n for n in _NEEDS if n != name)
     return MissingDependencyError(
         f"framework {name!r} cannot be used here: {reason}. "
-        f"pip install 'bn-compare[{name}]', or leave it out with --frameworks {other}."
+        f"pip install 'bn-compare[{name}]'; `run` works without it: --frameworks {other}."
     )
