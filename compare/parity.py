@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compare import rungs, tolerances
+from compare import rungs, tolerances, trajectories
 from compare.data import Array, circles_split
 from compare.engine import Worker
 from compare.explain import explain
@@ -32,9 +32,6 @@ from compare.traces import Trace, TraceWriter
 
 STEPS = 2
 """Training steps that are traced. A rounded momentum shows from the second step on."""
-
-Heat = dict[str, list[float]]
-"""Layer → largest difference of its weights and statistics after every epoch."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ class PairReport:
     first_divergence: Divergence | None
     rungs: tuple[RungResult, ...]
     note: str = ""
-    heat: Heat | None = None
+    heat: trajectories.Heat | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON types; what is not a finite number is null, and told in `where`."""
@@ -103,17 +100,11 @@ def check_pair(
         The report.
     """
     ladder = Ladder(tolerances.for_dtype(settings.dtype))
-    in_double = replace(settings, dtype="float64")
     with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
 
-        def climb_alone(name: str) -> tuple[Trace, NDArray[np.int64], Outcome | None]:
+        def climb_alone(name: str) -> _Climbed:
             run, folder = Run(variant, name, seed), Path(scratch) / name
-            plan = sides[name].worker.call(partial(trace_side, run, settings, folder))
-            trace = Trace.open(folder)
-            if "error" in trace:  # What cannot take two steps cannot be trained.
-                return trace, plan, None
-            train = partial(execute, run, in_double, record_weights=True)
-            return trace, plan, sides[name].shadow.call(train, partial(on_epoch, name))
+            return _climb_alone(run, settings, sides[name], folder, partial(on_epoch, name))
 
         # Nothing is timed here, so the two sides work at the same time.
         pool = ThreadPoolExecutor(max_workers=len(sides))
@@ -121,18 +112,14 @@ def check_pair(
             found = dict(zip(sides, pool.map(climb_alone, sides), strict=True))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-        (keras, keras_plan, keras_outcome), (torch, torch_plan, torch_outcome) = (
-            found["keras"],
-            found["torch"],
-        )
-        compare_plans(ladder, keras_plan, torch_plan)
-        rungs.climb(ladder, keras, torch)
-        outcomes = {}
-        if keras_outcome and torch_outcome:
-            outcomes = {"keras": keras_outcome, "torch": torch_outcome}
-            compare_outcomes(ladder, keras_outcome, torch_outcome)
-        plans = {"keras": keras_plan, "torch": torch_plan}
-        first = divergence(ladder, keras, torch, plans, outcomes)
+        keras, torch = found["keras"], found["torch"]
+        compare_plans(ladder, keras.plan, torch.plan)
+        rungs.climb(ladder, keras.trace, torch.trace)
+        outcomes = {name: side.outcome for name, side in found.items() if side.outcome}
+        if len(outcomes) == len(found):
+            trajectories.climb(ladder, outcomes["keras"], outcomes["torch"])
+        plans = {name: side.plan for name, side in found.items()}
+        first = divergence(ladder, keras.trace, torch.trace, plans, outcomes)
     return PairReport(
         variant=variant,
         seed=seed,
@@ -141,11 +128,35 @@ def check_pair(
         passed=ladder.passed,
         first_divergence=first,
         rungs=tuple(ladder.results()),
-        note=_note(settings, first),
-        heat=heat(keras_outcome.trajectory, torch_outcome.trajectory)
-        if keras_outcome and torch_outcome
+        note=_note(keras, torch, first),
+        heat=trajectories.heat(outcomes["keras"], outcomes["torch"])
+        if len(outcomes) == len(found)
         else None,
     )
+
+
+@dataclass(frozen=True)
+class _Climbed:
+    """What one side leaves: trace, plan, training in float64, and in float32 where asked for."""
+
+    trace: Trace
+    plan: NDArray[np.int64]
+    outcome: Outcome | None = None
+    single: Outcome | None = None
+
+
+def _climb_alone(
+    run: Run, settings: Settings, side: Side, folder: Path, on_epoch: Callable[[int], None]
+) -> _Climbed:
+    plan = side.worker.call(partial(trace_side, run, settings, folder))
+    trace = Trace.open(folder)
+    if "error" in trace:  # What cannot take two steps cannot be trained.
+        return _Climbed(trace, plan)
+    single = None
+    if settings.dtype == "float32":
+        single = side.worker.call(partial(execute, run, settings, record_weights=True))
+    double = partial(execute, run, replace(settings, dtype="float64"), record_weights=True)
+    return _Climbed(trace, plan, side.shadow.call(double, on_epoch), single)
 
 
 def divergence(
@@ -172,13 +183,16 @@ def divergence(
     return Divergence(check.rung, RUNGS[check.rung], check.step, check.layer, names)
 
 
-def _note(settings: Settings, first: Divergence | None) -> str:
-    if settings.dtype == "float64":
+def _note(keras: _Climbed, torch: _Climbed, first: Divergence | None) -> str:
+    """How a float32 trajectory is to be read, in the light of its float64 shadow."""
+    if keras.single is None or torch.single is None:
         return ""
+    curves = trajectories.heat(keras.single, torch.single).values()
+    drift = f"the float32 trajectories are {max(max(c) for c in curves):.1e} apart: "
     if first is None:
-        return "trajectory judged in float64: any float32 difference is rounding, amplified"
+        return drift + "rounding, amplified; in float64 they agree"
     if first.rung >= 10:
-        return "trajectory judged in float64, where it differs too: a bug, not rounding"
+        return drift + "a bug, not rounding; in float64 they differ too"
     return ""
 
 
@@ -239,61 +253,3 @@ def compare_plans(ladder: Ladder, keras: NDArray[np.int64], torch: NDArray[np.in
     for epoch in range(max(len(keras), len(torch))):
         rows = [side[epoch] if epoch < len(side) else np.empty(0) for side in (keras, torch)]
         ladder.add(2, "batches", "data", gap(*rows), epoch + 1)
-
-
-LOSSES = {
-    "prediction/train_loss": "train_loss",
-    "prediction/test_loss": "test_loss",
-    "running_train_loss": "running_train_loss",
-}
-"""Name in the ladder → curve. Two are computed here from predictions, which are then to blame."""
-
-COUNTS = ("train_accuracy", "test_accuracy", "running_train_accuracy")
-
-
-def compare_outcomes(ladder: Ladder, keras: Outcome, torch: Outcome) -> None:
-    """Rungs 10 and 11 from two whole trainings."""
-    sides = [
-        {**side.trajectory, **{name: _curve(side, curve) for name, curve in LOSSES.items()}}
-        for side in (keras, torch)
-    ]
-    rungs.trajectory(ladder, *sides)
-    rungs.outcome(ladder, _outcome(keras), _outcome(torch))
-
-
-def _curve(side: Outcome, name: str) -> NDArray[Any]:
-    values = side.record["history"][name]
-    return np.array([math.nan if v is None else v for v in values], dtype=np.float64)
-
-
-def _outcome(side: Outcome) -> dict[str, Any]:
-    settings = side.record["settings"]
-    n_train = settings["n_samples"] // 2
-    n_test = settings["n_samples"] - n_train
-    counts = {
-        f"{name} as a count": [
-            None if math.isnan(v) else round(v * (n_test if name.startswith("test") else n_train))
-            for v in _curve(side, name)
-        ]
-        for name in COUNTS
-    }
-    return {
-        "test_probability": side.arrays["test_probability"],
-        "grid_probability": side.arrays["grid_probability"],
-        **counts,
-        "epochs to target": [side.record["epochs_to_target"]],
-    }
-
-
-def heat(keras: Mapping[str, NDArray[Any]], torch: Mapping[str, NDArray[Any]]) -> Heat:
-    """Largest difference per layer and epoch, over the tensors that both sides have."""
-    found: dict[str, NDArray[Any]] = {}
-    for name in keras.keys() & torch.keys():
-        if keras[name].shape != torch[name].shape:
-            continue
-        axes = tuple(range(1, keras[name].ndim))
-        worst = np.abs(keras[name] - torch[name]).max(axis=axes)
-        layer = name.rpartition("/")[0]
-        found[layer] = np.maximum(found[layer], worst) if layer in found else worst
-    order = dict.fromkeys(name.rpartition("/")[0] for name in keras)
-    return {layer: [float(v) for v in found[layer]] for layer in order if layer in found}

@@ -112,6 +112,9 @@ def show(reports: Sequence[PairReport], *, as_json: bool) -> None:
         return
     console().print(_table(reports))
     print("\n".join(["", *(verdict(report) for report in reports if not report.passed)]))
+    for report in reports:
+        if report.note:
+            print(f"{report.variant}, seed {report.seed}: {report.note}.")
     failed = sum(not report.passed for report in reports)
     print(f"{len(reports) - failed} of {len(reports)} pairs are the same computation.")
 

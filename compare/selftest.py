@@ -16,7 +16,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from compare import parity, rungs, tolerances
+from compare import parity, rungs, tolerances, trajectories
 from compare.errors import unknown
 from compare.frameworks import Framework
 from compare.ladder import Divergence, Ladder
@@ -203,7 +203,7 @@ class _Climber:
                 training = partial(execute, run, settings, record_weights=True)
                 outcome = self._call(partial(mutated, mutation, size, training))
                 outcomes = {"keras": keras.outcome(), "torch": outcome}
-                parity.compare_outcomes(ladder, keras.outcome(), outcome)
+                trajectories.climb(ladder, keras.outcome(), outcome)
             plans = {"keras": keras.plan, "torch": plan}
             return parity.divergence(ladder, keras.trace, torch, plans, outcomes)
 

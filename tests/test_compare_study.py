@@ -72,6 +72,15 @@ def test_default_path_never_names_an_existing_folder(tmp_path):
     assert not default_path(tmp_path).exists()
 
 
+AS_FROM_A_TERMINAL = """
+import signal
+# A shell that runs the tests in the background has its children ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from compare.cli import main
+main()
+"""
+
+
 def gone_within(seconds, group):
     """Whether no process of a group is left after some seconds at most."""
     end = time.monotonic() + seconds
@@ -94,19 +103,24 @@ def gone_within(seconds, group):
 def test_ctrl_c_keeps_what_was_finished(tmp_path, arguments, until, kept):
     """Ctrl-C amid a study: exit 130, every process gone, what was finished readable."""
     out = tmp_path / "study"
-    command = [sys.executable, "-m", "compare", *arguments, "--variants", "mlp", "--seeds", "50"]
+    command = [sys.executable, "-c", AS_FROM_A_TERMINAL, *arguments, "--variants", "mlp"]
     process = subprocess.Popen(
-        [*command, "--out", str(out)],
+        [*command, "--seeds", "50", "--out", str(out)],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
-    for line in process.stderr:
-        if until in line:
-            break
-    os.killpg(process.pid, signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=30)
+    try:
+        for line in process.stderr:
+            if until in line:
+                break
+        os.killpg(process.pid, signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=60)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
     assert process.returncode == 130
     assert stdout == ""
     assert "saved" in stderr

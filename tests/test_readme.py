@@ -45,8 +45,8 @@ def test_snippets_run(code):
     ("change", "expected"),
     [
         ("nn.BatchNorm1d(16)", None),
-        ("nn.BatchNorm1d(16, eps=1e-3, momentum=0.01)", "Explained by bn-biased-variance"),
-        ("BiasedBatchNorm(16, eps=1e-3, momentum=0.01)", ""),
+        ("nn.BatchNorm1d(16, eps=1e-3, momentum=1.0 - 0.99)", "Explained by bn-biased-variance"),
+        ("BiasedBatchNorm(16, eps=1e-3, momentum=1.0 - 0.99)", ""),
     ],
 )
 def test_the_example_test_fails_as_shown_and_passes_when_mended(tmp_path, change, expected):
@@ -66,3 +66,7 @@ def test_the_example_test_fails_as_shown_and_passes_when_mended(tmp_path, change
 def test_pictures_exist():
     for picture in re.findall(r"!\[.*?\]\((.*?)\)", README):
         assert (ROOT / picture).is_file()
+
+
+def test_nothing_is_left_to_fill_in():
+    assert "@@" not in README

@@ -1,3 +1,5 @@
+import warnings
+
 import lightning as L
 import numpy as np
 import torch
@@ -46,10 +48,16 @@ def test_without_orders_it_shuffles_and_keeps_the_short_batch():
 
 def test_validation_runs_on_the_test_half():
     rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(20, 2)).astype(np.float32), np.repeat([0.0, 1.0], 10).astype(np.float32)
-    module = bn_torch.BinaryClassifier(bn_torch.build_mlp("after").float())
+    # Labels as scikit-learn returns them: whole numbers.
+    x, y = rng.normal(size=(20, 2)).astype(np.float32), np.repeat([0, 1], 10)
+    module = bn_torch.BinaryClassifier(bn_torch.build_mlp("after"))
     data = bn_torch.CirclesDataModule((x, y), (x, y), batch_size=10)
     trainer = bn_torch.fit(module, data, epochs=1)
     assert {"train_loss", "train_accuracy", "val_loss", "val_accuracy"} <= set(
         trainer.callback_metrics
     )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Lightning's own, which `bn_torch.fit` knows about.
+        predicted = trainer.predict(module, data.test_dataloader())
+    assert [p.shape for p in predicted] == [(10, 1), (10, 1)]
+    assert all(((p > 0) & (p < 1)).all() for p in predicted)
