@@ -39,7 +39,9 @@ def explain(
     evidence = Evidence(check, keras, torch, plans, histories)
     for explanation in _EXPLANATIONS.get(check.rung, ()):
         try:
-            names = tuple(explanation(evidence))
+            # A prediction that overflows is not finite, and does not hold.
+            with np.errstate(all="ignore"):
+                names = tuple(explanation(evidence))
         except KeyError:  # One side lacks an array that the hypothesis is about.
             continue
         if names:

@@ -28,10 +28,11 @@ def heat_map(reports: Sequence[PairReport]) -> Figure:
         for layer, curve in (report.heat or {}).items():
             name, values = f"{report.variant}: {layer}", np.asarray(curve)
             rows[name] = np.maximum(rows[name], values) if name in rows else values
-    image = np.maximum(np.stack(list(rows.values())), FLOOR)
+    # What is not finite is left white: that pair diverged.
+    image = np.ma.masked_invalid(np.maximum(np.stack(list(rows.values())), FLOOR))
     figure = Figure(figsize=(9, 1.4 + 0.24 * len(rows)), layout="constrained")
     axes = figure.subplots()
-    top = max(float(np.nanmax(image)), 1e-15)
+    top = max(float(image.filled(FLOOR).max()), 1e-15)
     drawn = axes.imshow(
         image,
         aspect="auto",

@@ -138,7 +138,7 @@ class Ladder:
             rung_name=RUNGS[rung],
             passed=all(check.passed for check in checks),
             max_abs=worst.gap.max_abs,
-            max_rel=max((c.gap.max_rel for c in checks), key=_nan_last),
+            max_rel=max((c.gap.max_rel for c in checks), key=nan_last),
             where=f"{step}{worst.path} {worst.gap.where()}",
             allowed=worst.allowed,
             required=worst.gap.required,
@@ -149,9 +149,10 @@ def _unit(rung: int) -> str:
     return "epoch" if rung in (2, 10, 11) else "step"
 
 
-def _nan_last(value: float) -> float:
+def nan_last(value: float) -> float:
+    """A key for `max` by which what is not a number is the largest."""
     return math.inf if math.isnan(value) else value
 
 
 def _badness(check: Check) -> float:
-    return _nan_last(check.gap.required)
+    return nan_last(check.gap.required)

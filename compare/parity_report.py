@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -12,13 +13,14 @@ from typing import Any
 from compare import environment, study
 from compare.engine import Worker
 from compare.frameworks import check_installed
-from compare.ladder import RUNGS
+from compare.ladder import RUNGS, nan_last
 from compare.parity import PairReport, Side, check_pair
 from compare.progress import StudyProgress
 from compare.records import check_writable, write_text
 from compare.runs import Run
 from compare.spec import FRAMEWORKS, Settings
 from compare.terminal import console
+from compare.trajectories import Heat
 
 
 def run(settings: Settings, out: Path | None) -> list[PairReport]:
@@ -89,14 +91,23 @@ def save(reports: Sequence[PairReport], settings: Settings, path: Path) -> None:
         "settings": settings.to_dict(),
         "versions": environment.versions(),
         "hardware": environment.hardware(),
-        "heat": {f"{r.variant}, seed {r.seed}": r.heat for r in reports},
+        "heat": {f"{r.variant}, seed {r.seed}": _finite(r.heat) for r in reports},
     }
-    write_text(path / "parity.json", json.dumps(content, indent=1) + "\n")
+    write_text(path / "parity.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
+    if not any(report.heat for report in reports):
+        return  # No pair could be trained.
     try:
         from compare import heatmap, plots
     except ModuleNotFoundError:
         return  # The figure is an extra; the numbers are in the file.
     plots.save(heatmap.heat_map(reports), path, "heat-map")
+
+
+def _finite(heat: Heat | None) -> dict[str, list[float | None]] | None:
+    """JSON has no NaN and no infinity: null stands for both."""
+    if heat is None:
+        return None
+    return {k: [v if math.isfinite(v) else None for v in curve] for k, curve in heat.items()}
 
 
 def to_json(reports: Sequence[PairReport]) -> dict[str, Any]:
@@ -134,7 +145,7 @@ def _table(reports: Sequence[PairReport]) -> Any:
             found = [x for r in reports if r.variant == variant for x in r.rungs if x.rung == rung]
             numbers = [x.max_abs for x in found if x.max_abs is not None]
             mark = "" if all(x.passed for x in found) else "✗ "
-            cells.append(f"{mark}{max(numbers):.1e}" if numbers else "–")
+            cells.append(f"{mark}{max(numbers, key=nan_last):.1e}" if numbers else "–")
         grid.add_row(f"{rung} {name}", *cells)
     return grid
 

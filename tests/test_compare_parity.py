@@ -14,6 +14,7 @@ from compare.conventions import CONVENTIONS
 from compare.floors import measure
 from compare.ladder import RUNGS
 from compare.parity import Side, check_pair, padded
+from compare.parity_report import save
 from compare.spec import FRAMEWORKS, VARIANTS, Settings
 
 SETTINGS = Settings(dtype="float64", epochs=2)
@@ -66,6 +67,19 @@ def test_json_has_no_number_that_json_lacks():
     assert values["passed"] is False
     assert values["first_divergence"]["explained_by"] == ("bn-affine",)
     assert "heat" not in text
+
+
+def test_a_pair_that_diverges_is_saved_and_drawn(tmp_path):
+    settings = replace(SETTINGS, learning_rate=1e300)
+    report = checked("mlp", settings)
+    assert not report.passed
+    save([report], settings, tmp_path)
+    saved = json.loads((tmp_path / "parity.json").read_text(), parse_constant=pytest.fail)
+    assert None in saved["heat"]["mlp, seed 0"]["output"]
+    assert (tmp_path / "heat-map.png").stat().st_size > 1_000
+    untrained = replace(report, heat=None)
+    save([untrained], settings, tmp_path / "untrained")
+    assert [p.name for p in (tmp_path / "untrained").iterdir()] == ["parity.json"]
 
 
 def test_padding_keeps_batches_apart():
