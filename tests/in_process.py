@@ -1,6 +1,11 @@
 """A `Worker` without a process: the same jobs, done here."""
 
+import threading
+
 from compare import frameworks
+
+_ONE_AT_A_TIME = threading.Lock()
+"""Warning filters belong to the whole process: two jobs that set them at once undo each other's."""
 
 
 class Here:
@@ -10,8 +15,9 @@ class Here:
         self.framework, self.dtype = frameworks.load(name), dtype
 
     def call(self, job, on_epoch=lambda epoch: None):
-        self.framework.configure(dtype=self.dtype, threads=1)
-        try:
-            return job(self.framework, on_epoch)
-        finally:
-            self.framework.configure(dtype="float64", threads=1)
+        with _ONE_AT_A_TIME:
+            self.framework.configure(dtype=self.dtype, threads=1)
+            try:
+                return job(self.framework, on_epoch)
+            finally:
+                self.framework.configure(dtype="float64", threads=1)
