@@ -68,7 +68,8 @@ def trace(
 def _trace(
     model: keras.Model, batches: Sequence[tuple[Arrays, Arrays]], sink: Sink, jit_compile: bool
 ) -> list[dict[str, Any]]:
-    _put(sink, "initial", weights.read_weights(model))
+    for name, array in weights.read_weights(model).items():
+        sink(f"initial/{name}", array)
     if batches[0][1] is None:
         return _untrained(model, batches[0][0], sink)
     optimizer = _copy_of_optimizer(model)
@@ -82,10 +83,10 @@ def _trace(
         if step == 1:
             order = _forward(sink, "training", passed)
             for name, gradient in returned.items():
-                sink(f"backward/{name}", _dense(gradient))
+                sink(f"backward/{name}", weights.to_numpy(gradient))
             for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
                 if gradient is not None:
-                    sink(f"gradient/{names[id(variable)]}", _dense(gradient))
+                    sink(f"gradient/{names[id(variable)]}", weights.to_numpy(gradient))
         optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
         _weights(sink, step, model)
         _slots(sink, step, optimizer, names)
@@ -225,12 +226,3 @@ def _structure(model: keras.Model, order: Sequence[str]) -> list[dict[str, Any]]
             }
         )
     return found
-
-
-def _dense(gradient: Any) -> np.ndarray:
-    return weights.to_numpy(keras.ops.convert_to_tensor(gradient))
-
-
-def _put(sink: Sink, prefix: str, arrays: dict[str, np.ndarray]) -> None:
-    for name, array in arrays.items():
-        sink(f"{prefix}/{name}", array)

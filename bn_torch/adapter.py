@@ -66,16 +66,14 @@ def build(
     choices["eps"] = _TORCH_EPS if "bn-epsilon" in undone else _KERAS_EPSILON
     if "bn-affine" in undone:
         choices.pop("affine", None)
-    biased = "bn-biased-variance" not in undone
+    stock = nn.BatchNorm2d if family == "cnn" else nn.BatchNorm1d
+    choices["norm_layer"] = stock if "bn-biased-variance" in undone else BiasedBatchNorm
     if family == "cnn":
-        choices["norm_layer"] = BiasedBatchNorm if biased else nn.BatchNorm2d
         choices["flatten_layer"] = nn.Flatten if "flatten-order" in undone else FlattenChannelsLast
         model: nn.Module = build_cnn(**choices)
     elif family == "lstm":
-        choices["norm_layer"] = BiasedBatchNorm if biased else nn.BatchNorm1d
         model = build_lstm(**choices, single_bias="lstm-single-bias" not in undone)
     else:
-        choices["norm_layer"] = BiasedBatchNorm if biased else nn.BatchNorm1d
         model = build_mlp(**choices)
     return undo.classifier(model, undone, **sgd)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from compare import allowances, frameworks, rungs, tolerances
 from compare.conventions import CONVENTIONS
 from compare.errors import InputError
-from compare.explain import explain
-from compare.ladder import RUNGS, Divergence, Ladder, RungResult
+from compare.explain import divergence
+from compare.ladder import Divergence, Ladder, RungResult
 from compare.matching import partners
 from compare.traces import Trace, TraceWriter
 
@@ -165,11 +165,10 @@ def check_parity(
 
         expected: Any = allowances.Predicted(keras, torch, allow, evaluate) if allow else keras
         rungs.climb(ladder, expected, torch)
-        failed = ladder.first_failure()
-        first = None
-        if failed is not None:
-            names = tuple(n for n in explain(failed, keras, torch, None) if n not in allow)
-            first = Divergence(failed.rung, RUNGS[failed.rung], failed.step, failed.layer, names)
+        first = divergence(ladder, keras, torch)
+    if first is not None:
+        names = tuple(name for name in first.explained_by if name not in allow)
+        first = replace(first, explained_by=names)
     return ParityReport(ladder.passed, first, tuple(ladder.results()), dtype, tuple(allow))
 
 

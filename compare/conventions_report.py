@@ -15,6 +15,7 @@ from compare import effects
 from compare.conventions import CONVENTIONS, Convention, check_names
 from compare.effects import Effect, Measured
 from compare.progress import StudyProgress
+from compare.records import json_number
 from compare.spec import Settings
 from compare.table import LABELS, magnitude
 from compare.terminal import console
@@ -100,12 +101,10 @@ def _json(measured: Measured, settings: Settings) -> dict[str, Any]:
 
 
 def _number(value: object) -> object:
-    """JSON has no NaN: null stands for it."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return json_number(value) if isinstance(value, float) else value
 
 
 def _print_tables(measured: Measured, settings: Settings) -> None:
-    # A pipe has no width of its own, and a table cut at 80 columns is of no use in a file.
     stdout = console()
     if measured.effects:
         stdout.print(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from compare.evidence import Array, Evidence, Histories, Plans, statistics_update
-from compare.ladder import Check
+from compare.ladder import RUNGS, Check, Divergence, Ladder
 from compare.traces import Trace
 
 _TORCH_LEARNING_RATE = 1e-3
@@ -47,6 +47,29 @@ def explain(
         if names:
             return names
     return ()
+
+
+def divergence(
+    ladder: Ladder,
+    keras: Trace,
+    torch: Trace,
+    plans: Plans | None = None,
+    histories: Histories | None = None,
+) -> Divergence | None:
+    """What differs first, and the conventions that explain it; None where nothing differs.
+
+    Args:
+        ladder: The ladder, climbed.
+        keras: As in `explain`.
+        torch: As in `explain`.
+        plans: As in `explain`.
+        histories: As in `explain`.
+    """
+    check = ladder.first_failure()
+    if check is None:
+        return None
+    names = explain(check, keras, torch, plans, histories)
+    return Divergence(check.rung, RUNGS[check.rung], check.step, check.layer, names)
 
 
 def _affine(e: Evidence) -> Sequence[str]:

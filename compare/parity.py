@@ -6,7 +6,6 @@ the last two at a whole training at the idiomatic pace, from the study's initial
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,14 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compare import rungs, tolerances, trajectories
+from compare import explain, rungs, tolerances, trajectories
 from compare.data import Array, circles_split
 from compare.engine import Worker
-from compare.explain import explain
 from compare.frameworks import Framework, Handle
 from compare.gaps import gap
 from compare.initial import lived_in
-from compare.ladder import RUNGS, Divergence, Ladder, RungResult
+from compare.ladder import Divergence, Ladder, RungResult
+from compare.records import json_number
 from compare.runs import Outcome, Run, execute, orders_of, prepare, views_of
 from compare.spec import Settings
 from compare.traces import Trace, TraceWriter
@@ -66,14 +65,13 @@ class PairReport:
         del values["heat"]
         for rung in values["rungs"]:
             for name in ("max_abs", "max_rel", "required"):
-                if rung[name] is not None and not math.isfinite(rung[name]):
-                    rung[name] = None
+                rung[name] = json_number(rung[name])
         return values
 
 
 @dataclass(frozen=True)
 class Side:
-    """One framework's part: its process, and the bug that is injected there, if any."""
+    """One framework's part: its processes."""
 
     worker: Worker
     shadow: Worker
@@ -175,12 +173,8 @@ def divergence(
         plans: Framework → batches as delivered, where whole trainings are compared.
         outcomes: Framework → what training left, where it was needed.
     """
-    check = ladder.first_failure()
-    if check is None:
-        return None
     histories = {f: o.record["history"] for f, o in outcomes.items()} if outcomes else None
-    names = explain(check, keras, torch, plans, histories)
-    return Divergence(check.rung, RUNGS[check.rung], check.step, check.layer, names)
+    return explain.divergence(ladder, keras, torch, plans, histories)
 
 
 def _note(keras: _Climbed, torch: _Climbed, first: Divergence | None) -> str:

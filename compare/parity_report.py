@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -16,7 +15,7 @@ from compare.frameworks import check_installed
 from compare.ladder import RUNGS, nan_last
 from compare.parity import PairReport, Side, check_pair
 from compare.progress import StudyProgress
-from compare.records import check_writable, write_text
+from compare.records import check_writable, json_number, write_text
 from compare.runs import Run
 from compare.spec import FRAMEWORKS, Settings
 from compare.terminal import console
@@ -104,10 +103,9 @@ def save(reports: Sequence[PairReport], settings: Settings, path: Path) -> None:
 
 
 def _finite(heat: Heat | None) -> dict[str, list[float | None]] | None:
-    """JSON has no NaN and no infinity: null stands for both."""
     if heat is None:
         return None
-    return {k: [v if math.isfinite(v) else None for v in curve] for k, curve in heat.items()}
+    return {layer: [json_number(v) for v in curve] for layer, curve in heat.items()}
 
 
 def to_json(reports: Sequence[PairReport]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ interrupted study loses the run in progress at most.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,6 +45,11 @@ _REQUIRED = (
     *("variant", "framework", "seed", "alignment", "pace", "dtype", "status"),
     *("final", "history", "epochs_to_target"),
 )
+
+
+def json_number(value: float | None) -> float | None:
+    """JSON has no NaN and no infinity: null stands for both."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def run_name(record: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from compare.data import Array, Split, circles_split, digest, grid_points, view
 from compare.frameworks import Framework, Handle
 from compare.initial import batch_orders, initial_weights
 from compare.metrics import accuracy, binary_cross_entropy
-from compare.records import Record
+from compare.records import Record, json_number
 from compare.spec import VARIANTS, Settings
 from compare.stats import first_crossing
 
@@ -101,7 +101,7 @@ def execute(
         "grid_probability": framework.predict_proba(handle, views.grid),
     }
     finite = all(bool(np.isfinite(a).all()) for a in arrays.values()) and watch.finite
-    history = {name: _json_numbers(curve) for name, curve in watch.history.items()}
+    history = {name: [json_number(v) for v in curve] for name, curve in watch.history.items()}
     record: Record = {
         "variant": run.variant,
         "framework": run.framework,
@@ -239,8 +239,3 @@ def _share(value: float, n: int) -> float:
         return math.nan
     count = round(value * n)
     return count / n if abs(value * n - count) < 0.01 else value
-
-
-def _json_numbers(curve: list[float]) -> list[float | None]:
-    """JSON has no NaN and no infinity: null stands for both."""
-    return [value if math.isfinite(value) else None for value in curve]
