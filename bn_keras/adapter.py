@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import keras
 import numpy as np
 
-from bn_keras import probe, weights
+from bn_keras import fast, probe, weights
 from bn_keras.cnn import build_cnn
 from bn_keras.data import PlannedBatches
 from bn_keras.demonstrations import DEMONSTRATIONS
@@ -108,6 +108,20 @@ def train(
 
     callback = keras.callbacks.LambdaCallback(on_epoch_end=report)
     fit(handle, PlannedBatches(*data, orders, batch_size), callbacks=[callback])
+
+
+def compile_many(
+    handle: keras.Model,
+    data: tuple[np.ndarray, np.ndarray],
+    *,
+    batch_size: int,
+    views: fast.Views,
+) -> fast.ManySeeds:
+    """What `fit_many` runs, traced once for any number of seeds; see `bn_keras.fast.ManySeeds`."""
+    return fast.ManySeeds(handle, data, batch_size=batch_size, views=views)
+
+
+fit_many = fast.ManySeeds.fit
 
 
 def predict_proba(

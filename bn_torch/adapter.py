@@ -7,7 +7,7 @@ The only file of this package that `compare` loads. `probe.py`, `demonstrations.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import lightning as L
@@ -15,21 +15,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from bn_torch import mutations, probe, undo, weights
-from bn_torch.cnn import FlattenChannelsLast, build_cnn
+from bn_torch import building, fast, mutations, probe, undo, weights
 from bn_torch.data import CirclesDataModule
 from bn_torch.demonstrations import DEMONSTRATIONS
-from bn_torch.lstm import build_lstm
-from bn_torch.mlp import build_mlp
 from bn_torch.module import BinaryClassifier
-from bn_torch.norm import BiasedBatchNorm
 from bn_torch.training import fit
 
 # Lightning announces every Trainer and its devices; warnings still pass.
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
-_TORCH_MOMENTUM, _TORCH_EPS = 0.1, 1e-5
-_KERAS_DECAY, _KERAS_EPSILON = 0.99, 1e-3
+build = building.build
 
 
 def configure(*, dtype: str, threads: int) -> None:
@@ -41,50 +36,6 @@ def configure(*, dtype: str, threads: int) -> None:
     """
     torch.set_default_dtype(getattr(torch, dtype))
     torch.set_num_threads(threads)
-
-
-def build(
-    family: str,
-    options: Mapping[str, object],
-    *,
-    seed: int,
-    sgd: Mapping[str, float],
-    undone: Collection[str],
-) -> BinaryClassifier:
-    """A LightningModule with Torch's own initial weights.
-
-    Args:
-        family: `"mlp"`, `"cnn"` or `"lstm"`.
-        options: Arguments of the builder, with `decay`, one minus Torch's `momentum`.
-        seed: Seed of Torch's initializers.
-        sgd: `learning_rate` and `momentum`.
-        undone: Conventions whose remedy is left out.
-    """
-    torch.manual_seed(seed)
-    choices: dict[str, Any] = {name: v for name, v in options.items() if name != "decay"}
-    choices["momentum"] = _momentum(options.get("decay"), undone)
-    choices["eps"] = _TORCH_EPS if "bn-epsilon" in undone else _KERAS_EPSILON
-    if "bn-affine" in undone:
-        choices.pop("affine", None)
-    stock = nn.BatchNorm2d if family == "cnn" else nn.BatchNorm1d
-    choices["norm_layer"] = stock if "bn-biased-variance" in undone else BiasedBatchNorm
-    if family == "cnn":
-        choices["flatten_layer"] = nn.Flatten if "flatten-order" in undone else FlattenChannelsLast
-        model: nn.Module = build_cnn(**choices)
-    elif family == "lstm":
-        model = build_lstm(**choices, single_bias="lstm-single-bias" not in undone)
-    else:
-        model = build_mlp(**choices)
-    return undo.classifier(model, undone, **sgd)
-
-
-def _momentum(decay: object, undone: Collection[str]) -> float:
-    """Torch's momentum. A naive port copies the tutorial's number where it writes one."""
-    share_kept = _KERAS_DECAY if decay is None else float(decay)  # type: ignore[arg-type]
-    default = "bn-momentum" in undone and (decay is None or "bn-momentum-copied" not in undone)
-    if default:
-        return _TORCH_MOMENTUM
-    return share_kept if "bn-momentum-copied" in undone else 1.0 - share_kept
 
 
 def read_weights(handle: BinaryClassifier) -> dict[str, np.ndarray]:
@@ -151,6 +102,22 @@ def _batches(
 ) -> CirclesDataModule:
     drop_last = "last-batch" in undo.undone_in(handle) and len(data[0]) >= batch_size
     return CirclesDataModule(data, orders=orders, batch_size=batch_size, drop_last=drop_last)
+
+
+def compile_many(
+    handle: BinaryClassifier,
+    data: tuple[np.ndarray, np.ndarray],
+    *,
+    batch_size: int,
+    views: fast.Views,
+) -> fast.ManySeeds:
+    """What `fit_many` runs, traced once for any number of seeds; see `bn_torch.fast.ManySeeds`."""
+    first = {name: (_channels_first(x), mode) for name, (x, mode) in views.items()}
+    x, y = data
+    return fast.ManySeeds(handle, (_channels_first(x), y), batch_size=batch_size, views=first)
+
+
+fit_many = fast.ManySeeds.fit
 
 
 def predict_proba(

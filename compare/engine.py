@@ -1,6 +1,7 @@
 """Frameworks at work, each in a process of its own that lives as long as the study.
 
-The parent sends runs over a pipe and receives events: an epoch is done, a run is done, or an error.
+The parent sends runs over a pipe and receives events: what a job tells on the way, that it is
+done, or an error.
 One process per framework keeps each one's threads, memory and dtype to itself, and lets a user
 install one framework alone.
 """
@@ -14,23 +15,25 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any
 
 from compare import frameworks
 from compare.data import Array
 from compare.errors import CompareError, WorkerError
-from compare.runs import Outcome, Run, execute
+from compare.paces import execute
+from compare.runs import Outcome, Run
 from compare.spec import Settings
 
 _NOTE = re.compile(rb"I\d{4} |WARNING: All log messages before absl|E.*failed call to cuInit")
 
 
-Job = Callable[[frameworks.Framework, Callable[[int], None]], Any]
+Job = Callable[[frameworks.Framework, Callable[[Any], None]], Any]
+"""Called with the loaded framework, and with what tells the parent something on the way."""
 
 
 class Worker:
@@ -44,7 +47,7 @@ class Worker:
     def __init__(self, name: str, settings: Settings) -> None:
         context = multiprocessing.get_context("spawn")
         self.name, self._settings = name, settings
-        self._connection, theirs = context.Pipe()
+        self.connection, theirs = context.Pipe()
         self._process = context.Process(
             target=_serve, args=(theirs, name, settings), name=f"bn-compare-{name}", daemon=True
         )
@@ -58,17 +61,21 @@ class Worker:
             MissingDependencyError: It cannot be imported.
             WorkerError: The process died.
         """
-        kind, content = self._receive()
+        kind, content = self.receive()
         assert kind == "ready"
         return dict(content)
 
-    def call(self, job: Job, on_epoch: Callable[[int], None] = lambda epoch: None) -> Any:
+    def start(self, job: Job) -> None:
+        """Send a job over; `receive` waits for what it tells and returns."""
+        self.connection.send(job)
+
+    def call(self, job: Job, told: Callable[[Any], None] = lambda content: None) -> Any:
         """Do a job over there.
 
         Args:
-            job: Called as `job(framework, on_epoch)` with the loaded framework; it must pickle, and
-                so must what it returns.
-            on_epoch: What the job calls as its second argument, called here.
+            job: Called as `job(framework, tell)` with the loaded framework; it must pickle, and so
+                must what it tells and returns.
+            told: Called here with what the job tells.
 
         Returns:
             What the job returned.
@@ -76,12 +83,12 @@ class Worker:
         Raises:
             WorkerError: The framework raised, or its process died.
         """
-        self._connection.send(job)
+        self.start(job)
         while True:
-            kind, content = self._receive()
+            kind, content = self.receive()
             if kind == "done":
                 return content
-            on_epoch(content)
+            told(content)
 
     def run(
         self, run: Run, on_epoch: Callable[[int], None], settings: Settings | None = None
@@ -113,9 +120,14 @@ class Worker:
         """
         return dict(self.call(partial(_demonstrate, name, remedied)))
 
-    def _receive(self) -> tuple[str, Any]:
+    def receive(self) -> tuple[str, Any]:
+        """The next event: `("told", content)` or `("done", result)`.
+
+        Raises:
+            WorkerError: The framework raised, or its process died.
+        """
         try:
-            kind, content = self._connection.recv()
+            kind, content = self.connection.recv()
         except (EOFError, ConnectionError) as error:
             self._process.join(timeout=5)
             raise WorkerError(
@@ -136,7 +148,7 @@ class Worker:
         trace: TracebackType | None,
     ) -> None:
         if kind is None:
-            self._connection.close()
+            self.connection.close()
         else:
             # First of all the process: a thread may still be waiting for its answer.
             self._process.terminate()
@@ -144,7 +156,37 @@ class Worker:
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
-        self._connection.close()
+        self.connection.close()
+
+
+def side_by_side(queues: Mapping[Worker, Iterable[Job]], told: Callable[[Any], None]) -> None:
+    """Have workers do their jobs, each one after the other, all workers at the same time.
+
+    Args:
+        queues: Worker → its jobs.
+        told: Called with what the jobs tell, in the order in which it comes.
+
+    Raises:
+        WorkerError: A framework raised, or its process died.
+    """
+    jobs = {worker: iter(queue) for worker, queue in queues.items()}
+    busy = [worker for worker in jobs if _start_next(worker, jobs)]
+    while busy:
+        ready = wait([worker.connection for worker in busy])
+        for worker in [worker for worker in busy if worker.connection in ready]:
+            kind, content = worker.receive()
+            if kind == "told":
+                told(content)
+            elif not _start_next(worker, jobs):
+                busy.remove(worker)
+
+
+def _start_next(worker: Worker, jobs: Mapping[Worker, Iterator[Job]]) -> bool:
+    job = next(jobs[worker], None)
+    if job is None:
+        return False
+    worker.start(job)
+    return True
 
 
 def _demonstrate(
@@ -167,7 +209,7 @@ def _serve(connection: Connection, name: str, settings: Settings) -> None:
         connection.send(("ready", report))
         while True:
             job: Job = connection.recv()
-            done = job(framework, lambda epoch: connection.send(("epoch", epoch)))
+            done = job(framework, lambda content: connection.send(("told", content)))
             connection.send(("done", done))
     except (EOFError, BrokenPipeError):
         return

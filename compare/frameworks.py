@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 from numpy.typing import NDArray
@@ -57,6 +57,23 @@ class Framework(Protocol):
         batch_size: int,
         on_epoch: Callable[[float, float], None],
     ) -> None: ...
+
+    def compile_many(
+        self,
+        handle: Handle,
+        data: tuple[Array, Array],
+        *,
+        batch_size: int,
+        views: Mapping[str, tuple[Array, bool]],
+    ) -> Handle: ...
+
+    def fit_many(
+        self,
+        program: Handle,
+        starts: Iterable[tuple[Handle, Any]],
+        *,
+        on_epoch: Callable[[Array, Array, Mapping[str, Array]], None],
+    ) -> Iterator[Handle]: ...
 
     def predict_proba(
         self, handle: Handle, x: Array, *, batch_statistics: bool = False

@@ -18,14 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compare import explain, rungs, tolerances, trajectories
-from compare.data import Array, circles_split
+from compare.data import Array
 from compare.engine import Worker
 from compare.frameworks import Framework, Handle
 from compare.gaps import gap
 from compare.initial import lived_in
 from compare.ladder import Divergence, Ladder, RungResult
+from compare.paces import execute
 from compare.records import json_number
-from compare.runs import Outcome, Run, execute, orders_of, prepare, views_of
+from compare.runs import Outcome, Run, orders_of, prepare, views_of
 from compare.spec import Settings
 from compare.traces import Trace, TraceWriter
 
@@ -217,10 +218,7 @@ def lived_in_pair(
     run: Run, settings: Settings, framework: Framework
 ) -> tuple[Handle, list[tuple[Array, Array]]]:
     """A model whose weights are not at their defaults, and the first batches of its plan."""
-    split = circles_split(
-        n_samples=settings.n_samples, noise=settings.noise, seed=settings.data_seed
-    )
-    views = views_of(run, settings, split)
+    views = views_of(run.variant, settings)
     handle, initial, _ = prepare(run, settings, framework)
     weights = lived_in(initial, seed=run.seed)
     framework.write_weights(handle, {k: w.astype(settings.dtype) for k, w in weights.items()})

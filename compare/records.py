@@ -19,6 +19,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -116,18 +117,21 @@ class RunFolder:
         """The settings of the study."""
         return Settings.from_dict(self.manifest["settings"])
 
-    def append(self, record: Record, arrays: Mapping[str, Array]) -> None:
-        """Save one run: its arrays, then its line."""
+    def append(
+        self,
+        record: Record,
+        arrays: Mapping[str, Array],
+        replay: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        """Save one run: its arrays and what its framework drew for itself, then its line."""
+        if replay:
+            (self.path / "replay").mkdir(exist_ok=True)
+            _save_npz(self.path / "replay" / f"{run_name(record)}.npz", replay)
         _save_npz(self.path / "weights" / f"{run_name(record)}.npz", arrays)
         with (self.path / "records.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(record, allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
-
-    def save_replay(self, record: Record, arrays: Mapping[str, Any]) -> None:
-        """Save what a framework drew for itself: initial weights and batch orders."""
-        (self.path / "replay").mkdir(exist_ok=True)
-        _save_npz(self.path / "replay" / f"{run_name(record)}.npz", arrays)
 
     def records(self) -> list[Record]:
         """All runs, in the order in which they ended.

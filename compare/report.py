@@ -21,9 +21,10 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from compare import page
-from compare.data import GRID_SIDE, Array, Split, circles_split
+from compare.data import GRID_SIDE, Array, Split
 from compare.errors import MissingDependencyError, RunFolderError
 from compare.records import Record, RunFolder, run_name, write_text
+from compare.runs import split_of
 from compare.spec import FRAMEWORKS, VARIANTS
 
 if TYPE_CHECKING:
@@ -195,8 +196,7 @@ def _in_order(folder: RunFolder) -> list[Record]:
 
 def _split(folder: RunFolder) -> Split:
     """The data of the study, made again; refuses other data than was trained on."""
-    s = folder.settings
-    split = circles_split(n_samples=s.n_samples, noise=s.noise, seed=s.data_seed)
+    split = split_of(folder.settings)
     expected = folder.manifest.get("data_digest")
     if split.digest != expected:
         raise RunFolderError(

@@ -1,15 +1,12 @@
-"""One run: one variant, trained in one framework with one seed, and what it leaves.
-
-The only clock is here. It runs while the framework trains and stands while epochs are evaluated.
-"""
+"""One run: one variant, trained in one framework with one seed; what it starts from and leaves."""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -60,48 +57,79 @@ class Views:
     y_test: Array
     grid: Array
 
+    def evaluated(self, variant: str) -> dict[str, tuple[Array, bool]]:
+        """What is evaluated after every epoch: name → samples, and whether with their statistics.
 
-def execute(
-    run: Run,
-    settings: Settings,
-    framework: Framework,
-    on_epoch: Callable[[int], None] = lambda epoch: None,
-    *,
-    record_weights: bool = False,
-) -> Outcome:
-    """Train and evaluate one run in this process.
+        Without batch normalization there is nothing that could use the statistics.
+        """
+        plain = {"train": (self.train, False), "test": (self.test, False)}
+        lagless = {"batch_statistics_test": (self.test, True)}
+        return plain | lagless if VARIANTS[variant].has_batch_norm else plain
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run starts from.
+
+    Attributes:
+        run: The run.
+        initial: Initial weights and moving statistics, by canonical name.
+        drawn: Whether the framework drew them itself.
+        orders: The order of the training samples in every epoch, (epochs, n_train).
+        started_at: When it began: UTC, ISO 8601.
+    """
+
+    run: Run
+    initial: dict[str, Array]
+    drawn: bool
+    orders: NDArray[np.int64]
+    started_at: str
+
+
+def begin(
+    run: Run, settings: Settings, framework: Framework, *, reuse: Handle | None = None
+) -> tuple[Handle, Start]:
+    """A model with its initial weights, and what its run starts from.
 
     Args:
-        run: What to train.
-        settings: How.
-        framework: The loaded adapter of `run.framework`, configured for the dtype.
-        on_epoch: Called after every epoch with its number, counted from 1.
-        record_weights: Whether to keep all weights and moving statistics after every epoch.
+        run: The run.
+        settings: How it will train.
+        framework: The loaded adapter.
+        reuse: A model of the same variant that may be written over; it saves building another.
     """
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
-    split = circles_split(
-        n_samples=settings.n_samples, noise=settings.noise, seed=settings.data_seed
-    )
-    views = views_of(run, settings, split)
-    handle, initial, drawn = prepare(run, settings, framework)
+    handle, initial, drawn = prepare(run, settings, framework, reuse=reuse)
     orders = orders_of(run, settings, framework)
-    watch = _Watch(framework, handle, views, VARIANTS[run.variant].has_batch_norm, on_epoch)
-    watch.record_weights = record_weights
-    framework.train(
-        handle,
-        (views.train, views.y_train),
-        orders=orders,
-        batch_size=settings.batch_size,
-        on_epoch=watch,
-    )
+    return handle, Start(run, initial, drawn, orders, started_at)
+
+
+def outcome(
+    start: Start,
+    settings: Settings,
+    framework: Framework,
+    handle: Handle,
+    history: Mapping[str, Sequence[float]],
+) -> Outcome:
+    """What a trained model leaves; its record has no seconds yet.
+
+    Args:
+        start: What the run started from.
+        settings: How it was trained.
+        framework: The loaded adapter.
+        handle: The trained model.
+        history: Its values after every epoch.
+    """
+    run, views = start.run, views_of(start.run.variant, settings)
     final = framework.read_weights(handle)
     arrays = {
         **final,
         "test_probability": framework.predict_proba(handle, views.test),
         "grid_probability": framework.predict_proba(handle, views.grid),
     }
-    finite = all(bool(np.isfinite(a).all()) for a in arrays.values()) and watch.finite
-    history = {name: [json_number(v) for v in curve] for name, curve in watch.history.items()}
+    finite = all(bool(np.isfinite(a).all()) for a in arrays.values()) and all(
+        math.isfinite(value) for curve in history.values() for value in curve
+    )
+    curves = {name: [json_number(value) for value in curve] for name, curve in history.items()}
     record: Record = {
         "variant": run.variant,
         "framework": run.framework,
@@ -111,27 +139,35 @@ def execute(
         "pace": settings.pace,
         "dtype": settings.dtype,
         "status": "ok" if finite else "diverged",
-        "epochs_to_target": first_crossing(watch.history["test_accuracy"], settings.target),
-        "final": {name: curve[-1] for name, curve in history.items()},
-        "history": history,
-        "epoch_seconds": watch.seconds,
+        "epochs_to_target": first_crossing(history["test_accuracy"], settings.target),
+        "final": {name: curve[-1] for name, curve in curves.items()},
+        "history": curves,
+        "epoch_seconds": None,
         "digests": {
-            "data": split.digest,
-            "initial_weights": digest(*initial.values()),
-            "batch_orders": digest(orders),
+            "data": split_of(settings).digest,
+            "initial_weights": digest(*start.initial.values()),
+            "batch_orders": digest(start.orders),
             "final_weights": digest(*final.values()),
         },
         "settings": settings.to_dict(),
         "versions": {**framework.versions(), "numpy": np.__version__},
-        "started_at": started_at,
+        "started_at": start.started_at,
     }
-    trajectory = {name: np.stack(tensors) for name, tensors in watch.weights.items()}
-    return Outcome(record, arrays, _replay(settings, orders, initial, drawn), trajectory)
+    return Outcome(record, arrays, _replay(settings, start))
 
 
-def views_of(run: Run, settings: Settings, split: Split) -> Views:
-    """The points as a run's variant sees them."""
-    kind = VARIANTS[run.variant].view
+@lru_cache(maxsize=4)
+def split_of(settings: Settings) -> Split:
+    """The points of a study."""
+    return circles_split(
+        n_samples=settings.n_samples, noise=settings.noise, seed=settings.data_seed
+    )
+
+
+@lru_cache(maxsize=4)
+def views_of(variant: str, settings: Settings) -> Views:
+    """The points of a study as a variant sees them."""
+    split, kind = split_of(settings), VARIANTS[variant].view
     points = (split.x_train, split.x_test, grid_points())
     train, test, grid = (view(p, kind).astype(settings.dtype) for p in points)
     y_train, y_test = (y.astype(settings.dtype) for y in (split.y_train, split.y_test))
@@ -139,19 +175,21 @@ def views_of(run: Run, settings: Settings, split: Split) -> Views:
 
 
 def prepare(
-    run: Run, settings: Settings, framework: Framework
+    run: Run, settings: Settings, framework: Framework, *, reuse: Handle | None = None
 ) -> tuple[Handle, dict[str, Array], bool]:
     """A built model, its initial weights, and whether the framework drew them itself."""
-    variant = VARIANTS[run.variant]
-    handle = framework.build(
-        variant.family,
-        dict(variant.options),
-        seed=run.seed,
-        sgd={"learning_rate": settings.learning_rate, "momentum": settings.sgd_momentum},
-        undone=settings.undone,
-    )
+    variant, draws = VARIANTS[run.variant], "initializers" in settings.undone
+    handle = reuse
+    if handle is None or draws:
+        handle = framework.build(
+            variant.family,
+            dict(variant.options),
+            seed=run.seed,
+            sgd={"learning_rate": settings.learning_rate, "momentum": settings.sgd_momentum},
+            undone=settings.undone,
+        )
     own = framework.read_weights(handle)
-    if "initializers" in settings.undone:
+    if draws:
         return handle, own, True
     forget = run.framework == "keras" or "lstm-forget-bias" not in settings.undone
     shapes = {name: array.shape for name, array in own.items()}
@@ -169,73 +207,50 @@ def orders_of(run: Run, settings: Settings, framework: Framework) -> NDArray[np.
     return batch_orders(settings.n_train, epochs=settings.epochs, seed=run.seed)
 
 
-def _replay(
-    settings: Settings, orders: NDArray[np.int64], initial: dict[str, Array], drawn: bool
-) -> dict[str, NDArray[Any]]:
-    kept: dict[str, NDArray[Any]] = {f"initial/{k}": v for k, v in initial.items()} if drawn else {}
+def _replay(settings: Settings, start: Start) -> dict[str, NDArray[Any]]:
+    kept: dict[str, NDArray[Any]] = {}
+    if start.drawn:
+        kept |= {f"initial/{name}": array for name, array in start.initial.items()}
     if "batch-order" in settings.undone:
-        kept["orders"] = orders
+        kept["orders"] = start.orders
     return kept
 
 
-class _Watch:
-    """Called at the end of every epoch: stops the clock, evaluates, starts it again."""
+def epoch_values(
+    seen: Mapping[str, Array], views: Views, running: tuple[float, float], *, batch_size: int
+) -> dict[str, float]:
+    """What the history notes of one epoch.
 
-    def __init__(
-        self,
-        framework: Framework,
-        handle: Handle,
-        views: Views,
-        has_batch_norm: bool,
-        on_epoch: Callable[[int], None],
-    ) -> None:
-        self._framework, self._handle, self._views = framework, handle, views
-        self._has_batch_norm, self._on_epoch = has_batch_norm, on_epoch
-        self.history: dict[str, list[float]] = {}
-        self.seconds: list[float] = []
-        self.record_weights = False
-        self.weights: dict[str, list[Array]] = {}
-        self._start = time.perf_counter()
-
-    @property
-    def finite(self) -> bool:
-        return all(math.isfinite(value) for curve in self.history.values() for value in curve)
-
-    def __call__(self, running_loss: float, running_accuracy: float) -> None:
-        self.seconds.append(time.perf_counter() - self._start)
-        for name, value in self._evaluate(running_loss, running_accuracy).items():
-            self.history.setdefault(name, []).append(value)
-        if self.record_weights:
-            for name, tensor in self._framework.read_weights(self._handle).items():
-                self.weights.setdefault(name, []).append(tensor)
-        self._on_epoch(len(self.seconds))
-        self._start = time.perf_counter()
-
-    def _evaluate(self, running_loss: float, running_accuracy: float) -> dict[str, float]:
-        views, n = self._views, len(self._views.train)
-        train = self._framework.predict_proba(self._handle, views.train)
-        test = self._framework.predict_proba(self._handle, views.test)
-        values = {
-            "train_loss": binary_cross_entropy(train, views.y_train),
-            "train_accuracy": accuracy(train, views.y_train),
-            "test_loss": binary_cross_entropy(test, views.y_test),
-            "test_accuracy": accuracy(test, views.y_test),
-            "running_train_loss": running_loss,
-            "running_train_accuracy": _share(running_accuracy, n),
-        }
-        if self._has_batch_norm:
-            lagless = self._framework.predict_proba(self._handle, views.test, batch_statistics=True)
-            values["batch_statistics_test_accuracy"] = accuracy(lagless, views.y_test)
-        return values
+    Args:
+        seen: Probabilities of the views of `Views.evaluated`, (n,) each.
+        views: The points and their labels.
+        running: Training loss and accuracy as the framework's own loop reports them.
+        batch_size: Samples per step.
+    """
+    values = {
+        "train_loss": binary_cross_entropy(seen["train"], views.y_train),
+        "train_accuracy": accuracy(seen["train"], views.y_train),
+        "test_loss": binary_cross_entropy(seen["test"], views.y_test),
+        "test_accuracy": accuracy(seen["test"], views.y_test),
+        "running_train_loss": running[0],
+        "running_train_accuracy": _share(running[1], len(views.train), batch_size),
+    }
+    if "batch_statistics_test" in seen:
+        lagless = accuracy(seen["batch_statistics_test"], views.y_test)
+        values["batch_statistics_test_accuracy"] = lagless
+    return values
 
 
-def _share(value: float, n: int) -> float:
+def _share(value: float, n: int, batch_size: int) -> float:
     """A share of n samples without the rounding of the framework's own dtype.
 
-    Anything but a whole number of samples is left as it is: a loader that drops its last batch
-    counts over fewer.
+    A loader that drops its last batch counts over the others' samples. What is no whole number of
+    either is left as it is.
     """
     if not math.isfinite(value):
         return math.nan
-    count = round(value * n)
-    return count / n if abs(value * n - count) < 0.01 else value
+    for counted in (n, n - n % batch_size):
+        right = round(value * counted)
+        if counted and abs(value * counted - right) < 0.01:
+            return right / counted
+    return value

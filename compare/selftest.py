@@ -22,7 +22,8 @@ from compare.frameworks import Framework
 from compare.ladder import Divergence, Ladder
 from compare.mutated import Mutated
 from compare.mutations import MUTATIONS, Mutation, quick
-from compare.runs import Outcome, Run, execute
+from compare.paces import execute
+from compare.runs import Outcome, Run
 from compare.spec import Settings
 from compare.traces import Trace
 

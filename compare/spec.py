@@ -21,7 +21,7 @@ Option = str | float | bool | None
 
 FRAMEWORKS = ("keras", "torch")
 DTYPES = ("float32", "float64")
-PACES = ("idiomatic",)
+PACES = ("fast", "idiomatic")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from compare import environment
-from compare.data import circles_split
-from compare.engine import Worker
+from compare.engine import Worker, side_by_side
 from compare.frameworks import check_installed
+from compare.paces import Told, execute_many
 from compare.records import RunFolder, check_writable
-from compare.runs import Run
+from compare.runs import Outcome, Run, split_of
 from compare.spec import Settings
 
 Progress = Callable[[Run, int], None]
@@ -58,17 +58,46 @@ def run_study(settings: Settings, path: Path, *, progress: Progress) -> RunFolde
         }
         reports = {name: worker.ready() for name, worker in workers.items()}
         folder = RunFolder.create(path, _manifest(settings, reports))
-        for run in plan(settings):
-            progress(run, 0)
-            outcome = workers[run.framework].run(run, partial(_trained, progress, run, settings))
-            if outcome.replay:
-                folder.save_replay(outcome.record, outcome.replay)
-            folder.append(outcome.record, outcome.arrays)
-            progress(run, settings.epochs)
+        train = _train_many if settings.pace == "fast" else _train_one_by_one
+        train(settings, workers, folder, progress)
     return folder
 
 
-def _trained(progress: Progress, run: Run, settings: Settings, epoch: int) -> None:
+def _train_one_by_one(
+    settings: Settings, workers: Mapping[str, Worker], folder: RunFolder, progress: Progress
+) -> None:
+    """One run at a time: nothing else computes while a framework's clock runs."""
+    for run in plan(settings):
+        progress(run, 0)
+        outcome = workers[run.framework].run(run, partial(_trained, progress, settings, run))
+        folder.append(outcome.record, outcome.arrays, outcome.replay)
+        progress(run, settings.epochs)
+
+
+def _train_many(
+    settings: Settings, workers: Mapping[str, Worker], folder: RunFolder, progress: Progress
+) -> None:
+    """All seeds of a variant at once, both frameworks at the same time: nothing is timed."""
+
+    def told(content: Told) -> None:
+        if isinstance(content, Outcome):
+            record = content.record
+            folder.append(record, content.arrays, content.replay)
+            run = Run(record["variant"], record["framework"], record["seed"])
+            progress(run, settings.epochs)
+            return
+        runs, epoch = content
+        for run in runs:
+            _trained(progress, settings, run, epoch)
+
+    jobs = {
+        worker: [partial(execute_many, v, name, settings) for v in settings.variants]
+        for name, worker in workers.items()
+    }
+    side_by_side(jobs, told)
+
+
+def _trained(progress: Progress, settings: Settings, run: Run, epoch: int) -> None:
     if epoch < settings.epochs:
         progress(run, epoch)
 
@@ -87,9 +116,6 @@ def _manifest(settings: Settings, reports: dict[str, dict[str, str]]) -> dict[st
         settings: The study's settings.
         reports: Framework → what its process said of itself.
     """
-    split = circles_split(
-        n_samples=settings.n_samples, noise=settings.noise, seed=settings.data_seed
-    )
     accelerators = {name: report.pop("accelerator") for name, report in reports.items()}
     backend = reports.get("keras", {}).pop("keras_backend", None)
     live = {package: v for report in reports.values() for package, v in report.items()}
@@ -97,7 +123,7 @@ def _manifest(settings: Settings, reports: dict[str, dict[str, str]]) -> dict[st
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": ["bn-compare", *sys.argv[1:]],
         "settings": settings.to_dict(),
-        "data_digest": split.digest,
+        "data_digest": split_of(settings).digest,
         "versions": {**environment.versions(), **live},
         "keras_backend": backend,
         "hardware": {**environment.hardware(), "accelerator": accelerators},

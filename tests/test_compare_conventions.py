@@ -15,7 +15,8 @@ from compare import conventions_report, effects, frameworks
 from compare.conventions import CONVENTIONS
 from compare.effects import Job
 from compare.errors import InputError
-from compare.runs import Run, execute
+from compare.paces import execute
+from compare.runs import Run
 from compare.spec import FRAMEWORKS, VARIANTS, Settings
 from compare.stats import largest_difference
 

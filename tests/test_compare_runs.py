@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from compare.initial import batch_orders, initial_weights
-from compare.runs import Run, execute
+from compare.paces import execute
+from compare.runs import Run
 from compare.spec import VARIANTS, Settings
 from compare.stats import weight_gap
 

@@ -8,7 +8,8 @@ from tolerances import FORWARD, THREE_EPOCHS
 
 from compare.data import circles_split, view
 from compare.initial import initial_weights
-from compare.runs import Run, execute
+from compare.paces import execute
+from compare.runs import Run
 from compare.spec import VARIANTS, Settings
 from compare.stats import largest_difference, weight_gap
 
