@@ -44,7 +44,7 @@ def run(
     frameworks: Annotated[
         str, typer.Option(metavar="A,B", help=f"Of: {', '.join(FRAMEWORKS)}.")
     ] = ",".join(DEFAULT.frameworks),
-    seeds: Seeds = DEFAULT.seeds,
+    seeds: Seeds = 10,
     epochs: Epochs = DEFAULT.epochs,
     batch_size: Annotated[
         int,
@@ -64,7 +64,12 @@ def run(
     alignment: Alignment = DEFAULT.alignment,
     undo: Undo = "",
     dtype: Dtype = DEFAULT.dtype,
-    pace: Annotated[str, typer.Option(help="idiomatic: model.fit and Trainer.fit.")] = DEFAULT.pace,
+    pace: Annotated[
+        str,
+        typer.Option(
+            help="fast: many seeds at once, the same numbers; idiomatic: model.fit and Trainer.fit."
+        ),
+    ] = "fast",
     target: Annotated[
         float,
         typer.Option(metavar="N", parser=number, help="Test accuracy that counts as converged."),

@@ -18,6 +18,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -134,9 +135,10 @@ class RunFolder:
             os.fsync(file.fileno())
 
     def records(self) -> list[Record]:
-        """All runs, in the order in which they ended.
+        """All runs by variant, framework and seed, in the order of the settings.
 
-        A last line without its line break is a run that was interrupted while it was saved; it is
+        At the fast pace runs end in another order every time; what reads them shall not notice. A
+        last line without its line break is a run that was interrupted while it was saved; it is
         left out.
 
         Raises:
@@ -147,7 +149,19 @@ class RunFolder:
             lines = file.read_text(encoding="utf-8").split("\n")[:-1]
         except (OSError, UnicodeDecodeError) as error:
             raise RunFolderError(f"{file}: cannot be read: {error}") from error
-        return [_parse(line, f"{file}, line {n}") for n, line in enumerate(lines, start=1)]
+        found = [_parse(line, f"{file}, line {n}") for n, line in enumerate(lines, start=1)]
+        settings = self.settings
+        places = {
+            (variant, framework): place
+            for place, (variant, framework) in enumerate(
+                product(settings.variants, settings.frameworks)
+            )
+        }
+        # What the settings do not name comes last, as it came.
+        return sorted(
+            found,
+            key=lambda r: (places.get((r["variant"], r["framework"]), len(places)), r["seed"]),
+        )
 
     def arrays(self, record: Mapping[str, Any]) -> dict[str, Array]:
         """The arrays of a run: canonical weight names, `test_probability`, `grid_probability`.

@@ -37,6 +37,13 @@ def test_what_is_saved_is_read_back(folder):
     assert again.settings == Settings()
 
 
+def test_records_come_in_the_order_of_the_settings(folder):
+    wanted = [("mlp", "keras", 0), ("mlp", "keras", 1), ("mlp", "torch", 0), ("lstm", "keras", 0)]
+    for variant, framework, seed in (wanted[i] for i in (3, 2, 1, 0)):
+        folder.append({**RECORD, "variant": variant, "framework": framework, "seed": seed}, {})
+    assert [(r["variant"], r["framework"], r["seed"]) for r in folder.records()] == wanted
+
+
 def test_a_line_cut_by_an_interruption_is_left_out(folder):
     folder.append(RECORD, {})
     with (folder.path / "records.jsonl").open("a") as file:

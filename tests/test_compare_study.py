@@ -6,16 +6,20 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
+from tolerances import PACES
 
-from compare.records import CLOCKS, RunFolder
+from compare.records import CLOCKS, RunFolder, run_name
 from compare.runs import Run
 from compare.spec import Settings
-from compare.stats import differences
+from compare.stats import differences, weight_gap
 from compare.study import default_path, plan, run_study
 
-SETTINGS = Settings(variants=("mlp-bn-after", "lstm"), epochs=2, seeds=2, dtype="float64")
+SETTINGS = Settings(
+    variants=("mlp-bn-after", "lstm"), epochs=2, seeds=2, dtype="float64", pace="fast"
+)
 
 
 def quiet(run, epoch):
@@ -38,7 +42,7 @@ def test_frameworks_alternate():
 def test_a_study_leaves_a_record_and_arrays_of_every_run(folder):
     again = RunFolder.open(folder.path)
     records = again.records()
-    assert [Run(r["variant"], r["framework"], r["seed"]) for r in records] == list(plan(SETTINGS))
+    assert {Run(r["variant"], r["framework"], r["seed"]) for r in records} == set(plan(SETTINGS))
     for record in records:
         arrays = again.arrays(record)
         assert {"output/kernel", "test_probability", "grid_probability"} <= set(arrays)
@@ -64,6 +68,19 @@ def test_the_same_command_twice_gives_the_same_records(folder, tmp_path):
         for clock in CLOCKS:
             del record[clock]
     assert first == again
+
+
+def test_both_paces_make_the_same_study(folder, tmp_path):
+    settings = replace(SETTINGS, variants=("mlp-bn-after",), seeds=1, pace="idiomatic")
+    slow = run_study(settings, tmp_path / "slow", progress=quiet)
+    for record in slow.records():
+        (fast,) = (r for r in folder.records() if run_name(r) == run_name(record))
+        assert set(fast) == set(record)
+        assert fast["epoch_seconds"] is None
+        assert len(record["epoch_seconds"]) == 2
+        assert fast["epochs_to_target"] == record["epochs_to_target"]
+        arrays = slow.arrays(record), folder.arrays(fast)
+        assert weight_gap(*arrays) <= PACES
 
 
 def test_default_path_never_names_an_existing_folder(tmp_path):
@@ -96,14 +113,19 @@ def gone_within(seconds, group):
 @pytest.mark.parametrize(
     ("arguments", "until", "kept"),
     [
-        (["run", "--frameworks", "torch", "--epochs", "3"], "[2/50]", "records.jsonl"),
-        (["parity", "--epochs", "3"], "[6/100]", "parity.json"),
+        (
+            "run --pace idiomatic --variants mlp --frameworks torch --epochs 3",
+            "[2/",
+            "records.jsonl",
+        ),
+        ("run --variants mlp,cnn --epochs 50", "mlp Keras seed 49", "records.jsonl"),
+        ("parity --variants mlp --epochs 3", "[6/", "parity.json"),
     ],
 )
 def test_ctrl_c_keeps_what_was_finished(tmp_path, arguments, until, kept):
     """Ctrl-C amid a study: exit 130, every process gone, what was finished readable."""
     out = tmp_path / "study"
-    command = [sys.executable, "-c", AS_FROM_A_TERMINAL, *arguments, "--variants", "mlp"]
+    command = [sys.executable, "-c", AS_FROM_A_TERMINAL, *arguments.split()]
     process = subprocess.Popen(
         [*command, "--seeds", "50", "--out", str(out)],
         stderr=subprocess.PIPE,
