@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bn_torch import mutations, probe, undo, weights
+from bn_torch import device, mutations, probe, timing, undo, weights
 from bn_torch.cnn import FlattenChannelsLast, build_cnn
 from bn_torch.data import CirclesDataModule
 from bn_torch.demonstrations import DEMONSTRATIONS
@@ -32,15 +32,8 @@ _TORCH_MOMENTUM, _TORCH_EPS = 0.1, 1e-5
 _KERAS_DECAY, _KERAS_EPSILON = 0.99, 1e-3
 
 
-def configure(*, dtype: str, threads: int) -> None:
-    """Set the dtype and the number of threads of this process.
-
-    Args:
-        dtype: `"float32"` or `"float64"`, for modules built from now on.
-        threads: Threads per operation.
-    """
-    torch.set_default_dtype(getattr(torch, dtype))
-    torch.set_num_threads(threads)
+configure, accelerator = device.configure, device.accelerator
+time_fit, configurations = timing.time_fit, timing.configurations
 
 
 def build(
@@ -197,11 +190,6 @@ def demonstrate(name: str, *, remedied: bool) -> dict[str, np.ndarray]:
 def versions() -> dict[str, str]:
     """Versions of what computes here."""
     return {"torch": torch.__version__, "lightning": L.__version__}
-
-
-def accelerator() -> str:
-    """The device that computes here."""
-    return "cpu"
 
 
 def trace(

@@ -7,12 +7,14 @@ install one framework alone.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import re
 import signal
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,20 +41,27 @@ class Worker:
     Args:
         name: `"keras"` or `"torch"`.
         settings: Settings of the study.
+        accelerator: `"cpu"`, or `"gpu"` to let it see one; `ready` says what it found.
     """
 
-    def __init__(self, name: str, settings: Settings) -> None:
+    def __init__(self, name: str, settings: Settings, accelerator: str = "cpu") -> None:
         context = multiprocessing.get_context("spawn")
         self.name, self._settings = name, settings
         self._connection, theirs = context.Pipe()
         self._process = context.Process(
-            target=_serve, args=(theirs, name, settings), name=f"bn-compare-{name}", daemon=True
+            target=_serve,
+            args=(theirs, name, settings, accelerator),
+            name=f"bn-compare-{name}",
+            daemon=True,
         )
+        self.import_seconds = math.nan
         self._process.start()
         theirs.close()
 
     def ready(self) -> dict[str, str]:
         """Wait until the framework is imported; returns its versions and `accelerator`.
+
+        From then on, `import_seconds` says how long the import took over there.
 
         Raises:
             MissingDependencyError: It cannot be imported.
@@ -60,7 +69,8 @@ class Worker:
         """
         kind, content = self._receive()
         assert kind == "ready"
-        return dict(content)
+        report, self.import_seconds = content
+        return dict(report)
 
     def call(self, job: Job, on_epoch: Callable[[int], None] = lambda epoch: None) -> Any:
         """Do a job over there.
@@ -153,7 +163,7 @@ def _demonstrate(
     return framework.demonstrate(name, remedied=remedied)
 
 
-def _serve(connection: Connection, name: str, settings: Settings) -> None:
+def _serve(connection: Connection, name: str, settings: Settings, accelerator: str) -> None:
     """What the process does: import, report, then one run after the other until the pipe closes."""
     # Ctrl-C reaches the whole process group; the parent decides and ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -161,10 +171,13 @@ def _serve(connection: Connection, name: str, settings: Settings) -> None:
     os.dup2(2, 1)
     try:
         with _without_notes():
+            start = time.perf_counter()
             framework = frameworks.load(name)
-            framework.configure(dtype=settings.dtype, threads=settings.threads)
+            seconds = time.perf_counter() - start
+            threads = settings.threads
+            framework.configure(dtype=settings.dtype, threads=threads, accelerator=accelerator)
             report = {**framework.versions(), "accelerator": framework.accelerator()}
-        connection.send(("ready", report))
+        connection.send(("ready", (report, seconds)))
         while True:
             job: Job = connection.recv()
             done = job(framework, lambda epoch: connection.send(("epoch", epoch)))
