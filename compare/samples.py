@@ -74,6 +74,7 @@ class Sample:
         repetition: From 1; 0 warms up and enters no figure but the cold first step.
         first_step: End of the first step; None for a floor.
         epoch_ends: End of every epoch.
+        other_cores: Mean number of cores that other programs kept busy meanwhile.
         note: What the framework decided by itself.
         error: Why it could not run; None where it did.
     """
@@ -85,6 +86,7 @@ class Sample:
     repetition: int
     first_step: float | None = None
     epoch_ends: tuple[float, ...] = ()
+    other_cores: float = 0.0
     note: str = ""
     error: str | None = None
 

@@ -19,10 +19,10 @@ from compare.data import circles_split
 from compare.engine import Worker
 from compare.errors import InputError
 from compare.frameworks import Framework
-from compare.memory import peak_bytes
 from compare.runs import Run, prepare, views_of
 from compare.samples import WARM_UP_EPOCHS, Measurements, Plan, Process, Sample
 from compare.spec import FRAMEWORKS, Settings
+from compare.usage import OtherPrograms, peak_bytes
 
 TARGET_SEEDS = range(3)
 HORIZONS = (32, 100)
@@ -163,7 +163,8 @@ def time_once(
         on_epoch: Not called: a message would take time.
 
     Returns:
-        `first_step`, `epoch_ends` and `note`, or `error`; and `peak`, the process' peak memory.
+        `first_step`, `epoch_ends` and `note`, or `error`; `other_cores`, see `Sample`; and `peak`,
+        the process' peak memory in bytes.
     """
     split = circles_split(
         n_samples=settings.n_samples, noise=settings.noise, seed=settings.data_seed
@@ -171,18 +172,17 @@ def time_once(
     views = views_of(run, settings, split)
     handle, _, _ = prepare(run, settings, framework)
     data = {"train": (views.train, views.y_train), "test": (views.test, views.y_test)}
-    found = timed(
-        partial(
-            framework.time_fit,
-            handle,
-            data,
-            configuration=configuration,
-            epochs=settings.epochs,
-            batch_size=settings.batch_size,
-        ),
-        may_fail=may_fail,
+    fit = partial(
+        framework.time_fit,
+        handle,
+        data,
+        configuration=configuration,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
     )
-    return {**found, "peak": peak_bytes()}
+    with OtherPrograms() as others:
+        found = timed(fit, may_fail=may_fail)
+    return {**found, "other_cores": others.cores, "peak": peak_bytes()}
 
 
 def timed(fit: Callable[[], dict[str, Any]], *, may_fail: bool) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.ticker import NullFormatter
 
 from compare.plots import INK, PENS, own_style
 from compare.samples import Measurements, Sample
@@ -122,7 +122,5 @@ def _curve_legend() -> list[Line2D]:
 
 def _plain_numbers(axes: Axes, which: str) -> None:
     axis = getattr(axes, f"{which}axis")
-    formatter = ScalarFormatter()
-    formatter.set_scientific(False)
-    axis.set_major_formatter(formatter)
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.set_minor_formatter(NullFormatter())

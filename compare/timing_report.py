@@ -19,7 +19,7 @@ from compare.spec import FRAMEWORKS
 from compare.terminal import console
 from compare.timing import measure_variant
 from compare.timing_scaling import measure_scaling
-from compare.timing_summary import crossing, envelope, figures, ratios
+from compare.timing_summary import crossing, envelope, figures, other_cores, ratios
 
 FORMAT, FORMAT_VERSION = "bn-compare timing", 1
 
@@ -105,6 +105,7 @@ def to_json(plan: Plan, measurements: Measurements) -> dict[str, Any]:
         "ratios": [asdict(ratio) for ratio in ratios(measurements)],
         "scaling": scaling,
         "left_out": measurements.left_out,
+        "other_cores": other_cores(measurements.samples),
     }
 
 
@@ -131,6 +132,7 @@ def show(plan: Plan, measurements: Measurements, path: Path, *, as_json: bool) -
         *(f"left out: {line}" for line in measurements.left_out),
         "",
         timing_table.wording(plan),
+        timing_table.load_line(measurements),
         "",
         f"folder: {path}",
     ]

@@ -245,6 +245,12 @@ def crossing(curve: dict[int, float]) -> float | None:
     return None
 
 
+def other_cores(samples: Sequence[Sample]) -> float | None:
+    """Cores that other programs kept busy, the mean over timed fits; None without one."""
+    found = [sample.other_cores for sample in _warm(samples)]
+    return float(np.mean(found)) if found else None
+
+
 def _warm(samples: Sequence[Sample]) -> list[Sample]:
     return [s for s in samples if s.repetition > 0 and s.error is None]
 

@@ -10,7 +10,7 @@ from itertools import chain
 
 from compare.samples import Measurements, Plan
 from compare.table import LABELS, MISSING
-from compare.timing_summary import CONFIDENCE, Figure, Ratio, crossing, envelope
+from compare.timing_summary import CONFIDENCE, Figure, Ratio, crossing, envelope, other_cores
 
 WORDING = """\
 These are times of small steps on {device}, {threads} thread(s) per framework: they measure the
@@ -31,6 +31,7 @@ HEADINGS = (
     *("variant", "framework", "configuration", "s/epoch", "steps/s", "first step", "cold"),
     *("overhead", "import s", "peak MiB", "epochs to {target}", "s to {target}"),
 )
+_QUIET = 0.1
 AXES = {"batch_size": "batch size", "units": "width"}
 
 
@@ -94,6 +95,17 @@ def scaling_lines(measurements: Measurements) -> list[str]:
     return lines
 
 
+def load_line(measurements: Measurements) -> str:
+    """How busy other programs kept the machine; whoever compares figures should know."""
+    cores = other_cores(measurements.samples)
+    if cores is None or cores < _QUIET:
+        return f"While fits ran, other programs used less than {_QUIET:g} cores."
+    return (
+        f"While fits ran, other programs kept {cores:.2g} cores busy: measure again on a quiet "
+        "machine before you publish, for that slows one framework down more than the other."
+    )
+
+
 def wording(plan: Plan) -> str:
     """What the figures are, and what they are not."""
     device = "the CPU" if plan.accelerator == "cpu" else "a GPU"
@@ -132,7 +144,7 @@ def markdown(
         figure_lines += ["![Time per step by batch size and width](figures/scaling.png)", ""]
     parts = (
         ["# Seconds per epoch, Keras and Lightning", ""],
-        [*wording(plan).splitlines(), ""],
+        [*wording(plan).splitlines(), load_line(measurements), ""],
         [*table, "", *pairs, ""],
         figure_lines,
         [*scaling, ""] if scaling else [],
