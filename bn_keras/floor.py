@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -37,6 +36,9 @@ def train(
         on_epoch: Called after every epoch with the running training loss and accuracy.
         jit_compile: Whether XLA compiles it. On a CPU that is faster for dense layers and slower
             for convolutions.
+
+    Raises:
+        TypeError: The optimizer is not SGD, or uses Nesterov's momentum.
     """
     x, y = (tf.constant(array) for array in data)
     state: State = (
@@ -87,9 +89,9 @@ def _rows(array: tf.Tensor, start: tf.Tensor, count: int) -> tf.Tensor:
 
 def _step_of(model: keras.Model) -> Callable[[State, Tensors, Sequence[tf.Tensor]], Any]:
     """One step of SGD, from state and sums of loss and hits to new ones."""
+    _check(model)
     momentum = model.optimizer.momentum
     rate = float(model.optimizer.learning_rate)
-    _check(model)
 
     def step(state: State, sums: Tensors, batch: Sequence[tf.Tensor]) -> tuple[State, Tensors]:
         (trained, statistics, velocities), (x, y) = state, batch
@@ -116,5 +118,3 @@ def _check(model: keras.Model) -> None:
     optimizer = model.optimizer
     if not isinstance(optimizer, keras.optimizers.SGD) or optimizer.nesterov:
         raise TypeError(f"the floor is SGD with momentum, not {type(optimizer).__name__}")
-    if not math.isfinite(float(optimizer.learning_rate)):
-        raise ValueError("the floor needs a constant learning rate")

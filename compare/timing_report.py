@@ -123,14 +123,15 @@ def show(plan: Plan, measurements: Measurements, path: Path, *, as_json: bool) -
     for line in timing_table.cells(found):
         grid.add_row(*line)
     console().print(grid)
+    scaling = timing_table.scaling_lines(measurements)
     lines = [
         "",
         "Keras / Lightning, seconds per epoch:",
         *timing_table.ratio_lines(ratios(measurements)),
         "",
-        *timing_table.scaling_lines(measurements),
+        *scaling,
         *(f"left out: {line}" for line in measurements.left_out),
-        "",
+        *([""] if scaling else []),
         timing_table.wording(plan),
         timing_table.load_line(measurements),
         "",

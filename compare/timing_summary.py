@@ -78,6 +78,7 @@ class Ratio:
         low: Lower end of its interval.
         high: Upper end.
         repetitions: Pairs behind it.
+        other_cores: Mean number of cores that other programs kept busy during these fits.
     """
 
     variant: str
@@ -86,6 +87,7 @@ class Ratio:
     low: float
     high: float
     repetitions: int
+    other_cores: float
 
 
 def steady_seconds(sample: Sample) -> float:
@@ -169,23 +171,32 @@ def fastest_floor(samples: Sequence[Sample], variant: str, framework: str) -> di
 
 def ratios(measurements: Measurements) -> list[Ratio]:
     """Keras / Lightning, for every configuration that both have; the fastest floors are a pair."""
-    variants = dict.fromkeys(sample.variant for sample in measurements.samples)
     found = []
-    for variant in variants:
-        sides: dict[str, dict[str, dict[int, float]]] = {"keras": {}, "torch": {}}
-        for sample in _warm(measurements.samples):
-            if sample.variant == variant and sample.kind != "floor":
-                mine = sides[sample.framework].setdefault(sample.configuration, {})
-                mine[sample.repetition] = steady_seconds(sample)
-        for name, side in sides.items():
-            side["floor"] = fastest_floor(measurements.samples, variant, name)
-        for configuration, keras in sides["keras"].items():
-            torch = sides["torch"].get(configuration, {})
-            both = sorted(keras.keys() & torch.keys())
+    for variant in dict.fromkeys(sample.variant for sample in measurements.samples):
+        mine = [sample for sample in _warm(measurements.samples) if sample.variant == variant]
+        keras, torch = (_by_configuration(mine, variant, name) for name in ("keras", "torch"))
+        for configuration in (name for name in keras if name in torch):
+            sides = keras[configuration], torch[configuration]
+            both = sorted(sides[0].keys() & sides[1].keys())
             if len(both) > 1:
-                pairs = np.array([[side[r] for r in both] for side in (keras, torch)])
-                found.append(Ratio(variant, configuration, *interval(*pairs), len(both)))
+                pairs = np.array([[side[r] for r in both] for side in sides])
+                floor = configuration == "floor"
+                fits = [s for s in mine if floor or s.configuration == configuration]
+                load = other_cores(fits) or 0.0
+                found.append(Ratio(variant, configuration, *interval(*pairs), len(both), load))
     return found
+
+
+def _by_configuration(
+    samples: Sequence[Sample], variant: str, framework: str
+) -> dict[str, dict[int, float]]:
+    """Configuration → repetition → seconds per steady epoch; the floors are one, the fastest."""
+    found: dict[str, dict[int, float]] = {}
+    for sample in samples:
+        if sample.framework == framework and sample.kind != "floor":
+            mine = found.setdefault(sample.configuration, {})
+            mine[sample.repetition] = steady_seconds(sample)
+    return {**found, "floor": fastest_floor(samples, variant, framework)}
 
 
 def interval(keras: Array, torch: Array) -> tuple[float, float, float]:
@@ -215,7 +226,9 @@ def interval(keras: Array, torch: Array) -> tuple[float, float, float]:
         method="percentile",
         random_state=np.random.default_rng(0),
     ).confidence_interval
-    return float(statistic(keras, torch)), float(found.low), float(found.high)
+    estimate = float(statistic(keras, torch))
+    # Means of two equal ratios may round to either side of them.
+    return estimate, min(estimate, float(found.low)), max(estimate, float(found.high))
 
 
 def envelope(points: Sequence[Point]) -> dict[tuple[str, str, str], dict[int, float]]:
