@@ -38,6 +38,12 @@ def time(
         bool, typer.Option("--no-scaling", help="Leave out growing batches and widths.")
     ] = False,
     accelerator: Annotated[str, typer.Option(help="cpu or gpu.")] = "cpu",
+    patience: Annotated[
+        float,
+        typer.Option(
+            metavar="N", parser=number, help="Seconds to wait, in all, for a quiet machine."
+        ),
+    ] = 60.0,
     out: Out = None,
     json_output: Json = False,
 ) -> None:
@@ -49,6 +55,7 @@ def time(
         tuned=tuned,
         scaling=not no_scaling,
         accelerator=accelerator,
+        patience=patience,
     )
     from compare import report as pages
     from compare import study, timing_report

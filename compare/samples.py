@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -22,6 +23,7 @@ class Plan:
         tuned: Whether to time what a tuner would try, too.
         scaling: Whether to time an MLP over batch sizes and widths.
         accelerator: `"cpu"` or `"gpu"`.
+        patience: Seconds to wait, in all, for other programs to leave the machine alone.
 
     Raises:
         InputError: A value is unknown or out of range.
@@ -32,6 +34,7 @@ class Plan:
     tuned: bool = False
     scaling: bool = True
     accelerator: str = "cpu"
+    patience: float = 60.0
 
     def __post_init__(self) -> None:
         # A word is refused like a number too small: the command line hands on what it was given.
@@ -44,6 +47,10 @@ class Plan:
             raise InputError(
                 "--epochs: expected at least 2, because the first one is left out of the steady "
                 f"state, received {self.settings.epochs}."
+            )
+        if not isinstance(self.patience, int | float) or not 0 <= self.patience < math.inf:
+            raise InputError(
+                f"--patience: expected seconds, at least 0, received {self.patience!r}."
             )
         if self.accelerator not in ACCELERATORS:
             raise unknown("accelerator", self.accelerator, ACCELERATORS)
@@ -142,6 +149,7 @@ class Measurements:
         points: Of the scaling figure.
         reports: Framework → versions and device, as its process said.
         left_out: What was not measured, and why; one line each.
+        waited: Seconds spent waiting for other programs.
         complete: Whether the plan was carried out to its end.
     """
 
@@ -150,6 +158,7 @@ class Measurements:
     points: list[Point] = field(default_factory=list)
     reports: dict[str, dict[str, str]] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
+    waited: float = 0.0
     complete: bool = False
 
     def raw(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from compare.frameworks import Framework
 from compare.runs import Run, prepare, views_of
 from compare.samples import WARM_UP_EPOCHS, Measurements, Plan, Process, Sample
 from compare.spec import FRAMEWORKS, Settings
-from compare.usage import OtherPrograms, peak_bytes
+from compare.usage import OtherPrograms, peak_bytes, wait_until_quiet
 
 TARGET_SEEDS = range(3)
 HORIZONS = (32, 100)
@@ -53,6 +53,8 @@ def measure_variant(
         work = _work(workers, plan)
         peaks: dict[str, int | None] = {}
         for repetition in range(plan.repetitions + 1):
+            left = plan.patience - measurements.waited
+            measurements.waited += wait_until_quiet(left, say)
             say(f"{variant}: " + (f"repetition {repetition}" if repetition else "warming up"))
             for name, (configuration, kind) in _in_turn(work, repetition):
                 sample, peak = _timed(

@@ -105,6 +105,7 @@ def to_json(plan: Plan, measurements: Measurements) -> dict[str, Any]:
         "ratios": [asdict(ratio) for ratio in ratios(measurements)],
         "scaling": scaling,
         "left_out": measurements.left_out,
+        "waited_seconds": measurements.waited,
         "other_cores": other_cores(measurements.samples),
     }
 
@@ -118,13 +119,16 @@ def show(plan: Plan, measurements: Measurements, path: Path, *, as_json: bool) -
     from rich.table import Column, Table
 
     found = figures(plan, measurements)
-    first, *others = timing_table.headings(plan)
-    grid = Table(Column(first, no_wrap=True), *(Column(h, justify="right") for h in others))
+    names, others = timing_table.headings(plan)[:3], timing_table.headings(plan)[3:]
+    columns = [Column(name, no_wrap=True) for name in names]
+    columns += [Column(name, justify="right") for name in others]
+    grid = Table(*columns, padding=(0, 0, 0, 1))
     for line in timing_table.cells(found):
         grid.add_row(*line)
     console().print(grid)
     scaling = timing_table.scaling_lines(measurements)
     lines = [
+        *timing_table.failures(found),
         "",
         "Keras / Lightning, seconds per epoch:",
         *timing_table.ratio_lines(ratios(measurements)),

@@ -11,6 +11,7 @@ from itertools import chain
 from compare.samples import Measurements, Plan
 from compare.table import LABELS, MISSING
 from compare.timing_summary import CONFIDENCE, Figure, Ratio, crossing, envelope, other_cores
+from compare.usage import QUIET
 
 WORDING = """\
 These are times of small steps on {device}, {threads} thread(s) per framework: they measure the
@@ -31,7 +32,6 @@ HEADINGS = (
     *("variant", "framework", "configuration", "s/epoch", "steps/s", "first step", "cold"),
     *("overhead", "import s", "peak MiB", "epochs to {target}", "s to {target}"),
 )
-_QUIET = 0.1
 AXES = {"batch_size": "batch size", "units": "width"}
 
 
@@ -42,14 +42,14 @@ def headings(plan: Plan) -> list[str]:
 
 
 def cells(figures: Sequence[Figure]) -> list[list[str]]:
-    """One line per figure, in the order of `headings`; one that could not run says why."""
+    """One line per figure, in the order of `headings`; `failures` says why one could not run."""
     return [_line(figure) for figure in figures]
 
 
 def _line(figure: Figure) -> list[str]:
     names = [figure.variant, LABELS[figure.framework], figure.configuration]
     if figure.error is not None and figure.epoch_seconds is None:
-        return [*names, f"cannot run: {figure.error}", *[""] * (len(HEADINGS) - 4)]
+        return [*names, "cannot run", *[""] * (len(HEADINGS) - 4)]
     never = figure.kind == "idiomatic" and figure.import_seconds is not None
     epochs = figure.epochs_to_target
     mebibytes = None if figure.peak_rss_bytes is None else figure.peak_rss_bytes / 2**20
@@ -71,6 +71,15 @@ def _digits(value: float | None, form: str = ".3g") -> str:
     return MISSING if value is None else format(value, form)
 
 
+def failures(figures: Sequence[Figure]) -> list[str]:
+    """What could not run, and why, one line each."""
+    return [
+        f"{f.variant}, {LABELS[f.framework]}, {f.configuration} cannot run: {f.error}"
+        for f in figures
+        if f.error is not None
+    ]
+
+
 def ratio_lines(ratios: Sequence[Ratio]) -> list[str]:
     """Every ratio with its interval, one line each."""
     width = max((len(f"{r.variant}, {r.configuration}") for r in ratios), default=0)
@@ -82,7 +91,7 @@ def ratio_lines(ratios: Sequence[Ratio]) -> list[str]:
 
 
 def _busy(ratio: Ratio) -> str:
-    busy = ratio.other_cores >= _QUIET
+    busy = ratio.other_cores >= QUIET
     return f"  others kept {ratio.other_cores:.1f} cores busy" if busy else ""
 
 
@@ -103,8 +112,8 @@ def scaling_lines(measurements: Measurements) -> list[str]:
 def load_line(measurements: Measurements) -> str:
     """How busy other programs kept the machine; whoever compares figures should know."""
     cores = other_cores(measurements.samples)
-    if cores is None or cores < _QUIET:
-        return f"While fits ran, other programs used less than {_QUIET:g} cores."
+    if cores is None or cores < QUIET:
+        return f"While fits ran, other programs used less than {QUIET:g} cores."
     return (
         f"While fits ran, other programs kept {cores:.2g} cores busy: measure again on a quiet "
         "machine before you publish. Keras' fit hands work between threads, and misses a free core "
@@ -133,9 +142,8 @@ def markdown(
     plan: Plan, measurements: Measurements, figures: Sequence[Figure], ratios: Sequence[Ratio]
 ) -> str:
     """The page `timing.md`."""
-    rows = [[cell.replace("|", "\\|") for cell in line] for line in cells(figures)]
     rule = ["---"] * 3 + ["---:"] * (len(HEADINGS) - 3)
-    table = [f"| {' | '.join(row)} |" for row in (headings(plan), rule, *rows)]
+    table = [f"| {' | '.join(row)} |" for row in (headings(plan), rule, *cells(figures))]
     pairs = [
         "| variant | configuration | Keras / Lightning | interval |",
         "| --- | --- | ---: | --- |",
@@ -152,7 +160,7 @@ def markdown(
     parts = (
         ["# Seconds per epoch, Keras and Lightning", ""],
         [*wording(plan).splitlines(), load_line(measurements), ""],
-        [*table, "", *pairs, ""],
+        [*table, "", *(f"- {line}" for line in failures(figures)), "", *pairs, ""],
         figure_lines,
         [*scaling, ""] if scaling else [],
         [f"- left out: {line}" for line in measurements.left_out],

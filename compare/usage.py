@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
 import psutil
+
+QUIET = 0.1
+"""Cores that may be busy with something else before a timing is in doubt."""
+
+_LOOK_SECONDS = 0.25
 
 
 def peak_bytes() -> int | None:
@@ -54,6 +60,29 @@ class OtherPrograms:
         after = (_busy(), time.process_time(), time.perf_counter())
         busy, own, wall = (b - a for a, b in zip(self._before, after, strict=True))
         self.cores = max(0.0, busy - own) / wall
+
+
+def wait_until_quiet(patience: float, say: Callable[[str], None]) -> float:
+    """Wait until other programs use less than `QUIET` cores, or patience ends.
+
+    Args:
+        patience: Seconds to wait at most; 0 to look at nothing.
+        say: Told when there is something to wait for.
+
+    Returns:
+        Seconds waited, 0 where it was quiet at once.
+    """
+    begin = time.perf_counter()
+    waited = 0.0
+    while waited < patience:
+        with OtherPrograms() as others:
+            time.sleep(_LOOK_SECONDS)
+        if others.cores < QUIET:
+            break
+        if not waited:
+            say(f"waiting: other programs keep {others.cores:.1f} cores busy")
+        waited = time.perf_counter() - begin
+    return waited
 
 
 def _busy() -> float:

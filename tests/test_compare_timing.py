@@ -120,6 +120,7 @@ def test_who_begins_alternates():
     [
         ({"repetitions": 1}, "--repetitions"),
         ({"repetitions": "many"}, "'many'"),
+        ({"patience": -1.0}, "--patience"),
         ({"accelerator": "tpu"}, "unknown accelerator 'tpu'"),
         ({"settings": Settings(epochs=1)}, "--epochs"),
     ],
@@ -166,7 +167,7 @@ def test_a_variant_is_timed_in_both_and_saved_after_every_repetition(here, monke
     monkeypatch.setattr(bn_torch.timing, "_trainer_options", broken)
     short = {k: v for k, v in bn_torch.timing.CONFIGURATIONS.items() if k not in NOT_IN_A_TEST}
     monkeypatch.setattr(bn_torch.timing, "CONFIGURATIONS", short)
-    plan = Plan(settings=SETTINGS, repetitions=2, tuned=True)
+    plan = Plan(settings=SETTINGS, repetitions=2, tuned=True, patience=0)
     found, saved = Measurements(), []
     measure_variant(
         "mlp", plan, found, save=lambda: saved.append(len(found.samples)), say=lambda text: None
