@@ -10,8 +10,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from bn_keras import floor
-
 Arrays = tuple[np.ndarray, np.ndarray]
 
 CONFIGURATIONS: Mapping[str, str] = MappingProxyType(
@@ -74,7 +72,7 @@ def time_fit(
     options: dict[str, Any] = {**_fit_options(configuration, data["test"]), "callbacks": [stamps]}
     stamps.start = clock()
     handle.fit(*data["train"], batch_size=batch_size, epochs=epochs, verbose=0, **options)
-    note = f"jit_compile={handle.jit_compile}"
+    note = f"jit_compile={'' if 'jit_compile' in chosen else 'auto, '}{handle.jit_compile}"
     return {"first_step": stamps.first_step, "epoch_ends": stamps.epoch_ends, "note": note}
 
 
@@ -127,6 +125,9 @@ class _Stamps(keras.callbacks.Callback):
 def _time_floor(
     handle: keras.Model, train: Arrays, configuration: str, epochs: int, batch_size: int
 ) -> dict[str, Any]:
+    # Needs TensorFlow, which Keras on another backend does not.
+    from bn_keras import floor
+
     ends: list[float] = []
     rng = np.random.default_rng(0)
     orders = np.stack([rng.permutation(len(train[0])) for _ in range(epochs)])

@@ -70,11 +70,7 @@ def time_fit(
         return _time_floor(handle, halves["train"], epochs, batch_size)
     if configuration == "torch.compile":
         handle.model.compile()
-    loaders = [DataLoader(_dataset(halves["train"]), batch_size=batch_size, shuffle=True)]
-    if configuration.startswith("validation"):
-        whole = configuration == "validation in one batch"
-        size = len(halves["test"][0]) if whole else batch_size
-        loaders.append(DataLoader(_dataset(halves["test"]), batch_size=size))
+    loaders = _loaders(halves, configuration, batch_size)
     stamps = _Stamps()
     with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch, warnings.catch_warnings():
         # Lightning advises on workers and logging intervals in every fit; none of it is news here.
@@ -93,6 +89,15 @@ def time_fit(
         trainer.fit(handle, *loaders)
     note = f"logger={type(trainer.logger).__name__}" if trainer.logger else ""
     return {"first_step": stamps.first_step, "epoch_ends": stamps.epoch_ends, "note": note}
+
+
+def _loaders(halves: Mapping[str, Arrays], configuration: str, batch_size: int) -> list[DataLoader]:
+    loaders = [DataLoader(_dataset(halves["train"]), batch_size=batch_size, shuffle=True)]
+    if configuration.startswith("validation"):
+        whole = configuration == "validation in one batch"
+        size = len(halves["test"][0]) if whole else batch_size
+        loaders.append(DataLoader(_dataset(halves["test"]), batch_size=size))
+    return loaders
 
 
 def _trainer_options(configuration: str) -> dict[str, Any]:

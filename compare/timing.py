@@ -56,25 +56,22 @@ def measure_variant(
             left = plan.patience - measurements.waited
             measurements.waited += wait_until_quiet(left, say)
             say(f"{variant}: " + (f"repetition {repetition}" if repetition else "warming up"))
-            for name, (configuration, kind) in _in_turn(work, repetition):
-                sample, peak = _timed(
-                    workers[name], (variant, configuration, kind), repetition, plan
-                )
+            for name, choice in _in_turn(work, repetition):
+                sample, peak = _timed(workers[name], (variant, *choice), repetition, plan)
                 peaks.setdefault(name, peak)
                 measurements.samples.append(sample)
                 if sample.error is not None:
-                    work[name].remove((configuration, kind))
+                    work[name].remove(choice)
             save()
         for name, worker in workers.items():
             say(f"{variant}: epochs to the target in {name}")
-            reached = epochs_to_target(worker, variant, plan.settings)
             measurements.processes.append(
                 Process(
                     variant=variant,
                     framework=name,
                     import_seconds=worker.import_seconds,
                     peak_rss_bytes=peaks[name],
-                    epochs_to_target=reached,
+                    epochs_to_target=epochs_to_target(worker, variant, plan.settings),
                 )
             )
         save()

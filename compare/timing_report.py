@@ -128,6 +128,7 @@ def show(plan: Plan, measurements: Measurements, path: Path, *, as_json: bool) -
     console().print(grid)
     scaling = timing_table.scaling_lines(measurements)
     lines = [
+        *timing_table.notes(found),
         *timing_table.failures(found),
         "",
         "Keras / Lightning, seconds per epoch:",

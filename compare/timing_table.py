@@ -80,6 +80,16 @@ def failures(figures: Sequence[Figure]) -> list[str]:
     ]
 
 
+def notes(figures: Sequence[Figure]) -> list[str]:
+    """What the frameworks decided by themselves in the fit as a user writes it, one line each."""
+    found = [
+        f"{LABELS[f.framework]}, idiomatic: {f.note}"
+        for f in figures
+        if f.kind == "idiomatic" and f.note
+    ]
+    return list(dict.fromkeys(found))
+
+
 def ratio_lines(ratios: Sequence[Ratio]) -> list[str]:
     """Every ratio with its interval, one line each."""
     width = max((len(f"{r.variant}, {r.configuration}") for r in ratios), default=0)
@@ -160,7 +170,14 @@ def markdown(
     parts = (
         ["# Seconds per epoch, Keras and Lightning", ""],
         [*wording(plan).splitlines(), load_line(measurements), ""],
-        [*table, "", *(f"- {line}" for line in failures(figures)), "", *pairs, ""],
+        [
+            *table,
+            "",
+            *(f"- {line}" for line in (*notes(figures), *failures(figures))),
+            "",
+            *pairs,
+            "",
+        ],
         figure_lines,
         [*scaling, ""] if scaling else [],
         [f"- left out: {line}" for line in measurements.left_out],

@@ -40,7 +40,7 @@ def test_every_configuration_is_timed(both, framework, configuration):
 
 
 @pytest.mark.parametrize(
-    ("configuration", "jit"), [("idiomatic", False), ("jit_compile=True", True)]
+    ("configuration", "jit"), [("idiomatic", "auto, False"), ("jit_compile=True", "True")]
 )
 def test_the_note_says_what_auto_became(both, configuration, jit):
     found = time_once(Run("mlp", "keras", 0), SETTINGS, configuration, False, both["keras"])

@@ -27,6 +27,10 @@ def found():
 
 def test_a_row_that_cannot_run_says_why_everywhere(found, capsys):
     assert timing_table.cells(figures(PLAN, found))[-1][2:4] == ["torch.compile", "cannot run"]
+    assert timing_table.notes(figures(PLAN, found)) == [
+        "Keras, idiomatic: a=b",
+        "Lightning, idiomatic: a=b",
+    ]
     why = "mlp, Lightning, torch.compile cannot run: InductorError: no compiler found"
     assert why in timing_table.markdown(PLAN, found, figures(PLAN, found), ratios(found))
     timing_report.show(PLAN, found, "somewhere", as_json=False)

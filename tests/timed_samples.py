@@ -34,7 +34,7 @@ def measurements(keras=(0.4, 0.5, 0.6), torch=(0.2, 0.25, 0.3)):
             for configuration, kind in configurations:
                 share = {"floor (XLA)": 0.2}.get(configuration, 0.1) if kind == "floor" else 1.0
                 found.samples.append(
-                    sample(framework, configuration, kind, repetition, share * fit)
+                    sample(framework, configuration, kind, repetition, share * fit, note="a=b")
                 )
     for framework, epochs in (("keras", (20, 30, None)), ("torch", (None, None, 5))):
         found.processes.append(
