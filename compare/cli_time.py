@@ -13,7 +13,7 @@ from compare.spec import Settings
 
 TIME_EXAMPLES = """\b
 Examples:
-  bn-compare time                                   four variants: some four minutes
+  bn-compare time                                   four variants: some five minutes
   bn-compare time --variants mlp --repetitions 10 --no-scaling
   bn-compare time --variants mlp-bn-after --tuned --json
   bn-compare time --threads 4 --accelerator gpu
@@ -43,7 +43,7 @@ def time(
         typer.Option(
             metavar="N", parser=number, help="Seconds to wait, in all, for a quiet machine."
         ),
-    ] = 60.0,
+    ] = 30.0,
     out: Out = None,
     json_output: Json = False,
 ) -> None:

@@ -34,7 +34,7 @@ class Plan:
     tuned: bool = False
     scaling: bool = True
     accelerator: str = "cpu"
-    patience: float = 60.0
+    patience: float = 30.0
 
     def __post_init__(self) -> None:
         # A word is refused like a number too small: the command line hands on what it was given.
