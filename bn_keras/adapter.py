@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import keras
 import numpy as np
 
-from bn_keras import fast, probe, weights
+from bn_keras import fast, probe, timing, weights
 from bn_keras.cnn import build_cnn
 from bn_keras.data import PlannedBatches
 from bn_keras.demonstrations import DEMONSTRATIONS
@@ -24,14 +24,17 @@ _BUILDERS = {"mlp": build_mlp, "cnn": build_cnn, "lstm": build_lstm}
 
 read_weights = weights.read_weights
 write_weights = weights.write_weights
+time_fit, configurations = timing.time_fit, timing.configurations
 
 
-def configure(*, dtype: str, threads: int) -> None:
-    """Set the dtype and the number of threads of this process.
+def configure(*, dtype: str, threads: int, accelerator: str = "cpu") -> None:
+    """Set the dtype, the number of threads and the device of this process.
 
     Args:
         dtype: `"float32"` or `"float64"`, for models built from now on.
         threads: Threads per operation; takes effect before the first operation alone.
+        accelerator: `"cpu"` hides every GPU; `"gpu"` leaves them to Keras, before the first
+            operation alone.
     """
     keras.config.set_floatx(dtype)
     # A policy that was asked for before is cached, and would keep the old dtype.
@@ -46,8 +49,9 @@ def configure(*, dtype: str, threads: int) -> None:
         if threading.get_intra_op_parallelism_threads() != threads:
             threading.set_intra_op_parallelism_threads(threads)
             threading.set_inter_op_parallelism_threads(threads)
-            # Both sides compute on the CPU: Torch's Trainer is told so, TensorFlow sees no other.
-            tf.config.set_visible_devices([], "GPU")
+            if accelerator == "cpu":
+                # Torch's Trainer is told where to compute, TensorFlow sees no other device.
+                tf.config.set_visible_devices([], "GPU")
 
 
 def build(

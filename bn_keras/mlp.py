@@ -12,8 +12,9 @@ def build_mlp(
     affine: bool = True,
     momentum: float = 0.99,
     epsilon: float = 1e-3,
+    units: int = 50,
 ) -> keras.Model:
-    """A hidden layer of 50 rectified units and a sigmoid output.
+    """A hidden layer of rectified units, 50 in the tutorial, and a sigmoid output.
 
     Batch normalization computes `gamma * (x - mean) / sqrt(variance + epsilon) + beta`. In
     training, mean and (biased) variance are those of the batch; in inference they are
@@ -26,6 +27,7 @@ def build_mlp(
         affine: Whether the normalization learns a scale gamma and a shift beta.
         momentum: Share of the old moving statistics that a batch leaves, in [0, 1].
         epsilon: Added to the variance.
+        units: Width of the hidden layer.
 
     Input shape:
         `(batch, 2)`: the two coordinates of a point.
@@ -54,12 +56,12 @@ def build_mlp(
     if batch_norm == "input":
         model.add(normalization())
     if batch_norm == "before":
-        model.add(layers.Dense(50, kernel_initializer="he_uniform", name="hidden"))
+        model.add(layers.Dense(units, kernel_initializer="he_uniform", name="hidden"))
         model.add(normalization())
         model.add(layers.Activation("relu"))
     else:
         model.add(
-            layers.Dense(50, activation="relu", kernel_initializer="he_uniform", name="hidden")
+            layers.Dense(units, activation="relu", kernel_initializer="he_uniform", name="hidden")
         )
     if batch_norm == "after":
         model.add(normalization())

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bn_torch import building, fast, mutations, probe, undo, weights
+from bn_torch import building, device, fast, mutations, probe, timing, undo, weights
 from bn_torch.data import CirclesDataModule
 from bn_torch.demonstrations import DEMONSTRATIONS
 from bn_torch.module import BinaryClassifier
@@ -25,17 +25,8 @@ from bn_torch.training import fit
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
 build = building.build
-
-
-def configure(*, dtype: str, threads: int) -> None:
-    """Set the dtype and the number of threads of this process.
-
-    Args:
-        dtype: `"float32"` or `"float64"`, for modules built from now on.
-        threads: Threads per operation.
-    """
-    torch.set_default_dtype(getattr(torch, dtype))
-    torch.set_num_threads(threads)
+configure, accelerator = device.configure, device.accelerator
+time_fit, configurations = timing.time_fit, timing.configurations
 
 
 def read_weights(handle: BinaryClassifier) -> dict[str, np.ndarray]:
@@ -164,11 +155,6 @@ def demonstrate(name: str, *, remedied: bool) -> dict[str, np.ndarray]:
 def versions() -> dict[str, str]:
     """Versions of what computes here."""
     return {"torch": torch.__version__, "lightning": L.__version__}
-
-
-def accelerator() -> str:
-    """The device that computes here."""
-    return "cpu"
 
 
 def trace(

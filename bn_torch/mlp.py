@@ -16,9 +16,10 @@ def build_mlp(
     affine: bool = True,
     momentum: float = 1.0 - 0.99,
     eps: float = 1e-3,
+    units: int = 50,
     norm_layer: Callable[..., nn.Module] = BiasedBatchNorm,
 ) -> nn.Sequential:
-    """A hidden layer of 50 rectified units and one logit.
+    """A hidden layer of rectified units, 50 in the tutorial, and one logit.
 
     Batch normalization computes `weight * (x - mean) / sqrt(var + eps) + bias`. In training, mean
     and (biased) variance are those of the batch; in evaluation they are `running_mean` and
@@ -31,6 +32,7 @@ def build_mlp(
         affine: Whether the normalization learns a scale (`weight`) and a shift (`bias`).
         momentum: Share of the new batch in the running statistics, in [0, 1]: one minus Keras'.
         eps: Added to the variance.
+        units: Width of the hidden layer.
         norm_layer: The layer to use; `nn.BatchNorm1d` tracks the unbiased variance, Keras does not.
 
     Shape:
@@ -54,11 +56,11 @@ def build_mlp(
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     if batch_norm == "input":
         layers["batch_norm"] = normalization(2)
-    layers["hidden"] = nn.Linear(2, 50)
+    layers["hidden"] = nn.Linear(2, units)
     if batch_norm == "before":
-        layers["batch_norm"] = normalization(50)
+        layers["batch_norm"] = normalization(units)
     layers["relu"] = nn.ReLU()
     if batch_norm == "after":
-        layers["batch_norm"] = normalization(50)
-    layers["output"] = nn.Linear(50, 1)
+        layers["batch_norm"] = normalization(units)
+    layers["output"] = nn.Linear(units, 1)
     return nn.Sequential(layers)

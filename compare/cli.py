@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from compare import cli_checks, cli_study
+from compare import cli_checks, cli_study, cli_time
 from compare.errors import CompareError
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ def _root() -> None:
 for command, examples in (
     (cli_study.run, cli_study.RUN_EXAMPLES),
     (cli_study.report, cli_study.REPORT_EXAMPLES),
+    (cli_time.time, cli_time.TIME_EXAMPLES),
     (cli_checks.parity, cli_checks.PARITY_EXAMPLES),
     (cli_checks.floors, cli_checks.FLOORS_EXAMPLES),
     (cli_checks.conventions, cli_checks.CONVENTIONS_EXAMPLES),

@@ -8,12 +8,14 @@ install one framework alone.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import re
 import signal
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -42,20 +44,27 @@ class Worker:
     Args:
         name: `"keras"` or `"torch"`.
         settings: Settings of the study.
+        accelerator: `"cpu"`, or `"gpu"` to let it see one; `ready` says what it found.
     """
 
-    def __init__(self, name: str, settings: Settings) -> None:
+    def __init__(self, name: str, settings: Settings, accelerator: str = "cpu") -> None:
         context = multiprocessing.get_context("spawn")
         self.name, self._settings = name, settings
         self.connection, theirs = context.Pipe()
         self._process = context.Process(
-            target=_serve, args=(theirs, name, settings), name=f"bn-compare-{name}", daemon=True
+            target=_serve,
+            args=(theirs, name, settings, accelerator),
+            name=f"bn-compare-{name}",
+            daemon=True,
         )
+        self.import_seconds = math.nan
         self._process.start()
         theirs.close()
 
     def ready(self) -> dict[str, str]:
         """Wait until the framework is imported; returns its versions and `accelerator`.
+
+        From then on, `import_seconds` says how long the import took over there.
 
         Raises:
             MissingDependencyError: It cannot be imported.
@@ -63,7 +72,8 @@ class Worker:
         """
         kind, content = self.receive()
         assert kind == "ready"
-        return dict(content)
+        report, self.import_seconds = content
+        return dict(report)
 
     def start(self, job: Job) -> None:
         """Send a job over; `receive` waits for what it tells and returns."""
@@ -195,7 +205,7 @@ def _demonstrate(
     return framework.demonstrate(name, remedied=remedied)
 
 
-def _serve(connection: Connection, name: str, settings: Settings) -> None:
+def _serve(connection: Connection, name: str, settings: Settings, accelerator: str) -> None:
     """What the process does: import, report, then one run after the other until the pipe closes."""
     # Ctrl-C reaches the whole process group; the parent decides and ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -203,10 +213,13 @@ def _serve(connection: Connection, name: str, settings: Settings) -> None:
     os.dup2(2, 1)
     try:
         with _without_notes():
+            start = time.perf_counter()
             framework = frameworks.load(name)
-            framework.configure(dtype=settings.dtype, threads=settings.threads)
+            seconds = time.perf_counter() - start
+            threads = settings.threads
+            framework.configure(dtype=settings.dtype, threads=threads, accelerator=accelerator)
             report = {**framework.versions(), "accelerator": framework.accelerator()}
-        connection.send(("ready", report))
+        connection.send(("ready", (report, seconds)))
         while True:
             job: Job = connection.recv()
             done = job(framework, lambda content: connection.send(("told", content)))

@@ -30,7 +30,7 @@ Handle = Any
 class Framework(Protocol):
     """What `compare` asks of a framework; the docstrings are in the adapters."""
 
-    def configure(self, *, dtype: str, threads: int) -> None: ...
+    def configure(self, *, dtype: str, threads: int, accelerator: str = "cpu") -> None: ...
 
     def build(
         self,
@@ -92,6 +92,18 @@ class Framework(Protocol):
     ) -> list[Layer]: ...
 
     def demonstrate(self, name: str, *, remedied: bool) -> dict[str, Array]: ...
+
+    def configurations(self) -> dict[str, str]: ...
+
+    def time_fit(
+        self,
+        handle: Handle,
+        data: Mapping[str, tuple[Array, Array]],
+        *,
+        configuration: str,
+        epochs: int,
+        batch_size: int,
+    ) -> dict[str, Any]: ...
 
     def versions(self) -> dict[str, str]: ...
 

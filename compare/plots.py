@@ -76,14 +76,14 @@ _STYLE = {
 }
 
 
-def _own_style(**extra: Any) -> AbstractContextManager[None]:
+def own_style(**extra: Any) -> AbstractContextManager[None]:
     """This module's style, whatever the user's own matplotlibrc says."""
     return style.context(["default", {**_STYLE, **extra}])
 
 
 def circles(split: Split) -> Figure:
     """The points: the training half and the test half side by side."""
-    with _own_style():
+    with own_style():
         figure = Figure(figsize=(7.2, 4.2), layout="constrained")
         halves = figure.subplots(1, 2, sharex=True, sharey=True)
         parts = (("train", split.x_train, split.y_train), ("test", split.x_test, split.y_test))
@@ -110,7 +110,7 @@ def learning_curves(variant: str, records: Sequence[Record], target: float) -> F
         The figure, accuracy above loss.
     """
     runs = [record for record in records if record["variant"] == variant]
-    with _own_style():
+    with own_style():
         figure = Figure(figsize=(6.4, 6.6), layout="constrained")
         panels = figure.subplots(2, 1, sharex=True)
         for axes, keys in zip(panels, (_ACCURACIES, _LOSSES), strict=True):
@@ -150,7 +150,7 @@ def decision_boundaries(
     sides = {k: v.reshape(GRID_SIDE, GRID_SIDE) for k, v in both.items() if v is not None}
     if not sides:
         raise ValueError(f"{variant}: no predictions to draw: expected one grid at least.")
-    with _own_style(**{"axes.grid": False}):
+    with own_style(**{"axes.grid": False}):
         count = 3 if len(sides) == 2 else 1
         figure = Figure(figsize=(3.2 * count + 0.2, 4.4), layout="constrained")
         figure.suptitle(_title(variant), fontsize="large")
@@ -179,7 +179,7 @@ def save(figure: Figure, folder: Path, name: str) -> None:
         name: File name without its ending; it also seeds the ids inside the SVG.
     """
     stamps = {"png": ("Software",), "svg": ("Date", "Creator", "Format", "Type")}
-    with _own_style(**{"svg.hashsalt": name}):
+    with own_style(**{"svg.hashsalt": name}):
         # The layout takes two passes to settle; then both files shall have the same one.
         for _ in range(2):
             figure.draw_without_rendering()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from rich.console import Console
@@ -69,3 +71,14 @@ class StudyProgress:
         trace: TracebackType | None,
     ) -> None:
         self._bar.stop()
+
+
+@contextmanager
+def announcing() -> Iterator[Callable[[str], None]]:
+    """Yields a function that says what is under way: one line on a terminal, else a line each."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda text: console.print(text, markup=False, highlight=False)
+        return
+    with console.status("starting the frameworks") as status:
+        yield lambda text: status.update(text)

@@ -44,7 +44,7 @@ def bn_compare(*arguments, blocked=(), tmp_path=None):
 
 KERAS = ("keras", "tensorflow")
 TORCH = ("torch", "lightning", "torchmetrics")
-SMALL = ("--variants", "mlp", "--epochs", "1")
+SMALL = ("--variants", "mlp", "--epochs", "1", "--seeds", "1")
 
 
 def test_json_is_all_that_stdout_carries(tmp_path):
@@ -111,6 +111,11 @@ def test_one_framework_alone_gives_a_one_sided_report(tmp_path, framework, absen
         (["run", "--learning-rate", "nan"], "--learning-rate: expected"),
         (["run", "--batch-size", "499"], "one sample"),
         (["run", "--sedes", "3"], "--seeds"),
+        (["time", "--variants", "mpl"], "Did you mean 'mlp'?"),
+        (["time", "--repetitions", "1"], "--repetitions: expected"),
+        (["time", "--epochs", "1"], "--epochs: expected at least 2"),
+        (["time", "--threads", "0"], "--threads: expected"),
+        (["time", "--accelerator", "tpu"], "unknown accelerator 'tpu'"),
         (["run", "extra"], "extra"),
         (["rum"], "rum"),
         (["report"], "DIR"),
@@ -143,7 +148,7 @@ def test_a_foreign_file_is_no_run_folder(tmp_path):
     assert "not written by bn-compare" in done.stderr
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["report"]])
+@pytest.mark.parametrize("command", [[], ["run"], ["report"], ["time"]])
 def test_help_has_examples(command):
     done = bn_compare(*command, "--help")
     assert done.returncode == 0

@@ -1,0 +1,228 @@
+"""Timing `model.fit` and `Trainer.fit` as a user writes them, and the floor below each.
+
+Both frameworks of a variant have a process of their own, only one of which computes at a time.
+Fits alternate, A B A B, and who begins alternates from repetition to repetition, so that a machine
+that slows down troubles both alike. Nothing is evaluated under the clock.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from itertools import zip_longest
+from typing import Any
+
+from compare.data import circles_split
+from compare.engine import Worker
+from compare.errors import InputError
+from compare.frameworks import Framework
+from compare.runs import Run, prepare, views_of
+from compare.samples import WARM_UP_EPOCHS, Measurements, Plan, Process, Sample
+from compare.spec import FRAMEWORKS, Settings
+from compare.usage import OtherPrograms, peak_bytes, wait_until_quiet
+
+TARGET_SEEDS = range(3)
+HORIZONS = (32, 100)
+
+Say = Callable[[str], None]
+
+
+def measure_variant(
+    variant: str, plan: Plan, measurements: Measurements, *, save: Callable[[], None], say: Say
+) -> None:
+    """Time one variant in both frameworks, in two new processes.
+
+    Args:
+        variant: What to train.
+        plan: How, and how often.
+        measurements: Receives the samples.
+        save: Called after every finished repetition.
+        say: Told what is under way.
+
+    Raises:
+        InputError: A GPU was asked for, and there is none.
+        MissingDependencyError: A framework cannot be imported.
+        WorkerError: A process died, or the idiomatic fit raised.
+    """
+    with ExitStack() as stack:
+        say(f"{variant}: starting the frameworks")
+        workers = start(plan, stack, measurements)
+        work = _work(workers, plan)
+        peaks: dict[str, int | None] = {}
+        for repetition in range(plan.repetitions + 1):
+            left = plan.patience - measurements.waited
+            measurements.waited += wait_until_quiet(left, say)
+            say(f"{variant}: " + (f"repetition {repetition}" if repetition else "warming up"))
+            for name, choice in _in_turn(work, repetition):
+                sample, peak = _timed(workers[name], (variant, *choice), repetition, plan)
+                peaks.setdefault(name, peak)
+                measurements.samples.append(sample)
+                if sample.error is not None:
+                    work[name].remove(choice)
+            save()
+        for name, worker in workers.items():
+            say(f"{variant}: epochs to the target in {name}")
+            measurements.processes.append(
+                Process(
+                    variant=variant,
+                    framework=name,
+                    import_seconds=worker.import_seconds,
+                    peak_rss_bytes=peaks[name],
+                    epochs_to_target=epochs_to_target(worker, variant, plan.settings),
+                )
+            )
+        save()
+
+
+def start(plan: Plan, stack: ExitStack, measurements: Measurements) -> dict[str, Worker]:
+    """A new process per framework, one after the other, so that imports do not share the cores.
+
+    Raises:
+        InputError: A GPU was asked for, and there is none.
+    """
+    workers = {}
+    for name in FRAMEWORKS:
+        worker = stack.enter_context(Worker(name, plan.settings, plan.accelerator))
+        report = measurements.reports[name] = worker.ready()
+        if plan.accelerator == "gpu" and report["accelerator"] == "cpu":
+            raise InputError(
+                f"--accelerator gpu: expected a GPU that {name} can use, found none: "
+                "leave the option out to time the CPU."
+            )
+        workers[name] = worker
+    return workers
+
+
+Work = dict[str, list[tuple[str, str]]]
+"""Framework → configurations and their kinds."""
+
+
+def _work(workers: dict[str, Worker], plan: Plan) -> Work:
+    kinds = ("idiomatic", "floor", "tuned") if plan.tuned else ("idiomatic", "floor")
+    return {
+        name: [(c, kind) for c, kind in worker.call(configurations).items() if kind in kinds]
+        for name, worker in workers.items()
+    }
+
+
+def _in_turn(work: Work, repetition: int) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Configurations of both frameworks in turns; even repetitions begin with the other one."""
+    names = list(work) if repetition % 2 else list(reversed(work))
+    for row in zip_longest(*(list(work[name]) for name in names)):
+        for name, choice in zip(names, row, strict=True):
+            if choice is not None:
+                yield name, choice
+
+
+def _timed(
+    worker: Worker, what: tuple[str, str, str], repetition: int, plan: Plan
+) -> tuple[Sample, int | None]:
+    variant, configuration, kind = what
+    epochs = plan.settings.epochs if repetition else WARM_UP_EPOCHS
+    settings = replace(plan.settings, epochs=epochs)
+    run = Run(variant, worker.name, 0)
+    found = worker.call(partial(time_once, run, settings, configuration, kind != "idiomatic"))
+    peak = found.pop("peak")
+    found["epoch_ends"] = tuple(found.get("epoch_ends", ()))
+    sample = Sample(
+        variant=variant,
+        framework=worker.name,
+        configuration=configuration,
+        kind=kind,
+        repetition=repetition,
+        **found,
+    )
+    return sample, peak
+
+
+def configurations(framework: Framework, on_epoch: Callable[[int], None]) -> dict[str, str]:
+    """What a framework can time → its kind."""
+    return framework.configurations()
+
+
+def time_once(
+    run: Run,
+    settings: Settings,
+    configuration: str,
+    may_fail: bool,
+    framework: Framework,
+    on_epoch: Callable[[int], None] = lambda epoch: None,
+) -> dict[str, Any]:
+    """One fit of a fresh model with the exact initial weights, in this process.
+
+    Args:
+        run: What to train.
+        settings: How; `epochs` is the length of the fit.
+        configuration: A name from the framework's `configurations`.
+        may_fail: Whether an error is a result, instead of the end.
+        framework: The loaded adapter of `run.framework`.
+        on_epoch: Not called: a message would take time.
+
+    Returns:
+        `first_step`, `epoch_ends` and `note`, or `error`; `other_cores`, see `Sample`; and `peak`,
+        the process' peak memory in bytes.
+    """
+    split = circles_split(
+        n_samples=settings.n_samples, noise=settings.noise, seed=settings.data_seed
+    )
+    views = views_of(run, settings, split)
+    handle, _, _ = prepare(run, settings, framework)
+    data = {"train": (views.train, views.y_train), "test": (views.test, views.y_test)}
+    fit = partial(
+        framework.time_fit,
+        handle,
+        data,
+        configuration=configuration,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+    )
+    with OtherPrograms() as others:
+        found = timed(fit, may_fail=may_fail)
+    return {**found, "other_cores": others.cores, "peak": peak_bytes()}
+
+
+def timed(fit: Callable[[], dict[str, Any]], *, may_fail: bool) -> dict[str, Any]:
+    """What a fit returns, with no garbage collection while it runs.
+
+    Args:
+        fit: The fit.
+        may_fail: Whether to return `{"error": its first line}` where it raises.
+    """
+    gc.collect()
+    gc.disable()
+    try:
+        return fit()
+    except Exception as error:
+        if not may_fail:
+            raise
+        first = next(iter(str(error).splitlines()), "")
+        return {"error": f"{type(error).__name__}: {first}"[:300]}
+    finally:
+        gc.enable()
+
+
+def epochs_to_target(worker: Worker, variant: str, settings: Settings) -> tuple[int | None, ...]:
+    """Epochs until the test accuracy first reaches the target, per seed; None where it does not.
+
+    A longer training begins with the same epochs as a shorter one, so the short one is tried first.
+
+    Args:
+        worker: A process of the framework.
+        variant: What to train.
+        settings: How; seeds and epochs are this function's own.
+    """
+
+    def first(seed: int) -> int | None:
+        found: int | None = None
+        for horizon in HORIZONS:
+            longer = replace(settings, epochs=horizon, pace="idiomatic")
+            outcome = worker.run(Run(variant, worker.name, seed), lambda epoch: None, longer)
+            found = outcome.record["epochs_to_target"]
+            if found is not None:
+                break
+        return found
+
+    return tuple(first(seed) for seed in TARGET_SEEDS)

@@ -1,0 +1,139 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from test_compare_cli import bn_compare
+from test_compare_study import AS_FROM_A_TERMINAL, gone_within
+from timed_samples import PLAN, measurements, sample
+
+from compare import timing_plots, timing_report, timing_table
+from compare.plots import save
+from compare.samples import Measurements
+from compare.timing_summary import figures, ratios
+
+SMALL = ("time", "--variants", "mlp", "--epochs", "2", "--no-scaling", "--patience", "0")
+
+
+@pytest.fixture(scope="module")
+def found():
+    found = measurements()
+    error = "InductorError: no compiler found"
+    found.samples.append(sample("torch", "torch.compile", "tuned", 0, 1.0, error=error))
+    return found
+
+
+def test_a_row_that_cannot_run_says_why_everywhere(found, capsys):
+    assert timing_table.cells(figures(PLAN, found))[-1][2:4] == ["torch.compile", "cannot run"]
+    assert timing_table.notes(figures(PLAN, found)) == [
+        "Keras, idiomatic: a=b",
+        "Lightning, idiomatic: a=b",
+    ]
+    why = "mlp, Lightning, torch.compile cannot run: InductorError: no compiler found"
+    assert why in timing_table.markdown(PLAN, found, figures(PLAN, found), ratios(found))
+    timing_report.show(PLAN, found, "somewhere", as_json=False)
+    assert why in capsys.readouterr().out
+    timing_report.show(PLAN, found, "somewhere", as_json=True)
+    content = json.loads(capsys.readouterr().out)
+    assert content["figures"][-1]["error"].startswith("InductorError")
+
+
+def test_every_line_has_a_cell_per_heading(found):
+    lines = timing_table.cells(figures(PLAN, found))
+    assert {len(line) for line in lines} == {len(timing_table.headings(PLAN))}
+    assert lines[0][3:8] == ["0.5", "32", "0.5", "0.5", "90%"]
+    assert [line[10] for line in lines if line[2] == "idiomatic"] == ["30", "never"]
+
+
+def test_the_csv_has_a_row_per_figure(found):
+    rows = timing_table.csv_text(figures(PLAN, found)).splitlines()
+    assert rows[0].startswith("variant,framework,configuration,kind,repetitions,epoch_seconds")
+    assert len(rows) == 1 + len(figures(PLAN, found))
+
+
+def test_a_busy_machine_is_told():
+    quiet, busy = measurements(), Measurements()
+    busy.samples = [sample("keras", "idiomatic", "idiomatic", 1, 1.0, other_cores=0.7)]
+    assert "less than 0.1" in timing_table.load_line(quiet)
+    assert "0.7 cores busy" in timing_table.load_line(busy)
+
+
+def test_the_figures_are_drawn(found, tmp_path):
+    save(timing_plots.epoch_seconds(figures(PLAN, found), found.samples), tmp_path, "epochs")
+    drawing = timing_plots.scaling(found)
+    save(drawing, tmp_path, "scaling")
+    for name in ("epochs", "scaling"):
+        assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+    # Two curves in each panel, and where each takes twice the least.
+    assert [len(axes.lines) for axes in drawing.axes] == [4, 4]
+
+
+def test_the_command_end_to_end(tmp_path):
+    out = tmp_path / "out"
+    done = bn_compare(*SMALL, "--repetitions", 2, "--out", out, "--json")
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)
+    content = json.loads((out / "timing.json").read_text())
+    assert printed["run_dir"] == str(out)
+    assert printed["figures"] == content["figures"]
+    assert content["complete"]
+    assert content["versions"]["lightning"]
+    assert content["accelerator"] == {"keras": "cpu", "torch": "cpu"}
+    assert content["threads"] == 1
+    names = [(f["framework"], f["configuration"]) for f in content["figures"]]
+    expected = {
+        "keras": ("idiomatic", "floor (XLA)", "floor (graph)"),
+        "torch": ("idiomatic", "floor"),
+    }
+    assert names == [(framework, c) for framework, all_ in expected.items() for c in all_]
+    for figure in content["figures"]:
+        assert figure["epoch_seconds"] > 0
+        if figure["kind"] == "idiomatic":
+            assert figure["import_seconds"] > 0
+            assert figure["peak_rss_bytes"] > 2**26
+            assert figure["epochs_to_target"] == 20
+    assert [s["repetition"] for s in content["raw"]["samples"]] == [0] * 5 + [1] * 5 + [2] * 5
+    first = content["ratios"][0]
+    assert first["low"] <= first["estimate"] <= first["high"]
+    names = {str(p.relative_to(out)) for p in out.rglob("*.*")}
+    assert {"timing.csv", "timing.md", "figures/epoch-seconds.png"} <= names
+    assert "figures/scaling.png" not in names
+    assert "repetition 2" in done.stderr
+
+
+def test_no_gpu_is_one_line_and_exit_2(tmp_path):
+    done = bn_compare(*SMALL, "--accelerator", "gpu", "--out", tmp_path / "out")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1].startswith("bn-compare: error: --accelerator gpu: expected")
+    assert not (tmp_path / "out").exists()
+
+
+def test_ctrl_c_keeps_what_was_timed(tmp_path):
+    command = [sys.executable, "-c", AS_FROM_A_TERMINAL, *SMALL, "--repetitions", "500"]
+    process = subprocess.Popen(
+        [*command, "--out", str(tmp_path / "out")],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        for line in process.stderr:
+            if "repetition 3" in line:
+                break
+        os.killpg(process.pid, signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=60)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    assert (process.returncode, stdout) == (130, "")
+    assert "fits are saved in" in stderr
+    assert "Traceback" not in stderr
+    assert gone_within(2.0, process.pid)
+    content = json.loads((tmp_path / "out" / "timing.json").read_text())
+    assert not content["complete"]
+    assert {s["repetition"] for s in content["raw"]["samples"]} == {0, 1, 2}
+    assert content["ratios"][0]["repetitions"] == 2

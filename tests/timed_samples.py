@@ -1,0 +1,54 @@
+"""Made-up timings: what `bn-compare time` would have measured."""
+
+from compare.samples import Measurements, Plan, Point, Process, Sample
+from compare.spec import Settings
+
+PLAN = Plan(settings=Settings(variants=("mlp",), epochs=4), repetitions=3)
+CONFIGURATIONS = {
+    "keras": (("idiomatic", "idiomatic"), ("floor (XLA)", "floor"), ("floor (graph)", "floor")),
+    "torch": (("idiomatic", "idiomatic"), ("floor", "floor")),
+}
+
+
+def sample(framework, configuration, kind, repetition, epoch, first=1.0, **others):
+    """A fit whose first epoch takes `first` seconds, and every later one `epoch`."""
+    return Sample(
+        variant="mlp",
+        framework=framework,
+        configuration=configuration,
+        kind=kind,
+        repetition=repetition,
+        first_step=None if kind == "floor" else first / 2,
+        epoch_ends=tuple(first + n * epoch for n in range(4)),
+        **others,
+    )
+
+
+def measurements(keras=(0.4, 0.5, 0.6), torch=(0.2, 0.25, 0.3)):
+    """Three repetitions after a warm-up that is slow; floors take a tenth, XLA's a fifth."""
+    found = Measurements(reports={n: {"accelerator": "cpu"} for n in ("keras", "torch")})
+    for repetition in range(1 + len(keras)):
+        for framework, configurations in CONFIGURATIONS.items():
+            side = keras if framework == "keras" else torch
+            fit = side[repetition - 1] if repetition else 9.0
+            for configuration, kind in configurations:
+                share = {"floor (XLA)": 0.2}.get(configuration, 0.1) if kind == "floor" else 1.0
+                found.samples.append(
+                    sample(framework, configuration, kind, repetition, share * fit, note="a=b")
+                )
+    for framework, epochs in (("keras", (20, 30, None)), ("torch", (None, None, 5))):
+        found.processes.append(
+            Process(
+                variant="mlp",
+                framework=framework,
+                import_seconds=2.0,
+                peak_rss_bytes=2**29,
+                epochs_to_target=epochs,
+            )
+        )
+        for axis in ("batch_size", "units"):
+            for size in (8, 64, 512):
+                found.points.append(
+                    Point(framework, "idiomatic", "idiomatic", axis, size, 1e-3 * max(1, size / 64))
+                )
+    return found
