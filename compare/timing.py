@@ -8,24 +8,23 @@ that slows down troubles both alike. Nothing is evaluated under the clock.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from itertools import zip_longest
 from typing import Any
 
-from compare.data import circles_split
-from compare.engine import Worker
+from compare.engine import Worker, side_by_side
 from compare.errors import InputError
 from compare.frameworks import Framework
-from compare.runs import Run, prepare, views_of
+from compare.paces import Told, execute_many
+from compare.runs import Outcome, Run, prepare, views_of
 from compare.samples import WARM_UP_EPOCHS, Measurements, Plan, Process, Sample
 from compare.spec import FRAMEWORKS, Settings
 from compare.usage import OtherPrograms, peak_bytes, wait_until_quiet
 
-TARGET_SEEDS = range(3)
-HORIZONS = (32, 100)
+TARGET_SEEDS, TARGET_EPOCHS = 10, 100
 
 Say = Callable[[str], None]
 
@@ -63,17 +62,17 @@ def measure_variant(
                 if sample.error is not None:
                     work[name].remove(choice)
             save()
+        say(f"{variant}: epochs to the target, {TARGET_SEEDS} seeds at the fast pace")
+        reached = epochs_to_target(workers, variant, plan.settings)
         for name, worker in workers.items():
-            say(f"{variant}: epochs to the target in {name}")
-            measurements.processes.append(
-                Process(
-                    variant=variant,
-                    framework=name,
-                    import_seconds=worker.import_seconds,
-                    peak_rss_bytes=peaks[name],
-                    epochs_to_target=epochs_to_target(worker, variant, plan.settings),
-                )
+            process = Process(
+                variant=variant,
+                framework=name,
+                import_seconds=worker.import_seconds,
+                peak_rss_bytes=peaks[name],
+                epochs_to_target=reached[name],
             )
+            measurements.processes.append(process)
         save()
 
 
@@ -165,10 +164,7 @@ def time_once(
         `first_step`, `epoch_ends` and `note`, or `error`; `other_cores`, see `Sample`; and `peak`,
         the process' peak memory in bytes.
     """
-    split = circles_split(
-        n_samples=settings.n_samples, noise=settings.noise, seed=settings.data_seed
-    )
-    views = views_of(run, settings, split)
+    views = views_of(run.variant, settings)
     handle, _, _ = prepare(run, settings, framework)
     data = {"train": (views.train, views.y_train), "test": (views.test, views.y_test)}
     fit = partial(
@@ -204,25 +200,26 @@ def timed(fit: Callable[[], dict[str, Any]], *, may_fail: bool) -> dict[str, Any
         gc.enable()
 
 
-def epochs_to_target(worker: Worker, variant: str, settings: Settings) -> tuple[int | None, ...]:
+def epochs_to_target(
+    workers: Mapping[str, Worker], variant: str, settings: Settings
+) -> dict[str, tuple[int | None, ...]]:
     """Epochs until the test accuracy first reaches the target, per seed; None where it does not.
 
-    A longer training begins with the same epochs as a shorter one, so the short one is tried first.
+    Nothing is timed here: many seeds train at once, both frameworks at the same time.
 
     Args:
-        worker: A process of the framework.
+        workers: Framework → its process.
         variant: What to train.
-        settings: How; seeds and epochs are this function's own.
+        settings: How; seeds, epochs and pace are this function's own.
     """
+    longer = replace(settings, seeds=TARGET_SEEDS, epochs=TARGET_EPOCHS, pace="fast")
+    found: dict[str, list[int | None]] = {name: [] for name in workers}
 
-    def first(seed: int) -> int | None:
-        found: int | None = None
-        for horizon in HORIZONS:
-            longer = replace(settings, epochs=horizon, pace="idiomatic")
-            outcome = worker.run(Run(variant, worker.name, seed), lambda epoch: None, longer)
-            found = outcome.record["epochs_to_target"]
-            if found is not None:
-                break
-        return found
+    def told(content: Told) -> None:
+        if isinstance(content, Outcome):
+            record = content.record
+            found[record["framework"]].append(record["epochs_to_target"])
 
-    return tuple(first(seed) for seed in TARGET_SEEDS)
+    jobs = {w: [partial(execute_many, variant, name, longer)] for name, w in workers.items()}
+    side_by_side(jobs, told)
+    return {name: tuple(epochs) for name, epochs in found.items()}
