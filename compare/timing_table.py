@@ -23,7 +23,7 @@ Overhead: 1 − floor / fit, where the floor is the same epoch in a bare loop (K
 function, with XLA or without, the faster one counting; Torch: forward, backward, SGD).
 Import: of the framework alone, NumPy and SciPy being there. Peak memory: of the process after its
 first idiomatic fit, import included. Seconds to the target: first step + epochs to it (the median
-of three seeds) × s/epoch.
+of ten seeds) × s/epoch.
 Ratio: Keras / Lightning of s/epoch, the median over repetitions of the ratio within one; its
 {level} % interval resamples repetitions. It covers noise within this call, on this machine in this
 state, not other machines, versions or sizes."""
