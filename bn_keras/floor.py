@@ -1,8 +1,11 @@
-"""An epoch without Keras' training loop: one compiled function, the floor under `model.fit`."""
+"""An epoch without Keras' training loop: one compiled function, the floor under `model.fit`.
+
+The model's own layers and loss compute it, through `stateless_call` and `compute_loss`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -41,21 +44,43 @@ def train(
         TypeError: The optimizer is not SGD, or uses Nesterov's momentum.
     """
     x, y = (tf.constant(array) for array in data)
-    state: State = (
-        [tf.convert_to_tensor(v.value) for v in model.trainable_variables],
-        [tf.convert_to_tensor(v.value) for v in model.non_trainable_variables],
-        [tf.zeros_like(v.value) for v in model.trainable_variables],
-    )
-    epoch = tf.function(_epoch_of(model, len(data[0]), batch_size), jit_compile=jit_compile)
+    epoch = tf.function(epoch_of(model, len(data[0]), batch_size), jit_compile=jit_compile)
+    state = state_of(model)
     for order in orders:
         state, loss, accuracy = epoch(state, x, y, tf.constant(order, tf.int32))
         on_epoch(float(loss), float(accuracy))
+    assign(model, state)
+
+
+def state_of(model: keras.Model) -> State:
+    """Copies of a model's variables, and velocities of zero."""
+    trained = [tf.identity(variable.value) for variable in model.trainable_variables]
+    tracked = [tf.identity(variable.value) for variable in model.non_trainable_variables]
+    return trained, tracked, [tf.zeros_like(tensor) for tensor in trained]
+
+
+def assign(model: keras.Model, state: State) -> None:
+    """Set a model's variables."""
     variables = (*model.trainable_variables, *model.non_trainable_variables)
     for variable, value in zip(variables, (*state[0], *state[1]), strict=True):
         variable.assign(value)
 
 
-def _epoch_of(model: keras.Model, n: int, batch_size: int) -> Callable[..., Any]:
+def epoch_of(model: keras.Model, n: int, batch_size: int) -> Callable[..., Any]:
+    """An epoch as a pure function, to be compiled.
+
+    Args:
+        model: Compiled with SGD; its output is a probability, (batch, 1).
+        n: Number of training samples.
+        batch_size: Samples per batch; a short last batch is kept.
+
+    Returns:
+        A function of a state, samples, labels and the order of the samples, (n,), to the state
+        after the epoch, the running loss and the running accuracy.
+
+    Raises:
+        TypeError: The optimizer is not SGD, or uses Nesterov's momentum.
+    """
     step = _step_of(model)
     full = n // batch_size
 
@@ -65,17 +90,13 @@ def _epoch_of(model: keras.Model, n: int, batch_size: int) -> Callable[..., Any]
         x, y = tf.gather(x, order), tf.gather(y, order)
 
         def body(index: tf.Tensor, state: State, sums: Tensors) -> tuple[Any, ...]:
-            start = index * batch_size
-            batch = [_rows(array, start, batch_size) for array in (x, y)]
-            return (index + 1, *step(state, sums, batch))
+            batch = [_rows(array, index * batch_size, batch_size) for array in (x, y)]
+            return (index + 1, *step(state, sums, *batch))
 
         sums = [tf.zeros((), x.dtype), tf.zeros((), x.dtype)]
-        _, state, sums = tf.while_loop(
-            lambda index, *_: index < full, body, (0, state, sums), maximum_iterations=full
-        )
+        _, state, sums = tf.while_loop(lambda index, *_: index < full, body, (0, state, sums))
         if n % batch_size:
-            rest = full * batch_size
-            state, sums = step(state, sums, [x[rest:], y[rest:]])
+            state, sums = step(state, sums, x[full * batch_size :], y[full * batch_size :])
         return state, sums[0] / n, sums[1] / n
 
     return epoch
@@ -87,34 +108,29 @@ def _rows(array: tf.Tensor, start: tf.Tensor, count: int) -> tf.Tensor:
     return tf.slice(array, origin, [count, *array.shape[1:]])
 
 
-def _step_of(model: keras.Model) -> Callable[[State, Tensors, Sequence[tf.Tensor]], Any]:
+def _step_of(model: keras.Model) -> Callable[..., tuple[State, Tensors]]:
     """One step of SGD, from state and sums of loss and hits to new ones."""
-    _check(model)
-    momentum = model.optimizer.momentum
-    rate = float(model.optimizer.learning_rate)
-
-    def step(state: State, sums: Tensors, batch: Sequence[tf.Tensor]) -> tuple[State, Tensors]:
-        (trained, statistics, velocities), (x, y) = state, batch
-        targets = y[:, tf.newaxis]
-        with tf.GradientTape() as tape:
-            tape.watch(trained)
-            output, statistics = model.stateless_call(trained, statistics, x, training=True)
-            loss = tf.reduce_mean(keras.losses.binary_crossentropy(targets, output))
-        slopes = tape.gradient(loss, trained)
-        velocities = [
-            tf.constant(momentum, v.dtype) * v - tf.constant(rate, v.dtype) * slope
-            for v, slope in zip(velocities, slopes, strict=True)
-        ]
-        trained = [w + v for w, v in zip(trained, velocities, strict=True)]
-        count = tf.cast(tf.shape(y)[0], loss.dtype)
-        hits = tf.cast(tf.equal(output > 0.5, targets > 0.5), loss.dtype)
-        sums = [sums[0] + loss * count, sums[1] + tf.reduce_sum(hits)]
-        return (trained, list(statistics), velocities), sums
-
-    return step
-
-
-def _check(model: keras.Model) -> None:
-    optimizer = model.optimizer
+    optimizer, dtype = model.optimizer, model.variables[0].dtype
     if not isinstance(optimizer, keras.optimizers.SGD) or optimizer.nesterov:
         raise TypeError(f"the floor is SGD with momentum, not {type(optimizer).__name__}")
+    rate = keras.ops.cast(optimizer.learning_rate, dtype)
+    # Keras' own cast: it takes a Python float through float32.
+    momentum = keras.ops.cast(optimizer.momentum, dtype)
+
+    def step(state: State, sums: Tensors, x: tf.Tensor, y: tf.Tensor) -> tuple[State, Tensors]:
+        trained, tracked, velocities = state
+        with tf.GradientTape() as tape:
+            tape.watch(trained)
+            output, tracked = model.stateless_call(trained, tracked, x, training=True)
+            loss = model.compute_loss(x, y, output)
+        slopes = tape.gradient(loss, trained)
+        velocities = [
+            momentum * velocity - rate * slope
+            for velocity, slope in zip(velocities, slopes, strict=True)
+        ]
+        trained = [w + velocity for w, velocity in zip(trained, velocities, strict=True)]
+        hits = tf.cast(tf.equal(output[:, 0] > 0.5, y > 0.5), loss.dtype)
+        sums = [sums[0] + loss * len(y), sums[1] + tf.reduce_sum(hits)]
+        return (trained, list(tracked), velocities), sums
+
+    return step
