@@ -70,6 +70,10 @@ def run(
             help="fast: many seeds at once, the same numbers; idiomatic: model.fit and Trainer.fit."
         ),
     ] = "fast",
+    no_timing: Annotated[
+        bool,
+        typer.Option("--no-timing", help="Leave out the timing pass that closes the fast pace."),
+    ] = False,
     target: Annotated[
         float,
         typer.Option(metavar="N", parser=number, help="Test accuracy that counts as converged."),
@@ -107,7 +111,8 @@ def run(
     path = study.default_path() if out is None else out
     with StudyProgress(settings) as progress:
         try:
-            folder = study.run_study(settings, path, progress=progress)
+            say = None if no_timing else progress.say
+            folder = study.run_study(settings, path, progress=progress, say=say)
         except KeyboardInterrupt:
             _interrupted(path)
         progress.say("writing the report")
@@ -134,7 +139,7 @@ def _print_results(path: Path, *, as_json: bool) -> None:
 
     folder = RunFolder.open(path)
     records = folder.records()
-    rows = stats.rows(records)
+    rows = stats.rows(records, folder.timings())
     if as_json:
         content = {"run_dir": str(path), "rows": [stats.row_json(row) for row in rows]}
         print(json.dumps(content, allow_nan=False))

@@ -30,13 +30,14 @@ def words(folder: RunFolder, records: Sequence[Record]) -> dict[str, Any]:
         RunFolderError: The arrays of a pair are missing or corrupt.
     """
     settings = folder.settings
-    rows, differences = stats.rows(records), stats.differences(folder, records)
+    rows, differences = stats.rows(records, folder.timings()), stats.differences(folder, records)
     return {
         "summary": _summary(settings, records),
         "warnings": _warnings(settings, records),
         "headings": table.headings(settings.target),
         "cells": table.cells(rows, differences),
         "target": f"{100 * settings.target:g} %",
+        "seconds": _seconds(settings, bool(folder.timings())),
         "tutorial_lines": table.tutorial_lines(rows),
         "variants": {
             name: VARIANTS[name].title if name in VARIANTS else "" for name in variants(records)
@@ -75,6 +76,15 @@ def _summary(settings: Settings, records: Sequence[Record]) -> str:
         f"{_count(settings.epochs, 'epoch')}, {settings.dtype}, "
         f"alignment “{settings.alignment}” ({matched})."
     )
+
+
+def _seconds(settings: Settings, timed: bool) -> str:
+    """What the column of seconds means."""
+    if settings.pace == "idiomatic":
+        return "median over all epochs of all runs."
+    if not timed:
+        return "not measured: runs at the fast pace are not timed."
+    return "median over steady epochs of model.fit and Trainer.fit, timed apart, in turns."
 
 
 def _warnings(settings: Settings, records: Sequence[Record]) -> list[str]:

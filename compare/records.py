@@ -3,6 +3,7 @@
 ```
 manifest.json      settings, data digest, versions, hardware, git commit
 records.jsonl      one run per line, self-contained, appended as runs end
+timings.jsonl      one timed fit per line, where a study at the fast pace took the time
 weights/*.npz      final weights and moving statistics, test and grid probabilities
 replay/*.npz       initial weights and batch orders, where a framework drew its own
 ```
@@ -16,7 +17,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -40,6 +41,11 @@ train_accuracy, test_loss, test_accuracy, running_train_loss, running_train_accu
 per epoch), `epoch_seconds` (a list), `epochs_to_target` (1-based, or null), `digests`, `settings`,
 `versions`, `started_at`."""
 
+Timing = dict[str, Any]
+"""One fit under the clock, as a user writes it: `variant, framework, repetition,
+first_step_seconds` (from the call to the end of the first step), `epoch_seconds` (a list without
+the first epoch), `other_cores` (kept busy by other programs meanwhile)."""
+
 CLOCKS = ("epoch_seconds", "started_at")
 """The fields of a record that differ between two executions of one command."""
 
@@ -47,6 +53,9 @@ _REQUIRED = (
     *("variant", "framework", "seed", "alignment", "pace", "dtype", "status"),
     *("final", "history", "epochs_to_target"),
 )
+
+
+_TIMING = ("variant", "framework", "epoch_seconds")
 
 
 def json_number(value: float | None) -> float | None:
@@ -129,10 +138,11 @@ class RunFolder:
             (self.path / "replay").mkdir(exist_ok=True)
             _save_npz(self.path / "replay" / f"{run_name(record)}.npz", replay)
         _save_npz(self.path / "weights" / f"{run_name(record)}.npz", arrays)
-        with (self.path / "records.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record, allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        _append_line(self.path / "records.jsonl", record)
+
+    def append_timing(self, timing: Timing) -> None:
+        """Save one timed fit."""
+        _append_line(self.path / "timings.jsonl", timing)
 
     def records(self) -> list[Record]:
         """All runs by variant, framework and seed, in the order of the settings.
@@ -144,12 +154,7 @@ class RunFolder:
         Raises:
             RunFolderError: The file is missing or a line is not a record.
         """
-        file = self.path / "records.jsonl"
-        try:
-            lines = file.read_text(encoding="utf-8").split("\n")[:-1]
-        except (OSError, UnicodeDecodeError) as error:
-            raise RunFolderError(f"{file}: cannot be read: {error}") from error
-        found = [_parse(line, f"{file}, line {n}") for n, line in enumerate(lines, start=1)]
+        found = _lines(self.path / "records.jsonl", _REQUIRED)
         settings = self.settings
         places = {
             (variant, framework): place
@@ -162,6 +167,15 @@ class RunFolder:
             found,
             key=lambda r: (places.get((r["variant"], r["framework"]), len(places)), r["seed"]),
         )
+
+    def timings(self) -> list[Timing]:
+        """All timed fits, in the order in which they ran; none where nothing was timed.
+
+        Raises:
+            RunFolderError: A line is not a timing.
+        """
+        file = self.path / "timings.jsonl"
+        return _lines(file, _TIMING) if file.exists() else []
 
     def arrays(self, record: Mapping[str, Any]) -> dict[str, Array]:
         """The arrays of a run: canonical weight names, `test_probability`, `grid_probability`.
@@ -218,13 +232,29 @@ def _read_json(file: Path) -> Any:
         raise RunFolderError(f"{file}: cannot be read as JSON: {error}") from error
 
 
-def _parse(line: str, where: str) -> Record:
+def _append_line(file: Path, content: Mapping[str, Any]) -> None:
+    with file.open("a", encoding="utf-8") as opened:
+        opened.write(json.dumps(content, allow_nan=False) + "\n")
+        opened.flush()
+        os.fsync(opened.fileno())
+
+
+def _lines(file: Path, required: Sequence[str]) -> list[dict[str, Any]]:
+    """The objects of a file, one per line; a last line that was cut short is left out."""
     try:
-        record = json.loads(line)
+        lines = file.read_text(encoding="utf-8").split("\n")[:-1]
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunFolderError(f"{file}: cannot be read: {error}") from error
+    return [_parse(line, f"{file}, line {n}", required) for n, line in enumerate(lines, start=1)]
+
+
+def _parse(line: str, where: str, required: Sequence[str]) -> dict[str, Any]:
+    try:
+        content = json.loads(line)
     except ValueError as error:
         raise RunFolderError(f"{where}: corrupt: {error}") from error
-    missing = [k for k in _REQUIRED if not isinstance(record, dict) or k not in record]
+    missing = [k for k in required if not isinstance(content, dict) or k not in content]
     if missing:
         raise RunFolderError(f"{where}: not a record: {', '.join(missing)} missing.")
-    assert isinstance(record, dict)
-    return record
+    assert isinstance(content, dict)
+    return content

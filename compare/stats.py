@@ -12,7 +12,7 @@ import numpy as np
 
 from compare.data import Array
 from compare.pairing import pairs
-from compare.records import Record, RunFolder
+from compare.records import Record, RunFolder, Timing
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Row:
         epochs_to_target_median: Median over seeds, a run that never arrives counting as infinite;
             None where the median itself never arrives.
         reached_target: Number of runs that reached the target.
-        epoch_seconds_median: Median over all epochs of all runs; None where nothing was timed.
+        epoch_seconds_median: Median over the epochs of all timed fits, where a study at the fast
+            pace timed some, else of all runs; None where nothing was timed.
     """
 
     variant: str
@@ -74,21 +75,24 @@ def first_crossing(curve: Sequence[float], target: float) -> int | None:
     return next((epoch for epoch, value in enumerate(curve, start=1) if value >= target), None)
 
 
-def rows(records: Iterable[Record]) -> list[Row]:
+def rows(records: Iterable[Record], timings: Iterable[Timing] = ()) -> list[Row]:
     """One row per variant and framework, in the order of first appearance."""
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         groups.setdefault((record["variant"], record["framework"]), []).append(record)
-    return [_row(group) for group in groups.values()]
+    timed: dict[tuple[str, str], list[Timing]] = {}
+    for timing in timings:
+        timed.setdefault((timing["variant"], timing["framework"]), []).append(timing)
+    return [_row(group, timed.get(key, group)) for key, group in groups.items()]
 
 
-def _row(group: Sequence[Record]) -> Row:
+def _row(group: Sequence[Record], timed: Sequence[Mapping[str, Any]]) -> Row:
     first = group[0]
     fine = [r for r in group if r["status"] == "ok"]
     accuracies = [r["final"]["test_accuracy"] for r in fine]
     hits = [r["epochs_to_target"] for r in fine]
     middle = median(math.inf if hit is None else hit for hit in hits) if hits else math.inf
-    seconds = [s for r in group for s in r.get("epoch_seconds") or ()]
+    seconds = [s for t in timed for s in t.get("epoch_seconds") or ()]
     return Row(
         variant=first["variant"],
         framework=first["framework"],

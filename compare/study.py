@@ -17,6 +17,7 @@ from compare.paces import Told, execute_many
 from compare.records import RunFolder, check_writable
 from compare.runs import Outcome, Run, split_of
 from compare.spec import Settings
+from compare.timing_pass import time_variants
 
 Progress = Callable[[Run, int], None]
 """Called with a run and the number of its epochs that are done: 0 when it begins, and all of them
@@ -31,8 +32,16 @@ def plan(settings: Settings) -> Iterator[Run]:
                 yield Run(variant, framework, seed)
 
 
-def run_study(settings: Settings, path: Path, *, progress: Progress) -> RunFolder:
+def run_study(
+    settings: Settings,
+    path: Path,
+    *,
+    progress: Progress,
+    say: Callable[[str], None] | None = None,
+) -> RunFolder:
     """Train everything and save it, run by run; the report is left to `compare.report`.
+
+    At the fast pace nothing is timed while it trains, so a short timing pass closes the study.
 
     Nothing is written before every framework has been imported. When it is interrupted, what was
     finished stays readable.
@@ -41,6 +50,7 @@ def run_study(settings: Settings, path: Path, *, progress: Progress) -> RunFolde
         settings: What to train, and how.
         path: Where the run folder goes; a new or empty folder.
         progress: Told about every epoch.
+        say: Told what the timing pass times; None to leave that pass out.
 
     Returns:
         The run folder.
@@ -58,8 +68,12 @@ def run_study(settings: Settings, path: Path, *, progress: Progress) -> RunFolde
         }
         reports = {name: worker.ready() for name, worker in workers.items()}
         folder = RunFolder.create(path, _manifest(settings, reports))
-        train = _train_many if settings.pace == "fast" else _train_one_by_one
-        train(settings, workers, folder, progress)
+        if settings.pace == "idiomatic":
+            _train_one_by_one(settings, workers, folder, progress)
+        else:
+            _train_many(settings, workers, folder, progress)
+            if say is not None:
+                time_variants(settings, workers, folder, say)
     return folder
 
 

@@ -44,6 +44,17 @@ def test_records_come_in_the_order_of_the_settings(folder):
     assert [(r["variant"], r["framework"], r["seed"]) for r in folder.records()] == wanted
 
 
+def test_timings_are_read_back_and_none_are_needed(folder):
+    assert folder.timings() == []
+    timing = {"variant": "mlp", "framework": "keras", "epoch_seconds": [0.5]}
+    folder.append_timing(timing)
+    assert RunFolder.open(folder.path).timings() == [timing]
+    with (folder.path / "timings.jsonl").open("a") as file:
+        file.write("{}\n")
+    with pytest.raises(RunFolderError, match=r"timings.jsonl, line 2.*variant"):
+        folder.timings()
+
+
 def test_a_line_cut_by_an_interruption_is_left_out(folder):
     folder.append(RECORD, {})
     with (folder.path / "records.jsonl").open("a") as file:

@@ -14,8 +14,9 @@ from tolerances import PACES
 from compare.records import CLOCKS, RunFolder, run_name
 from compare.runs import Run
 from compare.spec import Settings
-from compare.stats import differences, weight_gap
+from compare.stats import differences, rows, weight_gap
 from compare.study import default_path, plan, run_study
+from compare.timing_pass import EPOCHS
 
 SETTINGS = Settings(
     variants=("mlp-bn-after", "lstm"), epochs=2, seeds=2, dtype="float64", pace="fast"
@@ -29,7 +30,8 @@ def quiet(run, epoch):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A small study; the tests read it and leave it as it is."""
-    return run_study(SETTINGS, tmp_path_factory.mktemp("a") / "study", progress=quiet)
+    path = tmp_path_factory.mktemp("a") / "study"
+    return run_study(SETTINGS, path, progress=quiet, say=lambda text: None)
 
 
 def test_frameworks_alternate():
@@ -47,6 +49,17 @@ def test_a_study_leaves_a_record_and_arrays_of_every_run(folder):
         arrays = again.arrays(record)
         assert {"output/kernel", "test_probability", "grid_probability"} <= set(arrays)
     assert all(d.weights <= 1e-14 and d.seeds == 2 for d in differences(again, records))
+
+
+def test_a_timing_pass_closes_the_fast_pace(folder):
+    timings = RunFolder.open(folder.path).timings()
+    turns = [("keras", 1), ("torch", 1), ("torch", 2), ("keras", 2)]
+    found = [(t["variant"], t["framework"], t["repetition"]) for t in timings]
+    assert found == [(variant, *turn) for variant in SETTINGS.variants for turn in turns]
+    assert all(len(t["epoch_seconds"]) == EPOCHS - 1 for t in timings)
+    assert min(min(t["epoch_seconds"]) for t in timings) > 0
+    assert all(row.epoch_seconds_median > 0 for row in rows(folder.records(), timings))
+    assert all(row.epoch_seconds_median is None for row in rows(folder.records()))
 
 
 def test_the_manifest_tells_what_ran_where(folder):
@@ -72,7 +85,7 @@ def test_the_same_command_twice_gives_the_same_records(folder, tmp_path):
 
 def test_both_paces_make_the_same_study(folder, tmp_path):
     settings = replace(SETTINGS, variants=("mlp-bn-after",), seeds=1, pace="idiomatic")
-    slow = run_study(settings, tmp_path / "slow", progress=quiet)
+    slow = run_study(settings, tmp_path / "slow", progress=quiet, say=pytest.fail)
     for record in slow.records():
         (fast,) = (r for r in folder.records() if run_name(r) == run_name(record))
         assert set(fast) == set(record)

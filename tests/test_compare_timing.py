@@ -152,7 +152,9 @@ class Process(Here):
 @pytest.fixture
 def here(monkeypatch):
     monkeypatch.setattr("compare.timing.Worker", Process)
-    monkeypatch.setattr("compare.timing.epochs_to_target", lambda *args: (3, None, 4))
+    monkeypatch.setattr(
+        "compare.timing.epochs_to_target", lambda workers, *_: dict.fromkeys(workers, (3, None, 4))
+    )
 
 
 def test_a_variant_is_timed_in_both_and_saved_after_every_repetition(here, monkeypatch):
