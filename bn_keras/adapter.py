@@ -7,18 +7,22 @@ names, never its code.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 
-from bn_keras import fast, probe, timing, weights
+from bn_keras import probe, timing, weights
 from bn_keras.cnn import build_cnn
 from bn_keras.data import PlannedBatches
 from bn_keras.demonstrations import DEMONSTRATIONS
 from bn_keras.lstm import build_lstm
 from bn_keras.mlp import build_mlp
 from bn_keras.training import compile_model, fit
+
+if TYPE_CHECKING:
+    from bn_keras.fast import ManySeeds, OnEpoch
 
 _BUILDERS = {"mlp": build_mlp, "cnn": build_cnn, "lstm": build_lstm}
 
@@ -119,13 +123,23 @@ def compile_many(
     data: tuple[np.ndarray, np.ndarray],
     *,
     batch_size: int,
-    views: fast.Views,
-) -> fast.ManySeeds:
+    views: Mapping[str, tuple[np.ndarray, bool]],
+) -> ManySeeds:
     """What `fit_many` runs, traced once for any number of seeds; see `bn_keras.fast.ManySeeds`."""
+    # Needs TensorFlow, which Keras on another backend does not.
+    from bn_keras import fast
+
     return fast.ManySeeds(handle, data, batch_size=batch_size, views=views)
 
 
-fit_many = fast.ManySeeds.fit
+def fit_many(
+    program: ManySeeds,
+    starts: Iterable[tuple[keras.Model, np.ndarray]],
+    *,
+    on_epoch: OnEpoch,
+) -> Iterator[keras.Model]:
+    """Train from many starts at once; yields the trained models; see `ManySeeds.fit`."""
+    return program.fit(starts, on_epoch=on_epoch)
 
 
 def predict_proba(
