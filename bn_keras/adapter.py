@@ -7,24 +7,25 @@ names, never its code.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
 
-from bn_keras import fast, probe, timing, weights
+from bn_keras import bare, clocked, fast, probe, timing, weights
 from bn_keras.cnn import build_cnn
 from bn_keras.data import PlannedBatches
 from bn_keras.demonstrations import DEMONSTRATIONS
 from bn_keras.lstm import build_lstm
 from bn_keras.mlp import build_mlp
-from bn_keras.training import compile_model, fit
+from bn_keras.training import compile_model, fit, reporting
 
 _BUILDERS = {"mlp": build_mlp, "cnn": build_cnn, "lstm": build_lstm}
 
 read_weights = weights.read_weights
 write_weights = weights.write_weights
 time_fit, configurations = timing.time_fit, timing.configurations
+time_planned = clocked.time_planned
 
 
 def configure(*, dtype: str, threads: int, accelerator: str = "cpu") -> None:
@@ -106,12 +107,7 @@ def train(
         batch_size: Samples per batch; a short last batch is kept.
         on_epoch: Called after every epoch with the running training loss and accuracy.
     """
-
-    def report(epoch: int, logs: dict[str, float]) -> None:
-        on_epoch(float(logs["loss"]), float(logs["accuracy"]))
-
-    callback = keras.callbacks.LambdaCallback(on_epoch_end=report)
-    fit(handle, PlannedBatches(*data, orders, batch_size), callbacks=[callback])
+    fit(handle, PlannedBatches(*data, orders, batch_size), callbacks=[reporting(on_epoch)])
 
 
 def compile_many(
@@ -126,6 +122,17 @@ def compile_many(
 
 
 fit_many = fast.ManySeeds.fit
+
+
+def bare_loop(
+    handle: keras.Model,
+    data: tuple[np.ndarray, np.ndarray],
+    *,
+    batch_size: int,
+    views: bare.Views,
+) -> Callable[..., Iterator[keras.Model]]:
+    """What an expert would write instead of `fit_many`, without any of it; see `bn_keras.bare`."""
+    return bare.BareLoop(handle, data, batch_size=batch_size, views=views).fit
 
 
 def predict_proba(

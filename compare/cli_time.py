@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from compare.cli_options import DEFAULT, Dtype, Json, Out, Variants, number, split_names
+from compare.errors import InputError
 from compare.samples import Plan
 from compare.spec import Settings
 
@@ -17,8 +19,12 @@ Examples:
   bn-compare time --variants mlp --repetitions 10 --no-scaling
   bn-compare time --variants mlp-bn-after --tuned --json
   bn-compare time --threads 4 --accelerator gpu
+  bn-compare time --self                            what this program itself costs
+  bn-compare time --self --parts overhead,bare --repetitions 10
 """
 VARIANTS = "mlp,mlp-bn-after,cnn-bn,lstm-bn"
+_OF_BOTH = {"self_cost", "variants", "repetitions", "out", "json_output"}
+_OF_SELF = {"parts", "seeds"}
 
 
 def _count(text: str) -> object:
@@ -26,6 +32,7 @@ def _count(text: str) -> object:
 
 
 def time(
+    context: typer.Context,
     variants: Variants = VARIANTS,
     repetitions: Annotated[int, _count("Timed fits of each, after one that warms up.")] = 5,
     epochs: Annotated[int, _count("Epochs of a timed fit; the first is not steady.")] = 20,
@@ -44,10 +51,33 @@ def time(
             metavar="N", parser=number, help="Seconds to wait, in all, for a quiet machine."
         ),
     ] = 30.0,
+    self_cost: Annotated[
+        bool,
+        typer.Option("--self", help="Instead: what this program itself costs, in some minutes."),
+    ] = False,
+    parts: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B",
+            help="With --self: of overhead, study, scaling, bare, variants; all if left out.",
+        ),
+    ] = "",
+    seeds: Annotated[
+        int | None,
+        typer.Option(metavar="N", parser=number, help="With --self: seeds of the part variants."),
+    ] = None,
     out: Out = None,
     json_output: Json = False,
 ) -> None:
     """Time model.fit and Trainer.fit as a user writes them, and a bare loop below each."""
+    given = _given(context)
+    _check_options(given, self_cost=self_cost)
+    if self_cost:
+        chosen = split_names(variants) if "variants" in given else None
+        wanted = {"parts": split_names(parts)} if "parts" in given else {}
+        options = {"variants": chosen, "repetitions": repetitions, "seeds": seeds, **wanted}
+        _time_self(options, out, json_output)
+        return
     settings = Settings(variants=split_names(variants), epochs=epochs, dtype=dtype, threads=threads)
     plan = Plan(
         settings=settings,
@@ -70,3 +100,42 @@ def time(
         print(f"bn-compare: {timing_report.interrupted(path)}", file=sys.stderr)
         raise typer.Exit(130) from None
     timing_report.show(plan, measurements, path, as_json=json_output)
+
+
+def _given(context: typer.Context) -> set[str]:
+    """The parameters that the command line names."""
+    return {
+        name
+        for name in context.params
+        if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
+    }
+
+
+def _check_options(given: set[str], *, self_cost: bool) -> None:
+    """Raise where an option would be left aside without a word.
+
+    Raises:
+        InputError: An option is of the other kind of timing.
+    """
+    wrong = given - _OF_BOTH - _OF_SELF if self_cost else given & _OF_SELF
+    if wrong:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(wrong))
+        place = "without" if self_cost else "with"
+        raise InputError(f"{names}: expected {place} --self alone; leave it out.")
+
+
+def _time_self(options: dict[str, Any], out: Path | None, json_output: bool) -> None:
+    from compare.cost_plan import CostPlan
+
+    plan = CostPlan(**options)
+    from compare import cost_report, study
+    from compare.progress import announcing
+
+    path = study.default_path(prefix="self-") if out is None else out
+    try:
+        with announcing() as say:
+            parts = cost_report.run(plan, path, say=say)
+    except KeyboardInterrupt:
+        print(f"bn-compare: {cost_report.interrupted(path)}", file=sys.stderr)
+        raise typer.Exit(130) from None
+    cost_report.show(plan, parts, path, as_json=json_output)
