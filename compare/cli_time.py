@@ -31,6 +31,28 @@ def _count(text: str) -> object:
     return typer.Option(metavar="N", parser=number, help=text)
 
 
+_Tuned = Annotated[
+    bool, typer.Option("--tuned", help="Also what a tuner would try; takes a few times longer.")
+]
+_NoScaling = Annotated[
+    bool, typer.Option("--no-scaling", help="Leave out growing batches and widths.")
+]
+_Patience = Annotated[
+    float,
+    typer.Option(metavar="N", parser=number, help="Seconds to wait, in all, for a quiet machine."),
+]
+_Self = Annotated[
+    bool, typer.Option("--self", help="Instead: what this program itself costs; takes minutes.")
+]
+_Parts = Annotated[
+    str,
+    typer.Option(
+        metavar="A,B", help="With --self: of overhead, study, scaling, bare, variants; or all."
+    ),
+]
+_Seeds = Annotated[int | None, _count("With --self: seeds of the part variants.")]
+
+
 def time(
     context: typer.Context,
     variants: Variants = VARIANTS,
@@ -38,55 +60,39 @@ def time(
     epochs: Annotated[int, _count("Epochs of a timed fit; the first is not steady.")] = 20,
     dtype: Dtype = DEFAULT.dtype,
     threads: Annotated[int, _count("Threads per framework.")] = DEFAULT.threads,
-    tuned: Annotated[
-        bool, typer.Option("--tuned", help="Also what a tuner would try; takes a few times longer.")
-    ] = False,
-    no_scaling: Annotated[
-        bool, typer.Option("--no-scaling", help="Leave out growing batches and widths.")
-    ] = False,
+    tuned: _Tuned = False,
+    no_scaling: _NoScaling = False,
     accelerator: Annotated[str, typer.Option(help="cpu or gpu.")] = "cpu",
-    patience: Annotated[
-        float,
-        typer.Option(
-            metavar="N", parser=number, help="Seconds to wait, in all, for a quiet machine."
-        ),
-    ] = 30.0,
-    self_cost: Annotated[
-        bool,
-        typer.Option("--self", help="Instead: what this program itself costs, in some minutes."),
-    ] = False,
-    parts: Annotated[
-        str,
-        typer.Option(
-            metavar="A,B",
-            help="With --self: of overhead, study, scaling, bare, variants; all if left out.",
-        ),
-    ] = "",
-    seeds: Annotated[
-        int | None,
-        typer.Option(metavar="N", parser=number, help="With --self: seeds of the part variants."),
-    ] = None,
+    patience: _Patience = 30.0,
+    self_cost: _Self = False,
+    parts: _Parts = "",
+    seeds: _Seeds = None,
     out: Out = None,
     json_output: Json = False,
 ) -> None:
     """Time model.fit and Trainer.fit as a user writes them, and a bare loop below each."""
     given = _given(context)
     _check_options(given, self_cost=self_cost)
+    chosen = split_names(variants)
     if self_cost:
-        chosen = split_names(variants) if "variants" in given else None
         wanted = {"parts": split_names(parts)} if "parts" in given else {}
-        options = {"variants": chosen, "repetitions": repetitions, "seeds": seeds, **wanted}
-        _time_self(options, out, json_output)
+        options = {"repetitions": repetitions, "seeds": seeds, **wanted}
+        _time_self(
+            {"variants": chosen if "variants" in given else None, **options}, out, json_output
+        )
         return
-    settings = Settings(variants=split_names(variants), epochs=epochs, dtype=dtype, threads=threads)
     plan = Plan(
-        settings=settings,
+        settings=Settings(variants=chosen, epochs=epochs, dtype=dtype, threads=threads),
         repetitions=repetitions,
         tuned=tuned,
         scaling=not no_scaling,
         accelerator=accelerator,
         patience=patience,
     )
+    _time_fits(plan, out, json_output)
+
+
+def _time_fits(plan: Plan, out: Path | None, json_output: bool) -> None:
     from compare import report as pages
     from compare import study, timing_report
     from compare.progress import announcing
@@ -120,17 +126,17 @@ def _check_options(given: set[str], *, self_cost: bool) -> None:
     wrong = given - _OF_BOTH - _OF_SELF if self_cost else given & _OF_SELF
     if wrong:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(wrong))
-        place = "without" if self_cost else "with"
-        raise InputError(f"{names}: expected {place} --self alone; leave it out.")
+        if self_cost:
+            raise InputError(f"{names}: expected without --self alone: leave one of them out.")
+        raise InputError(f"{names}: expected beside --self alone: add it, or leave {names} out.")
 
 
 def _time_self(options: dict[str, Any], out: Path | None, json_output: bool) -> None:
-    from compare.cost_plan import CostPlan
-
-    plan = CostPlan(**options)
     from compare import cost_report, study
+    from compare.cost_plan import CostPlan
     from compare.progress import announcing
 
+    plan = CostPlan(**options)
     path = study.default_path(prefix="self-") if out is None else out
     try:
         with announcing() as say:

@@ -106,8 +106,10 @@ def show(plan: CostPlan, parts: list[Part], path: Path, *, as_json: bool) -> Non
 
     for part in parts:
         head, *lines = cost_table.table(part)
-        columns = [Column(head[0], no_wrap=True)]
-        columns += [Column(name, justify="right") for name in head[1:]]
+        columns = [
+            Column(name, justify="left" if name in ("variant", "framework", "study") else "right")
+            for name in head
+        ]
         grid = Table(*columns, title=PARTS[part.name], title_justify="left", padding=(0, 0, 0, 1))
         for line in lines:
             grid.add_row(*line)
