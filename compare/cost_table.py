@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -12,6 +13,7 @@ from compare.timing_summary import CONFIDENCE
 from compare.usage import QUIET
 
 Row = Mapping[str, Any]
+_WIDTH = 100
 
 ABOUT: Mapping[str, str] = MappingProxyType(
     {
@@ -20,7 +22,7 @@ Bare: `model.fit` or `Trainer.fit` over the same batches in the same order, with
 Ours on the clock: what runs between the framework's last step and the moment the judge stops its
 clock, and from its restart to the framework's next, less what stamps around nothing cost; with
 Lightning also the hooks it calls on every callback at every step. Share: of a bare epoch; target
-≤ {overhead_target:.0%}. Ratio: s/epoch as `bn-compare run` reports it by a bare epoch, median over
+≤ {overhead_target:g} %. Ratio: s/epoch as `bn-compare run` reports it by a bare epoch, median over
 repetitions, with its {level:g} % interval.""",
         "study": """\
 Both frameworks in processes side by side, imports included. Fast: measured whole, records written.
@@ -45,9 +47,9 @@ Idiomatic: extrapolated from {few}.""",
 def about(part: Part) -> str:
     """What the figures of a part are, and which of them are extrapolated."""
     row = part.rows[0] if part.rows else {}
-    words = {
+    words: dict[str, Any] = {
         "level": 100 * CONFIDENCE,
-        "overhead_target": row.get("target"),
+        "overhead_target": 100 * row.get("target", 0.0),
         "bare_target": row.get("target"),
     }
     if part.name == "study" and row:
@@ -57,7 +59,7 @@ def about(part: Part) -> str:
         )
     if part.name == "variants":
         words["few"] = "; ".join(_few(part.rows))
-    return ABOUT[part.name].format(**words)
+    return textwrap.fill(ABOUT[part.name].format(**words), _WIDTH)
 
 
 def _few(rows: Sequence[Row]) -> list[str]:
@@ -82,7 +84,7 @@ def _overhead(rows: Sequence[Row]) -> list[list[str]]:
             LABELS[row["framework"]],
             _digits(row["bare_seconds"]),
             _digits(row["own_seconds"], ".2g"),
-            _digits(row["own_share"], ".2%"),
+            f"{100 * row['own_share']:.2f} %",
             _interval(row),
         ]
         for row in rows

@@ -54,7 +54,7 @@ def made_up(name, other_cores=0.0):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("overhead", ["mlp", "Lightning", "0.04", "0.0002", "0.50%", "1.200 [1.100, 1.300]"]),
+        ("overhead", ["mlp", "Lightning", "0.04", "0.0002", "0.50 %", "1.200 [1.100, 1.300]"]),
         (
             "study",
             [
@@ -82,7 +82,7 @@ def test_a_row_says_what_was_measured(name, expected):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("overhead", "≤ 2%"),
+        ("overhead", "≤ 2 %"),
         ("study", "extrapolated from one seed of every variant and 20 of 100 epochs"),
         ("scaling", "with imports"),
         ("bare", "target ≤ 1.3"),
@@ -177,7 +177,7 @@ def test_ctrl_c_keeps_finished_parts(tmp_path, monkeypatch, capsys):
     content = json.loads((tmp_path / "out" / "self.json").read_text())
     assert not content["complete"]
     assert content["parts"]["overhead"]["rows"] == [OVERHEAD]
-    assert "0.50%" in (tmp_path / "out" / "self.md").read_text()
+    assert "0.50 %" in (tmp_path / "out" / "self.md").read_text()
 
 
 @pytest.mark.parametrize(
