@@ -1,10 +1,22 @@
 import json
 
 import pytest
+from test_compare_timing import Process
 
-from compare import cost_report, cost_table
+from compare import (
+    cost_bare,
+    cost_jobs,
+    cost_overhead,
+    cost_report,
+    cost_scaling,
+    cost_study,
+    cost_table,
+    cost_variants,
+)
 from compare.cost_plan import PARTS, CostPlan, Part, Sizes
 from compare.errors import InputError
+from compare.runs import Run
+from compare.spec import FRAMEWORKS
 
 RATIO = {"ratio": 1.2, "low": 1.1, "high": 1.3, "repetitions": 5}
 OVERHEAD = {
@@ -128,7 +140,43 @@ def test_each_part_has_its_variants():
     assert (chosen.many("mlp"), CostPlan().many("cnn")) == (7, 10)
 
 
-def test_all_parts_end_to_end(tmp_path, capsys):
+def in_turn(queues, told):
+    """Stands in for `engine.side_by_side`: the same jobs, one after the other, in this process."""
+    for worker, jobs in queues.items():
+        for job in jobs:
+            worker.call(job, told)
+
+
+class InFloat32(Process):
+    """A worker in this process, in the dtype in which costs are measured."""
+
+    def __init__(self, name, settings):
+        super().__init__(name, settings)
+        self.dtype = settings.dtype
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """No other process is started, and the study is left out."""
+
+    def started(settings, stack):
+        return {name: InFloat32(name, settings) for name in FRAMEWORKS}, 0.5
+
+    def run_study(settings, path, *, progress):
+        for name in FRAMEWORKS:
+            progress(Run("mlp", name, settings.seeds - 1), settings.epochs)
+
+    for module in (cost_overhead, cost_bare):
+        monkeypatch.setattr(module, "Worker", InFloat32)
+    for module in (cost_study, cost_scaling, cost_variants):
+        monkeypatch.setattr(module, "started", started)
+    monkeypatch.setattr(cost_jobs, "side_by_side", in_turn)
+    monkeypatch.setattr(cost_scaling, "side_by_side", in_turn)
+    monkeypatch.setattr(cost_variants, "work_side_by_side", in_turn)
+    monkeypatch.setattr(cost_study, "run_study", run_study)
+
+
+def test_every_part_is_saved_and_shown(here, tmp_path, capsys):
     out, said = tmp_path / "out", []
     plan = CostPlan(variants=("mlp-bn-after",), repetitions=2, sizes=TINY)
     parts = cost_report.run(plan, out, say=said.append)
@@ -136,26 +184,33 @@ def test_all_parts_end_to_end(tmp_path, capsys):
     assert content["complete"]
     assert list(content["parts"]) == list(PARTS)
     rows = {name: part["rows"] for name, part in content["parts"].items()}
-    assert {row["framework"] for row in rows["overhead"]} == {"keras", "torch"}
     for row in (*rows["overhead"], *rows["bare"]):
         assert 0 < row["low"] <= row["ratio"] <= row["high"]
         assert len(row.get("rounds", row.get("pairs"))) == 2
-    (study,) = rows["study"]
-    assert study["fast_seconds"] > 0
-    assert study["idiomatic_seconds"] > study["start_seconds"]
-    assert set(study["peak_bytes"]) == {"keras", "torch", "parent"}
-    assert min(study["peak_bytes"].values()) > 2**26
     assert [(row["seeds"], row["epochs"]) for row in rows["scaling"]] == [(2, 4), (2, 3)]
     for row in rows["scaling"]:
-        assert max(row["by_framework"].values()) <= row["seconds"]
-    (variant,) = rows["variants"]
+        assert 0 < max(row["by_framework"].values()) <= row["seconds"]
+        assert min(row["peak_bytes"].values()) > 2**26
+    (study,), (variant,) = rows["study"], rows["variants"]
+    assert study["idiomatic_seconds"] > study["start_seconds"] == 0.5
+    assert study["peak_bytes"]["parent"] > 2**26
     assert (variant["seeds"], variant["few_seeds"], variant["few_epochs"]) == (3, 2, 3)
-    assert "overhead: mlp-bn-after, torch: repetition 2" in said
+    assert "bare: mlp-bn-after, torch: repetition 2" in said
     assert (out / "self.md").read_text().count("## ") == 5
     cost_report.show(plan, parts, out, as_json=True)
     assert json.loads(capsys.readouterr().out)["parts"] == content["parts"]
     cost_report.show(plan, parts, out, as_json=False)
     assert capsys.readouterr().out.count("Took ") == 5
+
+
+def test_the_overhead_in_processes_of_its_own(tmp_path):
+    plan = CostPlan(parts=("overhead",), repetitions=2, sizes=TINY)
+    (part,) = cost_report.run(plan, tmp_path / "out", say=lambda text: None)
+    assert [(row["variant"], row["framework"]) for row in part.rows] == [
+        ("mlp-bn-after", "keras"),
+        ("mlp-bn-after", "torch"),
+    ]
+    assert all(row["bare_seconds"] > 0 for row in part.rows)
 
 
 def command(*arguments):
