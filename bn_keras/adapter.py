@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import keras
 import numpy as np
 
-from bn_keras import probe, timing, weights
+from bn_keras import clocked, probe, timing, weights
 from bn_keras.cnn import build_cnn
 from bn_keras.data import PlannedBatches
 from bn_keras.demonstrations import DEMONSTRATIONS
 from bn_keras.lstm import build_lstm
 from bn_keras.mlp import build_mlp
-from bn_keras.training import compile_model, fit
+from bn_keras.training import compile_model, fit, reporting
 
 if TYPE_CHECKING:
     from bn_keras.fast import ManySeeds, OnEpoch
@@ -29,6 +29,7 @@ _BUILDERS = {"mlp": build_mlp, "cnn": build_cnn, "lstm": build_lstm}
 read_weights = weights.read_weights
 write_weights = weights.write_weights
 time_fit, configurations = timing.time_fit, timing.configurations
+time_planned = clocked.time_planned
 
 
 def configure(*, dtype: str, threads: int, accelerator: str = "cpu") -> None:
@@ -110,12 +111,7 @@ def train(
         batch_size: Samples per batch; a short last batch is kept.
         on_epoch: Called after every epoch with the running training loss and accuracy.
     """
-
-    def report(epoch: int, logs: dict[str, float]) -> None:
-        on_epoch(float(logs["loss"]), float(logs["accuracy"]))
-
-    callback = keras.callbacks.LambdaCallback(on_epoch_end=report)
-    fit(handle, PlannedBatches(*data, orders, batch_size), callbacks=[callback])
+    fit(handle, PlannedBatches(*data, orders, batch_size), callbacks=[reporting(on_epoch)])
 
 
 def compile_many(
@@ -140,6 +136,19 @@ def fit_many(
 ) -> Iterator[keras.Model]:
     """Train from many starts at once; yields the trained models; see `ManySeeds.fit`."""
     return program.fit(starts, on_epoch=on_epoch)
+
+
+def bare_loop(
+    handle: keras.Model,
+    data: tuple[np.ndarray, np.ndarray],
+    *,
+    batch_size: int,
+    views: Mapping[str, tuple[np.ndarray, bool]],
+) -> Callable[..., Iterator[keras.Model]]:
+    """What an expert would write instead of `fit_many`, without any of it; see `bn_keras.bare`."""
+    from bn_keras import bare
+
+    return bare.BareLoop(handle, data, batch_size=batch_size, views=views).fit
 
 
 def predict_proba(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -33,6 +33,15 @@ def compile_model(
         metrics=["accuracy"],
     )
     return model
+
+
+def reporting(on_epoch: Callable[[float, float], None]) -> keras.callbacks.Callback:
+    """A callback that hands on the running training loss and accuracy of every epoch."""
+
+    def report(epoch: int, logs: dict[str, float]) -> None:
+        on_epoch(float(logs["loss"]), float(logs["accuracy"]))
+
+    return keras.callbacks.LambdaCallback(on_epoch_end=report)
 
 
 def fit(

@@ -7,7 +7,7 @@ The only file of this package that `compare` loads. `probe.py`, `demonstrations.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import lightning as L
@@ -15,11 +15,22 @@ import numpy as np
 import torch
 from torch import nn
 
-from bn_torch import building, device, fast, mutations, probe, timing, undo, weights
+from bn_torch import (
+    bare,
+    building,
+    clocked,
+    device,
+    fast,
+    mutations,
+    probe,
+    timing,
+    undo,
+    weights,
+)
 from bn_torch.data import CirclesDataModule
 from bn_torch.demonstrations import DEMONSTRATIONS
 from bn_torch.module import BinaryClassifier
-from bn_torch.training import fit
+from bn_torch.training import Reporting, fit
 
 # Lightning announces every Trainer and its devices; warnings still pass.
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -47,15 +58,6 @@ def draw_orders(n: int, *, epochs: int, seed: int) -> np.ndarray:
     return torch.stack([torch.randperm(n, generator=generator) for _ in range(epochs)]).numpy()
 
 
-class _Report(L.Callback):
-    def __init__(self, on_epoch: Callable[[float, float], None]) -> None:
-        self.on_epoch = on_epoch
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        metrics = trainer.callback_metrics
-        self.on_epoch(metrics["train_loss"].item(), metrics["train_accuracy"].item())
-
-
 def train(
     handle: BinaryClassifier,
     data: tuple[np.ndarray, np.ndarray],
@@ -75,14 +77,37 @@ def train(
     """
     x, y = data
     batches = _batches(handle, (_channels_first(x), y), orders, batch_size)
-    double = torch.get_default_dtype() == torch.float64
     fit(
         handle,
         batches,
         epochs=len(orders),
-        callbacks=[_Report(on_epoch)],
-        precision="64-true" if double else "32-true",
+        callbacks=[Reporting(on_epoch)],
+        precision=device.precision(),
     )
+
+
+def time_planned(
+    handle: BinaryClassifier,
+    data: tuple[np.ndarray, np.ndarray],
+    *,
+    orders: np.ndarray,
+    batch_size: int,
+    bracketed: bool,
+    on_epoch: Callable[[float, float], None] | None = None,
+) -> dict[str, list[float]]:
+    """`Trainer.fit` in planned orders, under a clock; see `bn_torch.clocked.time_planned`.
+
+    Args:
+        handle: What `build` returned.
+        data: Samples in Keras' layout, and labels, (n,).
+        orders: The order of the samples in every epoch, (epochs, n).
+        batch_size: Samples per batch; a short last batch is kept.
+        bracketed: Whether to measure what happens on the clock around `on_epoch`.
+        on_epoch: Called after every epoch as `train` would; None for a fit without it.
+    """
+    x, y = data
+    batches = _batches(handle, (_channels_first(x), y), orders, batch_size)
+    return clocked.time_planned(handle, batches, bracketed=bracketed, on_epoch=on_epoch)
 
 
 def _batches(
@@ -109,6 +134,19 @@ def compile_many(
 
 
 fit_many = fast.ManySeeds.fit
+
+
+def bare_loop(
+    handle: BinaryClassifier,
+    data: tuple[np.ndarray, np.ndarray],
+    *,
+    batch_size: int,
+    views: bare.Views,
+) -> Callable[..., Iterator[BinaryClassifier]]:
+    """What an expert would write instead of `fit_many`, without any of it; see `bn_torch.bare`."""
+    first = {name: (_channels_first(x), mode) for name, (x, mode) in views.items()}
+    x, y = data
+    return bare.BareLoop(handle, (_channels_first(x), y), batch_size=batch_size, views=first).fit
 
 
 def predict_proba(

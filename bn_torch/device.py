@@ -27,6 +27,11 @@ def accelerator() -> str:
     return torch.cuda.get_device_name() if _on_gpu else "cpu"
 
 
+def precision() -> str:
+    """What a `Trainer` is told about the dtype."""
+    return "64-true" if torch.get_default_dtype() == torch.float64 else "32-true"
+
+
 def chosen() -> torch.device:
     """The device of timed fits."""
     return torch.device("cuda" if _on_gpu else "cpu")

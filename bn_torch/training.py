@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import lightning as L
 
 from bn_torch.data import CirclesDataModule
+
+
+class Reporting(L.Callback):
+    """Hands on the running training loss and accuracy of every epoch.
+
+    Args:
+        on_epoch: Called with them at the end of every epoch.
+    """
+
+    def __init__(self, on_epoch: Callable[[float, float], None]) -> None:
+        self.on_epoch = on_epoch
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        metrics = trainer.callback_metrics
+        self.on_epoch(metrics["train_loss"].item(), metrics["train_accuracy"].item())
 
 
 def fit(

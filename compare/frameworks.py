@@ -75,6 +75,15 @@ class Framework(Protocol):
         on_epoch: Callable[[Array, Array, Mapping[str, Array]], None],
     ) -> Iterator[Handle]: ...
 
+    def bare_loop(
+        self,
+        handle: Handle,
+        data: tuple[Array, Array],
+        *,
+        batch_size: int,
+        views: Mapping[str, tuple[Array, bool]],
+    ) -> Callable[..., Iterator[Handle]]: ...
+
     def predict_proba(
         self, handle: Handle, x: Array, *, batch_statistics: bool = False
     ) -> Array: ...
@@ -104,6 +113,17 @@ class Framework(Protocol):
         epochs: int,
         batch_size: int,
     ) -> dict[str, Any]: ...
+
+    def time_planned(
+        self,
+        handle: Handle,
+        data: tuple[Array, Array],
+        *,
+        orders: Any,
+        batch_size: int,
+        bracketed: bool,
+        on_epoch: Callable[[float, float], None] | None = None,
+    ) -> dict[str, list[float]]: ...
 
     def versions(self) -> dict[str, str]: ...
 

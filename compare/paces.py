@@ -47,7 +47,7 @@ def execute(
     """
     views = views_of(run.variant, settings)
     handle, start = begin(run, settings, framework)
-    watch = _Watch(run, settings, framework, handle, on_epoch)
+    watch = Watch(run, settings, framework, handle, on_epoch)
     watch.record_weights = record_weights
     framework.train(
         handle,
@@ -64,7 +64,7 @@ def execute(
     return trained
 
 
-class _Watch:
+class Watch:
     """Called at the end of every epoch: stops the clock, evaluates, starts it again."""
 
     def __init__(

@@ -1,0 +1,256 @@
+import json
+
+import pytest
+from test_compare_timing import Process
+
+from compare import (
+    cost_bare,
+    cost_jobs,
+    cost_overhead,
+    cost_report,
+    cost_scaling,
+    cost_study,
+    cost_table,
+    cost_variants,
+)
+from compare.cost_plan import PARTS, CostPlan, Part, Sizes
+from compare.errors import InputError
+from compare.runs import Run
+from compare.spec import FRAMEWORKS
+
+RATIO = {"ratio": 1.2, "low": 1.1, "high": 1.3, "repetitions": 5}
+OVERHEAD = {
+    **{"variant": "mlp", "framework": "torch", "bare_seconds": 0.04, "own_seconds": 2e-4},
+    **{"own_share": 0.005, "target": 0.02, "judged_seconds": 0.048, **RATIO},
+}
+STUDY = {
+    **{"variants": ["mlp", "cnn"], "seeds": 10, "epochs": 100, "sampled_epochs": 20},
+    **{"start_seconds": 5.0, "fast_seconds": 50.0, "idiomatic_seconds": 500.0, "ratio": 10.0},
+    "peak_bytes": {"parent": 2**28, "keras": 2**30, "torch": None},
+}
+SCALING = {
+    **{"variant": "mlp", "seeds": 1000, "epochs": 100, "seconds": 60.0, "start_seconds": 5.0},
+    **{"by_framework": {"keras": 40.0, "torch": 60.0}, "peak_bytes": {"keras": 2**30}},
+}
+BARE = {
+    **{"variant": "mlp-bn-after", "framework": "keras", "seeds": 100, "fast_seconds": 0.06},
+    **{"bare_seconds": 0.05, "target": 1.3, **RATIO},
+}
+VARIANTS = {
+    **{"variant": "mlp", "seeds": 100, "epochs": 100, "few_seeds": 3, "few_epochs": 20},
+    **{"fast_seconds": 10.0, "idiomatic_seconds": 400.0, "ratio": 40.0},
+}
+ROWS = {
+    **{"overhead": OVERHEAD, "study": STUDY, "scaling": SCALING},
+    **{"bare": BARE, "variants": VARIANTS},
+}
+TINY = Sizes(
+    overhead_epochs=4,
+    study_seeds=2,
+    study_epochs=4,
+    sampled_epochs=3,
+    scaling_seeds=(2,),
+    scaling_epochs=(3,),
+    bare_epochs=2,
+    bare_seeds={"vector": 2},
+    many_seeds={"vector": 3},
+    few_seeds=2,
+    few_epochs={"vector": 3},
+)
+
+
+def made_up(name, other_cores=0.0):
+    return Part(name, [ROWS[name]], 12.0, other_cores)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("overhead", ["mlp", "Lightning", "0.04", "0.0002", "0.50 %", "1.200 [1.100, 1.300]"]),
+        (
+            "study",
+            [
+                "2 variants, 10 seeds, 100 epochs",
+                "50.0",
+                "~500",
+                "10.0",
+                "5.0",
+                "256",
+                "1,024",
+                "–",
+            ],
+        ),
+        ("scaling", ["mlp", "1,000", "100", "60", "40", "60", "65", "1,024", "–"]),
+        ("bare", ["mlp-bn-after", "Keras", "100", "0.06", "0.05", "1.200 [1.100, 1.300]"]),
+        ("variants", ["mlp", "100", "100", "10", "~400", "40.0"]),
+    ],
+)
+def test_a_row_says_what_was_measured(name, expected):
+    head, line = cost_table.table(made_up(name))
+    assert line == expected
+    assert len(head) == len(line)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("overhead", "≤ 2 %"),
+        ("study", "extrapolated from one seed of every variant and 20 of 100 epochs"),
+        ("scaling", "with imports"),
+        ("bare", "target ≤ 1.3"),
+        ("variants", "extrapolated from 2 seeds and 20 of 100 epochs (mlp)"),
+    ],
+)
+def test_what_is_extrapolated_is_said(name, expected):
+    rows = {**ROWS, "variants": {**VARIANTS, "few_seeds": 2}}
+    page = cost_table.markdown([Part(name, [rows[name]], 12.0, 0.0)])
+    assert expected in " ".join(page.split())
+    assert f"## {PARTS[name][1:]}"[3:] in page
+
+
+def test_a_busy_machine_is_told():
+    assert "less than 0.1 cores" in cost_table.load(made_up("bare"))
+    assert "kept 0.7 cores busy" in cost_table.load(made_up("bare", other_cores=0.7))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"parts": ("studie",)}, "Did you mean 'study'"),
+        ({"parts": ()}, "no part named"),
+        ({"parts": ("bare", "bare")}, "--parts names one twice"),
+        ({"variants": ("mpl",)}, "Did you mean 'mlp'"),
+        ({"repetitions": 1}, "--repetitions: expected"),
+        ({"repetitions": "many"}, "'many'"),
+        ({"seeds": 0}, "--seeds: expected"),
+        ({"parts": ("bare",), "variants": ("mlp",)}, "a bare loop is written"),
+    ],
+)
+def test_a_plan_refuses_what_cannot_be_measured(options, message):
+    with pytest.raises(InputError, match=message):
+        CostPlan(**options)
+
+
+def test_each_part_has_its_variants():
+    assert CostPlan().of("overhead") == ("mlp-bn-after",)
+    assert len(CostPlan().of("study")) == 10
+    chosen = CostPlan(variants=("mlp", "cnn-bn"), seeds=7)
+    assert chosen.of("study") == ("mlp", "cnn-bn")
+    assert chosen.of("bare") == ("cnn-bn",)
+    assert (chosen.many("mlp"), CostPlan().many("cnn")) == (7, 10)
+
+
+def in_turn(queues, told):
+    """Stands in for `engine.side_by_side`: the same jobs, one after the other, in this process."""
+    for worker, jobs in queues.items():
+        for job in jobs:
+            worker.call(job, told)
+
+
+class InFloat32(Process):
+    """A worker in this process, in the dtype in which costs are measured."""
+
+    def __init__(self, name, settings):
+        super().__init__(name, settings)
+        self.dtype = settings.dtype
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """No other process is started, and the study is left out."""
+
+    def started(settings, stack):
+        return {name: InFloat32(name, settings) for name in FRAMEWORKS}, 0.5
+
+    def run_study(settings, path, *, progress):
+        for name in FRAMEWORKS:
+            progress(Run("mlp", name, settings.seeds - 1), settings.epochs)
+
+    for module in (cost_overhead, cost_bare):
+        monkeypatch.setattr(module, "Worker", InFloat32)
+    for module in (cost_study, cost_scaling, cost_variants):
+        monkeypatch.setattr(module, "started", started)
+    monkeypatch.setattr(cost_jobs, "side_by_side", in_turn)
+    monkeypatch.setattr(cost_scaling, "side_by_side", in_turn)
+    monkeypatch.setattr(cost_variants, "work_side_by_side", in_turn)
+    monkeypatch.setattr(cost_study, "run_study", run_study)
+
+
+def test_every_part_is_saved_and_shown(here, tmp_path, capsys):
+    out, said = tmp_path / "out", []
+    plan = CostPlan(variants=("mlp-bn-after",), repetitions=2, sizes=TINY)
+    parts = cost_report.run(plan, out, say=said.append)
+    content = json.loads((out / "self.json").read_text())
+    assert content["complete"]
+    assert list(content["parts"]) == list(PARTS)
+    rows = {name: part["rows"] for name, part in content["parts"].items()}
+    for row in (*rows["overhead"], *rows["bare"]):
+        assert 0 < row["low"] <= row["ratio"] <= row["high"]
+        assert len(row.get("rounds", row.get("pairs"))) == 2
+    assert [(row["seeds"], row["epochs"]) for row in rows["scaling"]] == [(2, 4), (2, 3)]
+    for row in rows["scaling"]:
+        assert 0 < max(row["by_framework"].values()) <= row["seconds"]
+        assert min(row["peak_bytes"].values()) > 2**26
+    (study,), (variant,) = rows["study"], rows["variants"]
+    assert study["idiomatic_seconds"] > study["start_seconds"] == 0.5
+    assert study["peak_bytes"]["parent"] > 2**26
+    assert (variant["seeds"], variant["few_seeds"], variant["few_epochs"]) == (3, 2, 3)
+    assert "bare: mlp-bn-after, torch: repetition 2" in said
+    assert (out / "self.md").read_text().count("## ") == 5
+    cost_report.show(plan, parts, out, as_json=True)
+    assert json.loads(capsys.readouterr().out)["parts"] == content["parts"]
+    cost_report.show(plan, parts, out, as_json=False)
+    assert capsys.readouterr().out.count("Took ") == 5
+
+
+def test_the_overhead_in_processes_of_its_own(tmp_path):
+    plan = CostPlan(parts=("overhead",), repetitions=2, sizes=TINY)
+    (part,) = cost_report.run(plan, tmp_path / "out", say=lambda text: None)
+    assert [(row["variant"], row["framework"]) for row in part.rows] == [
+        ("mlp-bn-after", "keras"),
+        ("mlp-bn-after", "torch"),
+    ]
+    assert all(row["bare_seconds"] > 0 for row in part.rows)
+
+
+def command(*arguments):
+    from compare.cli import app
+
+    return app(["time", "--self", *map(str, arguments)], standalone_mode=False)
+
+
+def test_ctrl_c_keeps_finished_parts(tmp_path, monkeypatch, capsys):
+    def interrupted(plan, say):
+        raise KeyboardInterrupt
+
+    measures = {"overhead": lambda plan, say: [OVERHEAD], "study": interrupted}
+    monkeypatch.setattr(cost_report, "_MEASURES", measures)
+    assert command("--out", tmp_path / "out", "--parts", "overhead,study") == 130
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.splitlines()[-1].startswith("bn-compare: interrupted: overhead saved in")
+    content = json.loads((tmp_path / "out" / "self.json").read_text())
+    assert not content["complete"]
+    assert content["parts"]["overhead"]["rows"] == [OVERHEAD]
+    assert "0.50 %" in (tmp_path / "out" / "self.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--epochs", "3"), "--epochs: expected without --self"),
+        (("--tuned", "--no-scaling"), "--no-scaling, --tuned"),
+        (("--seeds", "few"), "'few'"),
+        (("--parts", ""), "no part named"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(arguments, message):
+    with pytest.raises(InputError, match=message):
+        command(*arguments)
+
+
+def test_parts_are_refused_without_self():
+    from compare.cli import app
+
+    with pytest.raises(InputError, match="--parts: expected beside --self"):
+        app(["time", "--parts", "study"], standalone_mode=False)
