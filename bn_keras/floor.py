@@ -130,7 +130,7 @@ def _step_of(model: keras.Model) -> Callable[..., tuple[State, Tensors]]:
         ]
         trained = [w + velocity for w, velocity in zip(trained, velocities, strict=True)]
         hits = tf.cast(tf.equal(output[:, 0] > 0.5, y > 0.5), loss.dtype)
-        sums = [sums[0] + loss * len(y), sums[1] + tf.reduce_sum(hits)]
+        sums = [sums[0] + loss * y.shape[0], sums[1] + tf.reduce_sum(hits)]
         return (trained, list(tracked), velocities), sums
 
     return step
