@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
 from compare.data import Array
-from compare.intervals import Ends
+from compare.intervals import Ends, Method, chosen, student
 
 WIDE, NARROW = 0.95, 0.90
 """A difference is read off the 95 % interval. An equivalence is read off the 90 % interval: inside
@@ -21,6 +21,27 @@ MOST_SEEDS = 100_000
 """More further seeds than this settle nothing that anyone would wait for."""
 
 EQUIVALENT, DIFFERENT, INCONCLUSIVE = "equivalent", "different", "inconclusive"
+
+
+def verdict_ends(
+    differences: Array, rng: np.random.Generator, method: Method = chosen
+) -> tuple[Ends, Ends]:
+    """The intervals that a verdict is read off.
+
+    An equivalence has to hold by Student's t as well: where differences are skewed, the bootstrap
+    alone calls 6 of 100 samples of ten equivalent whose truth lies on a margin.
+
+    Args:
+        differences: (rows, n), n ≥ 2.
+        rng: Draws the resamples.
+        method: Makes the intervals.
+
+    Returns:
+        Ends of the 95 % intervals, and of the 90 % intervals widened to hold Student's.
+    """
+    wide, (low, high) = method(differences, LEVELS, rng)
+    ((plain_low, plain_high),) = student(differences, [NARROW], rng)
+    return wide, (np.minimum(low, plain_low), np.maximum(high, plain_high))
 
 
 def decide(wide: Ends, narrow: Ends, margins: tuple[float, float]) -> NDArray[np.str_]:

@@ -8,7 +8,15 @@ import numpy as np
 
 from compare import intervals
 from compare.data import Array
-from compare.decisions import INCONCLUSIVE, LEVELS, MOST_SEEDS, WIDE, decide, further_seeds
+from compare.decisions import (
+    INCONCLUSIVE,
+    LEVELS,
+    MOST_SEEDS,
+    WIDE,
+    decide,
+    further_seeds,
+    verdict_ends,
+)
 from compare.intervals import Interval
 
 Margins = tuple[float, float]
@@ -90,7 +98,7 @@ def judge(
     refused = intervals.refusal(n, int(intervals.distinct(differences[None])[0]))
     if refused is not None:
         return replace(start, reason=refused)
-    wide, narrow = intervals.chosen(differences[None], LEVELS, rng)
+    wide, narrow = verdict_ends(differences[None], rng)
     verdict = str(decide(wide, narrow, margins)[0])
     more = further_seeds(differences, margins) if verdict == INCONCLUSIVE else None
     method = intervals.chosen_method(differences)
