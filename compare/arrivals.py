@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from scipy import stats as scipy_stats
 
+from compare.pairing import is_sound
 from compare.records import Record
 from compare.stats import first_crossing
 
@@ -53,7 +54,7 @@ def arrivals(records: Iterable[Record], target: float, curve: str = MOVING) -> A
         curve: Name of the curve.
     """
     runs = list(records)
-    fine = [run["history"][curve] for run in runs if run["status"] == "ok"]
+    fine = [run["history"][curve] for run in runs if is_sound(run)]
     hits = [first_crossing(values, target) for values in fine]
     return Arrivals(
         epochs=tuple(sorted(hit for hit in hits if hit is not None)),

@@ -11,6 +11,7 @@ import numpy as np
 
 from compare.arrivals import BATCH, MOVING, Arrivals, arrivals, expected_epochs, median
 from compare.endpoints import ENDPOINTS
+from compare.pairing import is_sound
 from compare.records import Record
 from compare.spec import VARIANTS, Settings
 from compare.stats import first_crossing
@@ -103,20 +104,22 @@ def benefits(
 
     Args:
         records: The runs of one study.
-        settings: Its settings: dtype and margins.
+        settings: Its settings: variants, dtype and margins.
         rng: Draws the resamples.
 
     Returns:
-        One per framework, variant and endpoint, where both variants were trained.
+        One per framework, variant that has runs, and endpoint; none without the baseline in the
+        settings.
     """
     groups = _groups(records)
     found = []
     for (variant, framework), runs in groups.items():
         baseline = VARIANTS[variant].baseline
-        without = groups.get((baseline or "", framework))
-        if baseline is None or without is None:
+        if baseline is None or baseline not in settings.variants:
             continue
-        comparisons = compare_sides((runs, without), settings, rng, sides=(variant, baseline))
+        sides = (runs, groups.get((baseline, framework), []))
+        names = (variant, baseline)
+        comparisons = compare_sides(sides, settings, rng, by="variant", sides=names)
         found += [Benefit(framework, baseline, c, effect_of(c)) for c in comparisons]
     return found
 
@@ -149,7 +152,7 @@ def lags(records: Sequence[Record], target: float) -> list[Lag]:
 
 
 def _lag(key: tuple[str, str], runs: Sequence[Record], target: float) -> Lag:
-    fine = [run["history"] for run in runs if run["status"] == "ok"]
+    fine = [run["history"] for run in runs if is_sound(run)]
     hits = [[first_crossing(h[curve], target) for curve in (MOVING, BATCH)] for h in fine]
     gaps = [a - b for a, b in hits if a is not None and b is not None]
     decay = VARIANTS[key[0]].options.get("decay", _DECAY)

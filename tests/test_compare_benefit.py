@@ -59,7 +59,11 @@ def test_each_framework_is_judged_by_itself_and_naive_runs_pair_by_seed():
 
 
 def test_without_a_baseline_there_is_nothing_to_say():
-    assert found([r for r in study(0.1) if r["variant"] != "mlp"]) == {}
+    alone = [r for r in study(0.1) if r["variant"] != "mlp"]
+    assert found(alone, variants=("mlp-bn-after",)) == {}
+    lost = found(alone)["test_loss"]
+    assert lost.effect == "not judged"
+    assert lost.comparison.missing[0] == "mlp-torch-0"
 
 
 def test_every_verdict_has_a_word():
