@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from compare.records import Record
+from compare.records import Record, json_number, run_name
 
 
 @dataclass(frozen=True)
@@ -33,3 +33,54 @@ def pairs(records: Iterable[Record]) -> Iterator[Pair]:
         partner = by_run.get(("torch", variant, seed))
         if framework == "keras" and partner is not None:
             yield Pair(record, partner)
+
+
+def is_sound(record: Record) -> bool:
+    """Whether a run has all its numbers: it says that it did not diverge, and none is missing."""
+    numbers = [*record["final"].values(), *(v for c in record["history"].values() for v in c)]
+    return record["status"] == "ok" and all(json_number(value) is not None for value in numbers)
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Runs of two sides, matched by seed.
+
+    Attributes:
+        pairs: First and second side of every seed that both finished.
+        diverged: Names of the runs that diverged; with them their partners are left out.
+        missing: Names of the runs that the other side has and this one lacks.
+    """
+
+    pairs: tuple[tuple[Record, Record], ...]
+    diverged: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+def match(
+    first: Iterable[Record],
+    second: Iterable[Record],
+    *,
+    by: str = "framework",
+    sides: tuple[str, str] = ("torch", "keras"),
+) -> Matched:
+    """Match two groups of runs by seed.
+
+    Args:
+        first: Runs of one variant in one framework; no seed twice; may be empty.
+        second: The same of the other side.
+        by: The field of a record in which the two sides differ.
+        sides: What it holds on either side.
+    """
+    left, right = ({int(r["seed"]): r for r in side} for side in (first, second))
+    both = [(left[seed], right[seed]) for seed in sorted(left.keys() & right.keys())]
+    missing = [
+        run_name({**there[seed], by: name})
+        for here, there, name in ((left, right, sides[0]), (right, left, sides[1]))
+        for seed in sorted(there.keys() - here.keys())
+    ]
+    lost = [r for r in (*left.values(), *right.values()) if not is_sound(r)]
+    return Matched(
+        pairs=tuple((a, b) for a, b in both if is_sound(a) and is_sound(b)),
+        diverged=tuple(run_name(r) for r in lost),
+        missing=tuple(missing),
+    )
