@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -25,6 +25,9 @@ from compare.cli_options import (
 )
 from compare.errors import RunFolderError
 from compare.spec import FRAMEWORKS, Settings
+
+if TYPE_CHECKING:
+    from compare.results import Results
 
 RUN_EXAMPLES = """\b
 Examples:
@@ -116,8 +119,8 @@ def run(
         except KeyboardInterrupt:
             _interrupted(path)
         progress.say("writing the report")
-        pages.write(folder)
-    _print_results(path, as_json=json_output)
+        results = pages.write(folder)
+    _print_results(results, path, as_json=json_output)
 
 
 def report(
@@ -129,17 +132,14 @@ def report(
     from compare.records import RunFolder
 
     pages.check_installed()
-    pages.write(RunFolder.open(folder))
-    _print_results(folder, as_json=json_output)
+    results = pages.write(RunFolder.open(folder))
+    _print_results(results, folder, as_json=json_output)
 
 
-def _print_results(path: Path, *, as_json: bool) -> None:
+def _print_results(results: Results, path: Path, *, as_json: bool) -> None:
     from compare import stats, table
-    from compare.records import RunFolder
 
-    folder = RunFolder.open(path)
-    records = folder.records()
-    rows = stats.rows(records, folder.timings())
+    rows = results.rows
     if as_json:
         content = {"run_dir": str(path), "rows": [stats.row_json(row) for row in rows]}
         print(json.dumps(content, allow_nan=False))
@@ -148,9 +148,9 @@ def _print_results(path: Path, *, as_json: bool) -> None:
 
     from compare.terminal import console
 
-    first, *others = table.headings(folder.settings.target)
+    first, *others = table.headings(results.settings.target)
     grid = Table(Column(first, no_wrap=True), *(Column(name, justify="right") for name in others))
-    for line in table.cells(rows, stats.differences(folder, records)):
+    for line in table.cells(rows, results.differences):
         grid.add_row(*line)
     console().print(grid)
     print("\n".join(["", *table.tutorial_lines(rows), "", f"run folder: {path}"]))

@@ -1,0 +1,180 @@
+"""What a report leaves for other programs: `report.json`, `results.csv` and `pairs.csv`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from statistics import fmean, median
+from typing import Any
+
+from compare import stats
+from compare.distances import Distance, distances
+from compare.pairing import Pair, pairs
+from compare.records import Record, RunFolder, Timing
+from compare.spec import FRAMEWORKS, Settings
+
+METRICS = (
+    "train_loss",
+    "train_accuracy",
+    "test_loss",
+    "test_accuracy",
+    "running_train_loss",
+    "running_train_accuracy",
+    "batch_statistics_test_accuracy",
+)
+_IDENTITY = ("variant", "framework", "seed", "alignment", "pace", "dtype", "status")
+
+Lines = Iterable[Sequence[object]]
+"""A table: headings first."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that is known about one study, computed once; what every page is made of.
+
+    Attributes:
+        settings: Settings of the study.
+        manifest: Its manifest.
+        records: Its runs, in the order in which the report names them.
+        timings: Its timed fits.
+        distances: How far each pair ends apart.
+    """
+
+    settings: Settings
+    manifest: Mapping[str, Any]
+    records: Sequence[Record]
+    timings: Sequence[Timing]
+    distances: Sequence[Distance]
+
+    @classmethod
+    def read(cls, folder: RunFolder, records: Sequence[Record]) -> Results:
+        """Everything from a folder.
+
+        Args:
+            folder: The run folder.
+            records: Its records, in the order wanted.
+
+        Raises:
+            RunFolderError: The arrays of a pair are missing or corrupt.
+        """
+        found = distances(folder, records)
+        return cls(folder.settings, folder.manifest, records, folder.timings(), found)
+
+    @cached_property
+    def rows(self) -> list[stats.Row]:
+        """One per variant and framework."""
+        return stats.rows(self.records, self.timings)
+
+    @cached_property
+    def differences(self) -> list[stats.Difference]:
+        """One per variant with pairs."""
+        return stats.differences(self.distances)
+
+    @cached_property
+    def pairs(self) -> dict[str, list[Pair]]:
+        """Variant → its pairs; no entry without one."""
+        found: dict[str, list[Pair]] = {}
+        for pair in pairs(self.records):
+            found.setdefault(pair.variant, []).append(pair)
+        return found
+
+    @cached_property
+    def variants(self) -> list[str]:
+        """Variants, in order of first appearance."""
+        return list(dict.fromkeys(record["variant"] for record in self.records))
+
+
+def results_csv(records: Iterable[Record]) -> str:
+    """One line per run: what it was, its final metrics, when it arrived, how fast it was.
+
+    A number that is not known (a run that diverged, a clock that did not run) is an empty cell.
+    """
+    lines: list[Sequence[object]] = [
+        [*_IDENTITY, *METRICS, "epochs_to_target", "epoch_seconds_median"]
+    ]
+    for record in records:
+        seconds = record.get("epoch_seconds")
+        lines.append(
+            [
+                *(record[name] for name in _IDENTITY),
+                *(record["final"].get(name) for name in METRICS),
+                record.get("epochs_to_target"),
+                median(seconds) if seconds else None,
+            ]
+        )
+    return csv_text(lines)
+
+
+def pairs_csv(results: Results) -> str:
+    """One line per pair: each measure in both frameworks, and Lightning − Keras.
+
+    A number that is not known is an empty cell, and so is a difference with it.
+    """
+    sides = (*FRAMEWORKS, "difference")
+    measured = [f"{name}_{side}" for name in _MEASURES for side in sides]
+    head = ["variant", "seed", *(f"status_{side}" for side in FRAMEWORKS), *measured]
+    lines: list[Sequence[object]] = [[*head, "largest_probability_gap", "largest_weight_gap"]]
+    apart = {(found.variant, found.seed): found for found in results.distances}
+    for group in results.pairs.values():
+        for pair in group:
+            cells: list[object] = []
+            for name in _MEASURES:
+                keras, torch = (_measure(run, name) for run in (pair.keras, pair.torch))
+                known = keras is not None and torch is not None
+                cells += [keras, torch, torch - keras if known else None]
+            found = apart[pair.variant, pair.seed]
+            gaps = [None if math.isnan(gap) else gap for gap in (found.probability, found.weights)]
+            status = (pair.keras["status"], pair.torch["status"])
+            lines.append([pair.variant, pair.seed, *status, *cells, *gaps])
+    return csv_text(lines)
+
+
+_MEASURES = ("test_accuracy", "test_loss", "epochs_to_target", "mean_test_accuracy")
+
+
+def _measure(run: Record, name: str) -> Any:
+    if run["status"] != "ok":
+        return None
+    if name == "epochs_to_target":
+        return run["epochs_to_target"]
+    if name == "mean_test_accuracy":
+        curve = run.get("history", {}).get("test_accuracy")
+        return fmean(curve) if curve else None
+    return run["final"].get(name)
+
+
+def report_json(results: Results, words: Mapping[str, Any]) -> str:
+    """`report.json`: every number that the pages show, in full precision.
+
+    Args:
+        results: What was found.
+        words: What the pages say around them, as JSON types.
+    """
+    content = {
+        "format": "bn-compare report",
+        "format_version": 1,
+        **words,
+        "rows": [_plain(asdict(row)) for row in results.rows],
+        "largest_differences": [_plain(asdict(found)) for found in results.differences],
+    }
+    return json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def csv_text(lines: Lines) -> str:
+    """A table as CSV; None is an empty cell."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue()
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN: null stands for it."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in values.items()
+    }
