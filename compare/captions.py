@@ -25,7 +25,8 @@ EXPLAINED: Mapping[str, str] = MappingProxyType(
         "parity": "The largest difference of the test loss between the two frameworks over all "
         "pairs, by epoch, on a log scale. Rounding grows from 1e-16 (float64) or 1e-7 (float32); "
         "what starts far above it is a difference of conventions.",
-        "seconds-per-epoch": "Epochs of model.fit and Trainer.fit under the clock. Networks and "
+        "seconds-per-epoch": "Epochs of model.fit and Trainer.fit under the clock: the dot is "
+        "the median, the line holds 5 to 95 % of the epochs. Networks and "
         "batches are small: this is the overhead of a step, not throughput.",
         "learning-curves": "Keras is the wide pale line, Lightning the thin one over it; each is "
         "the mean over seeds. The shade around the test curves is a pointwise 95 % interval of the "

@@ -47,6 +47,7 @@ Examples:
   bn-compare selftest
   bn-compare selftest --quick
   bn-compare selftest --only bn-epsilon,last-batch-dropped --json
+  bn-compare selftest --statistics                   are intervals and verdicts right?
 """
 
 
@@ -125,9 +126,24 @@ def selftest(
         bool, typer.Option("--quick", help="One bug per rung, no search for smallest sizes.")
     ] = False,
     only: Annotated[str, typer.Option(metavar="A,B", help="Bugs to inject, by name.")] = "",
+    statistics: Annotated[
+        bool,
+        typer.Option(
+            "--statistics", help="Try intervals and verdicts on simulated studies instead."
+        ),
+    ] = False,
     json_output: Json = False,
 ) -> None:
-    """Inject known port bugs; every one must be caught on its rung, with its layer blamed."""
+    """Inject known port bugs: every one must be caught on its rung, with its layer blamed.
+
+    With --statistics simulate studies whose truth is known: intervals must hold it.
+    """
+    if statistics:
+        if quick or only:
+            raise InputError("--statistics injects no bugs: leave out --quick and --only.")
+        from compare import selftest_statistics
+
+        raise typer.Exit(selftest_statistics.run(as_json=json_output))
     from compare import selftest_command
 
     raise typer.Exit(selftest_command.run(split_names(only), only_quick=quick, as_json=json_output))

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, fields
 
-from compare.arrivals import Arrivals
 from compare.curves import Band, band, gaps, matrix
 from compare.data import Array, Split, grid_points
+from compare.hitting import Arrivals
 from compare.paced import EpochSeconds
 from compare.pairing import Pair
 from compare.plot_curves import ACCURACIES, LOSSES

@@ -10,16 +10,16 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from compare import figure_numbers
-from compare.arrivals import arrivals
 from compare.boundaries import Boundary
 from compare.curves import gaps
 from compare.data import Split
+from compare.hitting import arrivals
 from compare.paced import epoch_seconds
-from compare.plot_arrivals import hitting_times
 from compare.plot_boundary import decision_boundaries
 from compare.plot_circles import circles
 from compare.plot_curves import learning_curves
 from compare.plot_differences import difference_curves
+from compare.plot_hitting import hitting_times
 from compare.plot_parity import drift
 from compare.plot_seconds import seconds
 from compare.results import Lines, Results

@@ -107,6 +107,10 @@ class Settings:
         pace: How a run is executed; see `PACES`.
         target: Test accuracy whose first crossing counts as "converged", in (0, 1].
         threads: Threads that each framework may use; results depend on it.
+        accuracy_margin: Difference of test accuracies that counts as none, in (0, 1).
+        loss_margin: Difference of test losses that counts as none, in nats, > 0.
+        epochs_ratio_margin: Smallest and largest ratio of epochs to the target that counts as
+            none; the first in (0, 1), the second above 1.
 
     Raises:
         InputError: A value is unknown or out of range.
@@ -128,6 +132,9 @@ class Settings:
     pace: str = "idiomatic"
     target: float = 0.8
     threads: int = 1
+    accuracy_margin: float = 0.01
+    loss_margin: float = 0.01
+    epochs_ratio_margin: tuple[float, float] = (0.9, 1.1)
 
     def __post_init__(self) -> None:
         _check_list("variant", self.variants, VARIANTS)
@@ -148,7 +155,20 @@ class Settings:
         _check_number("noise", self.noise, "a number of at least 0", low=0.0)
         _check_number("sgd_momentum", self.sgd_momentum, "in [0, 1)", low=0.0, below=1.0)
         _check_number("target", self.target, "in (0, 1]", above=0.0, high=1.0)
+        self._check_margins()
         self._check_last_batch()
+
+    def _check_margins(self) -> None:
+        _check_number("accuracy_margin", self.accuracy_margin, "in (0, 1)", above=0.0, below=1.0)
+        _check_number("loss_margin", self.loss_margin, "a positive number", above=0.0)
+        ends = self.epochs_ratio_margin
+        if not isinstance(ends, tuple) or len(ends) != 2:
+            raise InputError(
+                f"--epochs-ratio-margin: expected two ratios such as 0.9,1.1, received {ends!r}."
+            )
+        name = "epochs_ratio_margin"
+        _check_number(name, ends[0], "a first ratio in (0, 1)", above=0.0, below=1.0)
+        _check_number(name, ends[1], "a second ratio above 1", above=1.0)
 
     def _check_last_batch(self) -> None:
         if self.batch_size == 1 or self.n_train % self.batch_size == 1:

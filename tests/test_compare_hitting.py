@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from report_folder import record, small_settings
 
-from compare.arrivals import arrivals
-from compare.plot_arrivals import hitting_times
+from compare.hitting import arrivals
+from compare.plot_hitting import hitting_times
 
 SETTINGS = small_settings(seeds=4, target=0.8)
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from compare.arrivals import Arrivals
+from compare.hitting import Arrivals
 from compare.plots import PENS, dashed, entry, own_style, sides
 from compare.table import LABELS
 
@@ -37,8 +37,11 @@ def hitting_times(found: Mapping[str, Sequence[Arrivals]], target: float) -> Fig
             axes.set_axis_off()
         panels[0].set(ylim=(-0.04, 1.04), yticks=(0, 0.5, 1))
         panels[0].xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
-        figure.supxlabel(f"epochs to {100 * target:g} %", fontsize="medium")
-        figure.supylabel("share of seeds", fontsize="medium")
+        for axes in panels[: len(found)][-2:]:
+            axes.set_xlabel(f"epochs to {100 * target:g} %")
+            axes.tick_params(labelbottom=True)
+        for axes in panels[::2]:
+            axes.set_ylabel("share of seeds")
         drawn = [curve for curves in found.values() for curve in curves]
         handles = sides(curve.framework for curve in drawn)
         if any(curve.statistics == "batch" for curve in drawn):
