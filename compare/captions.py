@@ -16,8 +16,17 @@ OVERVIEWS: Mapping[str, str] = MappingProxyType(
 )
 """Name of a figure over all variants → the title of its section."""
 
+_VERDICTS = (
+    "Each number of a run is compared between the frameworks, Lightning − Keras (Lightning ÷ Keras "
+    "for epochs), paired by seed. Identical: all pairs agree to rounding. Equivalent: the 90 % "
+    "interval lies inside the margins that the settings name, which is two one-sided tests at 5 %. "
+    "Different: the 95 % interval excludes no difference, and the pair is not equivalent. "
+    "Refused: too few pairs, or too few distinct values, for an interval to mean anything."
+)
+
 EXPLAINED: Mapping[str, str] = MappingProxyType(
     {
+        "verdicts": _VERDICTS,
         "epochs-to-target": "The share of seeds whose test accuracy has reached the target, by "
         "epoch. A curve that ends below 1 has runs that never reached it. Where the dashed curve, "
         "evaluated with the statistics of the batch, rises long before the solid one, the network "
@@ -51,7 +60,8 @@ def legend(settings: Settings, *, timed: bool) -> str:
         f"Epochs to {100 * settings.target:g} %: median over seeds; “(4 of 5)” means that "
         "not every run arrived. "
         f"s/epoch: {_seconds(settings, timed=timed)} max |Δp|: largest difference between the two "
-        "sides’ test probabilities, over all pairs and points; NaN where a run of a pair diverged."
+        "sides’ test probabilities, over all pairs and points; NaN where a run of a pair diverged. "
+        "Difference: Lightning − Keras of the test accuracy, mean over pairs [95 % interval]."
     )
 
 

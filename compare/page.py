@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from compare import captions, table
+from compare import answers, captions, table, verdict_table
 from compare.conventions import CONVENTIONS
 from compare.records import Record
 from compare.results import Results
@@ -27,9 +27,11 @@ def words(results: Results) -> dict[str, Any]:
     return {
         "summary": _summary(results),
         "warnings": _warnings(settings, records),
-        "headings": table.headings(settings.target),
-        "cells": table.cells(rows, differences),
-        "answers": {},
+        "headings": [*table.headings(settings.target), "difference", "verdict"],
+        "cells": _cells(results),
+        "answers": _answers(results),
+        "verdict_headings": verdict_table.HEADINGS,
+        "verdicts": verdict_table.lines(results.comparisons),
         "legend": captions.legend(settings, timed=bool(results.timings)),
         "explained": captions.EXPLAINED,
         "tutorial_lines": table.tutorial_lines(rows),
@@ -52,6 +54,7 @@ def facts(results: Results) -> dict[str, Any]:
     return {
         "summary": _summary(results),
         "warnings": _warnings(results.settings, results.records),
+        "answers": _answers(results),
         "settings": results.settings.to_dict(),
         "data_digest": manifest.get("data_digest"),
         "hardware": manifest.get("hardware") or {},
@@ -61,6 +64,21 @@ def facts(results: Results) -> dict[str, Any]:
 
 def _text(value: object) -> str:
     return (", ".join(map(str, value)) or "none") if isinstance(value, list) else str(value)
+
+
+def _cells(results: Results) -> list[list[str]]:
+    """The table of the terminal, with the difference of the test accuracy and its verdict."""
+    found = verdict_table.by_variant(results.comparisons, "test_accuracy")
+    lines = table.cells(results.rows, results.differences)
+    return [
+        [*line, verdict_table.difference(one), one.verdict if one else table.MISSING]
+        for line in lines
+        for one in [found.get(line[0])]
+    ]
+
+
+def _answers(results: Results) -> dict[str, str]:
+    return {answers.SAME: answers.same(results.comparisons)}
 
 
 def _conventions(settings: Settings, variants: Sequence[str]) -> list[tuple[str, ...]]:

@@ -9,14 +9,18 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from statistics import fmean, median
+from statistics import median
 from typing import Any
+
+import numpy as np
 
 from compare import stats
 from compare.distances import Distance, distances
+from compare.endpoints import ENDPOINTS
 from compare.pairing import Pair, pairs
 from compare.records import Record, RunFolder, Timing
 from compare.spec import FRAMEWORKS, Settings
+from compare.verdicts import Comparison, compare_frameworks
 
 METRICS = (
     "train_loss",
@@ -28,6 +32,8 @@ METRICS = (
     "batch_statistics_test_accuracy",
 )
 _IDENTITY = ("variant", "framework", "seed", "alignment", "pace", "dtype", "status")
+
+_RESAMPLING_SEED = 0
 
 Lines = Iterable[Sequence[object]]
 """A table: headings first."""
@@ -76,6 +82,12 @@ class Results:
         return stats.differences(self.distances)
 
     @cached_property
+    def comparisons(self) -> list[Comparison]:
+        """Both frameworks in every endpoint: one per variant that both trained, and endpoint."""
+        rng = np.random.default_rng(_RESAMPLING_SEED)
+        return compare_frameworks(self.records, self.settings, rng)
+
+    @cached_property
     def pairs(self) -> dict[str, list[Pair]]:
         """Variant → its pairs; no entry without one."""
         found: dict[str, list[Pair]] = {}
@@ -116,36 +128,25 @@ def pairs_csv(results: Results) -> str:
     A number that is not known is an empty cell, and so is a difference with it.
     """
     sides = (*FRAMEWORKS, "difference")
-    measured = [f"{name}_{side}" for name in _MEASURES for side in sides]
+    measured = [f"{name}_{side}" for name in ENDPOINTS for side in sides]
     head = ["variant", "seed", *(f"status_{side}" for side in FRAMEWORKS), *measured]
     lines: list[Sequence[object]] = [[*head, "largest_probability_gap", "largest_weight_gap"]]
-    apart = {(found.variant, found.seed): found for found in results.distances}
+    ends = {(found.variant, found.seed): found for found in results.distances}
     for group in results.pairs.values():
         for pair in group:
             cells: list[object] = []
-            for name in _MEASURES:
-                keras, torch = (_measure(run, name) for run in (pair.keras, pair.torch))
-                known = keras is not None and torch is not None
-                cells += [keras, torch, torch - keras if known else None]
-            found = apart[pair.variant, pair.seed]
+            for endpoint in ENDPOINTS.values():
+                keras, torch = (
+                    endpoint.value(run) if run["status"] == "ok" else None
+                    for run in (pair.keras, pair.torch)
+                )
+                apart = None if keras is None or torch is None else torch - keras
+                cells += [keras, torch, apart]
+            found = ends[pair.variant, pair.seed]
             gaps = [None if math.isnan(gap) else gap for gap in (found.probability, found.weights)]
             status = (pair.keras["status"], pair.torch["status"])
             lines.append([pair.variant, pair.seed, *status, *cells, *gaps])
     return csv_text(lines)
-
-
-_MEASURES = ("test_accuracy", "test_loss", "epochs_to_target", "mean_test_accuracy")
-
-
-def _measure(run: Record, name: str) -> Any:
-    if run["status"] != "ok":
-        return None
-    if name == "epochs_to_target":
-        return run["epochs_to_target"]
-    if name == "mean_test_accuracy":
-        curve = run.get("history", {}).get("test_accuracy")
-        return fmean(curve) if curve else None
-    return run["final"].get(name)
 
 
 def report_json(results: Results, words: Mapping[str, Any]) -> str:
@@ -159,6 +160,7 @@ def report_json(results: Results, words: Mapping[str, Any]) -> str:
         "format": "bn-compare report",
         "format_version": 1,
         **words,
+        "pairs": [found.to_json() for found in results.comparisons],
         "rows": [_plain(asdict(row)) for row in results.rows],
         "largest_differences": [_plain(asdict(found)) for found in results.differences],
     }

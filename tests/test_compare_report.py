@@ -119,6 +119,22 @@ def page_at(page: str, text: str, after: int = 0) -> int:
     return place
 
 
+def test_both_pages_show_the_numbers_of_the_json_file(
+    folder: RunFolder, html: str, markdown: str
+) -> None:
+    content = json.loads((folder.path / "report.json").read_text(encoding="utf-8"))
+    assert len(content["pairs"]) == 8
+    assert content["pairs"][0]["verdict"] == "refused"
+    for page in (html, markdown):
+        for row in content["rows"]:
+            assert f"{row['test_accuracy_mean']:.3f}" in page
+        for pair in content["pairs"]:
+            assert pair["verdict"] in page
+            assert pair["reason"] in page
+        for answer in content["answers"].values():
+            assert answer in page
+
+
 def test_diverged_runs_are_counted_named_and_not_averaged(
     folder: RunFolder, html: str, markdown: str
 ) -> None:
@@ -138,7 +154,7 @@ def test_what_comes_from_outside_is_escaped(html: str, markdown: str) -> None:
 def test_markdown_tables_keep_their_columns(markdown: str) -> None:
     lines = [line for line in markdown.splitlines() if line.startswith("|")]
     table = lines[:4]
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {9}
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {11}
 
 
 def test_markdown_images_exist(folder: RunFolder, markdown: str) -> None:

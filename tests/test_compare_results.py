@@ -31,7 +31,7 @@ def test_pairs_have_one_line_each_with_both_sides_and_their_difference(results: 
         ("mlp", "2"),
         ("mlp-bn-after", "0"),
     ]
-    for name in ("test_accuracy", "test_loss", "epochs_to_target", "mean_test_accuracy"):
+    for name in ("test_accuracy", "test_loss", "epochs_to_target", "accuracy_area"):
         keras, torch, apart = (
             float(lines[0][f"{name}_{side}"] or "nan") for side in ("keras", "torch", "difference")
         )
@@ -54,6 +54,9 @@ def test_json_has_every_row_in_full_precision_and_no_nan(results: Results) -> No
     row = results.rows[0]
     assert content["rows"][0]["test_accuracy_mean"] == row.test_accuracy_mean
     assert content["rows"][0]["test_accuracy_interval"] == list(row.test_accuracy_interval or ())
+    assert {"variant", "metric", "n", "estimate", "low", "high", "method", "verdict"} <= set(
+        content["pairs"][0]
+    )
     assert content["largest_differences"][0]["probability"] is None, "a pair diverged"
 
 
