@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from compare.benefit import Benefit, Lag
 from compare.judgements import VERDICTS
+from compare.table import LABELS
 from compare.verdicts import Comparison
 
 SAME = "Are the two the same?"
+HELPS = "Does batch normalization help?"
 
 _HEADLINE = "test_accuracy"
 
@@ -33,6 +36,72 @@ def same(comparisons: Sequence[Comparison]) -> str:
     return (
         f"{_lead(found)}: final test accuracy, over {of}, is {_joined(parts)}. All "
         f"{len(comparisons)} comparisons, with loss, epochs to the target and area: {every}."
+    )
+
+
+def helps(benefits: Sequence[Benefit], lags: Sequence[Lag]) -> str:
+    """What batch normalization does to the accuracy and to the epochs that it takes.
+
+    Args:
+        benefits: One per variant with a baseline, framework and endpoint; may be empty.
+        lags: One per variant with batch normalization and framework; may be empty.
+    """
+    if not benefits:
+        return "Nothing to compare: no variant was trained with batch normalization and without."
+    sides = {found.framework for found in benefits}
+    found = {
+        metric: _effects([b for b in benefits if b.comparison.metric == metric], len(sides))
+        for metric in (_HEADLINE, _SPEED)
+    }
+    seen = {effect for effects in found.values() for effect in effects}
+    lead = "It depends" if {"better", "worse"} <= seen else _HELPS[min(seen, key=_rank)]
+    accuracy = _listed(found[_HEADLINE])
+    text = f"final test accuracy is {accuracy}; epochs to the target are {_listed(found[_SPEED])}"
+    return f"{lead}, against the same network without it: {text}.{_lag(lags)}"
+
+
+_SPEED = "epochs_to_target"
+_HELPS = {
+    "better": "Yes",
+    "worse": "No",
+    "not settled": "Not settled",
+    "no effect that matters": "No",
+    "no effect": "No",
+    "not judged": "Not judged",
+}
+"""Effect → the answer where it is the first of these that is seen."""
+
+
+def _listed(effects: Mapping[str, Sequence[str]]) -> str:
+    parts = [(name, effects[name]) for name in sorted(effects, key=_rank)]
+    return _joined([f"{name} in {len(group)} ({', '.join(group)})" for name, group in parts])
+
+
+def _rank(effect: str) -> int:
+    return list(_HELPS).index(effect)
+
+
+def _effects(benefits: Sequence[Benefit], sides: int) -> dict[str, list[str]]:
+    """Effect → variants with it; where the frameworks do not agree, with the framework."""
+    by_variant: dict[str, dict[str, list[str]]] = {}
+    for found in benefits:
+        effects = by_variant.setdefault(found.comparison.variant, {})
+        effects.setdefault(found.effect, []).append(LABELS[found.framework])
+    named: dict[str, list[str]] = {}
+    for variant, effects in by_variant.items():
+        for effect, where in effects.items():
+            text = variant if len(where) == sides else f"{variant} ({', '.join(where)})"
+            named.setdefault(effect, []).append(text)
+    return named
+
+
+def _lag(lags: Sequence[Lag]) -> str:
+    worst = max((lag for lag in lags if lag.epochs), key=lambda lag: lag.epochs or 0, default=None)
+    if worst is None:
+        return ""
+    return (
+        f" Evaluated with the statistics of the batch instead of the moving ones, {worst.variant} "
+        f"arrives {worst.epochs:g} epochs earlier (median): that much is the lag of an average."
     )
 
 

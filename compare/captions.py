@@ -24,8 +24,15 @@ _VERDICTS = (
     "Refused: too few pairs, or too few distinct values, for an interval to mean anything."
 )
 
+_EFFECTS = (
+    "Each variant with batch normalization against the same network without it, paired by seed "
+    "within a framework. Better and worse are what a verdict “different” means for the number: a "
+    "higher accuracy, a lower loss, fewer epochs."
+)
+
 EXPLAINED: Mapping[str, str] = MappingProxyType(
     {
+        "effects": _EFFECTS,
         "verdicts": _VERDICTS,
         "epochs-to-target": "The share of seeds whose test accuracy has reached the target, by "
         "epoch. A curve that ends below 1 has runs that never reached it. Where the dashed curve, "

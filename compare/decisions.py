@@ -28,8 +28,9 @@ def verdict_ends(
 ) -> tuple[Ends, Ends]:
     """The intervals that a verdict is read off.
 
-    An equivalence has to hold by Student's t as well: where differences are skewed, the bootstrap
-    alone calls 6 of 100 samples of ten equivalent whose truth lies on a margin.
+    An equivalence has to hold by Student's t as well. Of 40,000 samples of ten whose truth lies on
+    a margin the bootstrap alone calls 6.0 % equivalent at a skewness of 0.8, and both 5.9 %; at
+    0.95 it is 6.4 and 6.2 %.
 
     Args:
         differences: (rows, n), n ≥ 2.

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, fields
 
+from compare.convergence import Convergence
 from compare.curves import Band, band, gaps, matrix
 from compare.data import Array, Split, grid_points
-from compare.hitting import Arrivals
 from compare.paced import EpochSeconds
 from compare.pairing import Pair
 from compare.plot_curves import ACCURACIES, LOSSES
@@ -52,16 +52,14 @@ def differences(pairs: Sequence[Pair]) -> Lines:
                 yield (key, *line, float(low), float(high))
 
 
-def arrivals(found: Mapping[str, Sequence[Arrivals]]) -> Lines:
+def hitting_times(found: Iterable[Convergence]) -> Lines:
     """The steps of every curve, with the number of runs that never arrived."""
-    yield ("variant", "framework", "statistics", "epoch", "share", "runs", "never")
-    for variant, curves in found.items():
-        for curve in curves:
-            runs = (curve.runs, curve.missed)
-            # A curve without a step is still there: nobody arrived.
-            steps: Lines = curve.steps() or [(None, 0.0)]
-            for step in steps:
-                yield (variant, curve.framework, curve.statistics, *step, *runs)
+    yield ("variant", "framework", "curve", "epoch", "share", "runs", "never")
+    for one in found:
+        # A curve without a step is still there: nobody arrived.
+        steps: Lines = one.ecdf or [(None, 0.0)]
+        for step in steps:
+            yield (one.variant, one.framework, one.curve, *step, one.runs, one.runs - one.arrived)
 
 
 def drift(worst: Mapping[str, Array]) -> Lines:

@@ -1,8 +1,15 @@
 """Intervals of a mean difference, and of a share. Every draw comes from the generator passed in.
 
-Measured by `bn-compare selftest --statistics`: how often a nominal 95 % interval held the truth,
-over the populations of `compare.populations` with at least half of the differences nonzero and a
-skewness below 1, at n = 10 and 30: see `BY_COVERAGE`.
+How often a nominal 95 % interval held the truth, lowest and highest over the six populations of
+`compare.populations` with at least half of the differences nonzero and a skewness below 1, in
+10,000 samples each (`bn-compare selftest --statistics`):
+
+| method                | n = 10        | n = 30        |
+|-----------------------|---------------|---------------|
+| Student's t           | 93.8 – 96.6 % | 94.4 – 95.2 % |
+| BCa bootstrap         | 86.9 – 90.7 % | 92.6 – 95.0 % |
+| studentized bootstrap | 92.3 – 96.1 % | 93.8 – 95.3 % |
+| `chosen`              | 94.7 – 96.7 % | 94.2 – 95.3 % |
 """
 
 from __future__ import annotations
@@ -126,9 +133,10 @@ def _studentized(
 def chosen(differences: Array, levels: Sequence[float], rng: np.random.Generator) -> list[Ends]:
     """The intervals that verdicts rest on, chosen by their coverage; see `student`.
 
-    The studentized bootstrap, which follows skewness; Student's t for rows with fewer than 8
-    differences or at least a fifth of exact zeros, where resamples of zeros alone decide the
-    bootstrap. `BY_COVERAGE` has what was measured.
+    The studentized bootstrap, which follows skewness: at 0.8 and n = 10 it holds the truth in
+    94.7 %, Student's t in 93.8 %. Student's t for rows with fewer than 8 differences or at least a
+    fifth of exact zeros, where resamples of zeros decide the bootstrap: with a quarter of zeros and
+    n = 10 it would hold the truth in 92.3 %, and Student's t does in 95.7 %.
     """
     plain = student(differences, levels, rng)
     smooth = _is_smooth(differences)

@@ -32,6 +32,8 @@ def words(results: Results) -> dict[str, Any]:
         "answers": _answers(results),
         "verdict_headings": verdict_table.HEADINGS,
         "verdicts": verdict_table.lines(results.comparisons),
+        "effect_headings": verdict_table.EFFECT_HEADINGS,
+        "effects": verdict_table.effect_lines(results.benefits),
         "legend": captions.legend(settings, timed=bool(results.timings)),
         "explained": captions.EXPLAINED,
         "tutorial_lines": table.tutorial_lines(rows),
@@ -78,7 +80,10 @@ def _cells(results: Results) -> list[list[str]]:
 
 
 def _answers(results: Results) -> dict[str, str]:
-    return {answers.SAME: answers.same(results.comparisons)}
+    return {
+        answers.SAME: answers.same(results.comparisons),
+        answers.HELPS: answers.helps(results.benefits, results.lags),
+    }
 
 
 def _conventions(settings: Settings, variants: Sequence[str]) -> list[tuple[str, ...]]:

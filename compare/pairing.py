@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from compare.records import Record, run_name
+from compare.records import Record, json_number, run_name
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,12 @@ def pairs(records: Iterable[Record]) -> Iterator[Pair]:
             yield Pair(record, partner)
 
 
+def is_sound(record: Record) -> bool:
+    """Whether a run has all its numbers: it says that it did not diverge, and none is missing."""
+    numbers = [*record["final"].values(), *(v for c in record["history"].values() for v in c)]
+    return record["status"] == "ok" and all(json_number(value) is not None for value in numbers)
+
+
 @dataclass(frozen=True)
 class Matched:
     """Runs of two sides, matched by seed.
@@ -50,32 +56,31 @@ class Matched:
     missing: tuple[str, ...]
 
 
-def match(first: Iterable[Record], second: Iterable[Record]) -> Matched:
+def match(
+    first: Iterable[Record],
+    second: Iterable[Record],
+    *,
+    by: str = "framework",
+    sides: tuple[str, str] = ("torch", "keras"),
+) -> Matched:
     """Match two groups of runs by seed.
 
     Args:
-        first: Runs of one variant in one framework; no seed twice.
+        first: Runs of one variant in one framework; no seed twice; may be empty.
         second: The same of the other side.
-
-    Returns:
-        The pairs by seed, and what has no place in them. A side without any run has no name, so
-        nothing is missing from it.
+        by: The field of a record in which the two sides differ.
+        sides: What it holds on either side.
     """
     left, right = ({int(r["seed"]): r for r in side} for side in (first, second))
-    both = sorted(left.keys() & right.keys())
-    found = [(left[seed], right[seed]) for seed in both]
-    missing = [*_absent(right, left), *_absent(left, right)]
-    lost = [r for r in (*left.values(), *right.values()) if r["status"] != "ok"]
+    both = [(left[seed], right[seed]) for seed in sorted(left.keys() & right.keys())]
+    missing = [
+        run_name({**there[seed], by: name})
+        for here, there, name in ((left, right, sides[0]), (right, left, sides[1]))
+        for seed in sorted(there.keys() - here.keys())
+    ]
+    lost = [r for r in (*left.values(), *right.values()) if not is_sound(r)]
     return Matched(
-        tuple((a, b) for a, b in found if a["status"] == b["status"] == "ok"),
-        tuple(run_name(r) for r in lost),
-        tuple(missing),
+        pairs=tuple((a, b) for a, b in both if is_sound(a) and is_sound(b)),
+        diverged=tuple(run_name(r) for r in lost),
+        missing=tuple(missing),
     )
-
-
-def _absent(there: Mapping[int, Record], here: Mapping[int, Record]) -> list[str]:
-    """Names of the runs that one side has and the other lacks, as the other would call them."""
-    if not here:
-        return []
-    example = next(iter(here.values()))
-    return [run_name({**example, "seed": seed}) for seed in sorted(there.keys() - here.keys())]

@@ -13,7 +13,6 @@ from compare import figure_numbers
 from compare.boundaries import Boundary
 from compare.curves import gaps
 from compare.data import Split
-from compare.hitting import arrivals
 from compare.paced import epoch_seconds
 from compare.plot_boundary import decision_boundaries
 from compare.plot_circles import circles
@@ -66,15 +65,13 @@ def pictures(
 
 def _overviews(results: Results) -> Iterator[Picture]:
     """One figure for all variants each."""
-    target = results.settings.target
-    arrived = {name: arrivals(results.records, name, target) for name in results.variants}
-    arrived = {name: found for name, found in arrived.items() if found}
-    if arrived:
+    found = [one for one in results.convergences if one.runs]
+    if found:
         yield Picture(
             "epochs-to-target",
-            f"Share of seeds at {100 * target:g} % test accuracy by epoch, for each variant.",
-            partial(hitting_times, arrived, target),
-            figure_numbers.arrivals(arrived),
+            f"Share of seeds at {100 * found[0].target:g} % test accuracy by epoch, by variant.",
+            partial(hitting_times, found, results.settings.epochs),
+            figure_numbers.hitting_times(found),
         )
     losses = {name: np.abs(gaps(group, "test_loss")) for name, group in results.pairs.items()}
     worst = {name: apart.max(axis=0) for name, apart in losses.items() if apart.size}

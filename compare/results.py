@@ -15,6 +15,9 @@ from typing import Any
 import numpy as np
 
 from compare import stats
+from compare.arrivals import BATCH, MOVING
+from compare.benefit import Benefit, Lag, benefits, lags
+from compare.convergence import Convergence, convergence
 from compare.distances import Distance, distances
 from compare.endpoints import ENDPOINTS
 from compare.pairing import Pair, pairs
@@ -86,6 +89,31 @@ class Results:
         """Both frameworks in every endpoint: one per variant that both trained, and endpoint."""
         rng = np.random.default_rng(_RESAMPLING_SEED)
         return compare_frameworks(self.records, self.settings, rng)
+
+    @cached_property
+    def benefits(self) -> list[Benefit]:
+        """Batch normalization against the same network without, within each framework."""
+        rng = np.random.default_rng(_RESAMPLING_SEED)
+        return benefits(self.records, self.settings, rng)
+
+    @cached_property
+    def lags(self) -> list[Lag]:
+        """How much later runs arrive when they are evaluated with moving statistics."""
+        return lags(self._with_history, self.settings.target)
+
+    @cached_property
+    def convergences(self) -> list[Convergence]:
+        """Epochs to the target, evaluated with moving statistics and with those of the batch."""
+        seconds = {(row.variant, row.framework): row.epoch_seconds_median for row in self.rows}
+        return [
+            found
+            for curve in (MOVING, BATCH)
+            for found in convergence(self._with_history, self.settings.target, seconds, curve=curve)
+        ]
+
+    @cached_property
+    def _with_history(self) -> list[Record]:
+        return [record for record in self.records if record.get("history")]
 
     @cached_property
     def pairs(self) -> dict[str, list[Pair]]:
@@ -161,6 +189,9 @@ def report_json(results: Results, words: Mapping[str, Any]) -> str:
         "format_version": 1,
         **words,
         "pairs": [found.to_json() for found in results.comparisons],
+        "benefits": [found.to_json() for found in results.benefits],
+        "lags": [found.to_json() for found in results.lags],
+        "convergence": [found.to_json() for found in results.convergences],
         "rows": [_plain(asdict(row)) for row in results.rows],
         "largest_differences": [_plain(asdict(found)) for found in results.differences],
     }

@@ -14,15 +14,13 @@ from rich.table import Column, Table
 
 from compare.intervals import METHODS, Method, chosen
 from compare.populations import Population, populations
+from compare.power import SHIFT, Power, power
 from compare.simulation import (
     COVERAGE,
     MOST_FALSE,
-    SHIFT,
     SIMULATIONS,
     SIZES,
-    Power,
     Trial,
-    power,
     trials,
 )
 from compare.table import MISSING
@@ -120,7 +118,7 @@ def _summary(tried: Sequence[Trial], powers: Sequence[Power], passed: bool) -> d
 
 def _trial_table(tried: Sequence[Trial]) -> Table:
     names = ("n", "nonzero", "skewness", "no interval", "coverage")
-    candidates = [f"… {name}" for name in METHODS]
+    candidates = [f"… {name.removesuffix(' bootstrap')}" for name in METHODS]
     last = ("false different", "false equivalent", "bounds")
     first = Column("differences", no_wrap=True)
     table = Table(first, *(Column(n, justify="right") for n in (*names, *candidates, *last)))
@@ -165,9 +163,9 @@ def _notes(tried: Sequence[Trial]) -> list[str]:
 
 
 def _word(trial: Trial) -> str:
-    if trial.elsewhere:
-        return "not asked for"
-    return "kept" if trial.passed else "BROKEN"
+    if not trial.passed:
+        return "BROKEN" if trial.reproducible else "UNSEEDED"
+    return "measured" if trial.elsewhere else "kept"
 
 
 def _percent(value: float | None, digits: int = 1) -> str:

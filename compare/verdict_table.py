@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from compare.benefit import Benefit
 from compare.endpoints import ENDPOINTS
-from compare.table import MISSING
+from compare.table import LABELS, MISSING
 from compare.verdicts import Comparison
 
+EFFECT_HEADINGS = (
+    "variant",
+    "framework",
+    "against",
+    "what",
+    "pairs",
+    "difference",
+    "effect",
+    "why",
+)
 HEADINGS = ("variant", "what", "pairs", "difference", "verdict", "why")
 
 
@@ -28,6 +39,15 @@ def lines(comparisons: Sequence[Comparison]) -> list[list[str]]:
             _why(found),
         ]
         for found in comparisons
+    ]
+
+
+def effect_lines(benefits: Sequence[Benefit]) -> list[list[str]]:
+    """One line per effect of batch normalization, in the order of `EFFECT_HEADINGS`."""
+    return [
+        [variant, LABELS[found.framework], found.baseline, *middle, found.effect, why]
+        for found, line in zip(benefits, lines([b.comparison for b in benefits]), strict=True)
+        for variant, *middle, _, why in [line]
     ]
 
 

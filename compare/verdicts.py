@@ -11,9 +11,9 @@ import numpy as np
 from compare.endpoints import ENDPOINTS, Endpoint, margins
 from compare.intervals import Interval
 from compare.judgements import Judgement, Margins, Share, judge, judge_unpaired
-from compare.pairing import Matched, match
+from compare.pairing import Matched, is_sound, match
 from compare.records import Record, json_number
-from compare.spec import Settings
+from compare.spec import FRAMEWORKS, Settings
 
 UNPAIRED = "unpaired: each framework draws its own weights and orders"
 
@@ -81,24 +81,27 @@ class Comparison:
 def compare_frameworks(
     records: Iterable[Record], settings: Settings, rng: np.random.Generator
 ) -> list[Comparison]:
-    """Torch against Keras: every variant that both trained, every endpoint.
+    """Torch against Keras: every variant that both were to train, every endpoint.
 
     Args:
         records: The runs of one study.
-        settings: Its settings: dtype, alignment and margins.
+        settings: Its settings: frameworks, dtype, alignment and margins.
         rng: Draws the resamples.
+
+    Returns:
+        One per variant that has runs, and endpoint; none of a study of one framework.
     """
     runs = list(records)
-    found = []
+    found: list[Comparison] = []
+    if set(settings.frameworks) != set(FRAMEWORKS):
+        return found
     for variant in dict.fromkeys(str(record["variant"]) for record in runs):
         torch, keras = (
             [r for r in runs if (r["variant"], r["framework"]) == (variant, framework)]
             for framework in ("torch", "keras")
         )
-        if torch and keras:
-            paired = settings.alignment != "naive"
-            sides = ("torch", "keras")
-            found += compare_sides((torch, keras), settings, rng, sides=sides, paired=paired)
+        paired = settings.alignment != "naive"
+        found += compare_sides((torch, keras), settings, rng, paired=paired)
     return found
 
 
@@ -107,20 +110,24 @@ def compare_sides(
     settings: Settings,
     rng: np.random.Generator,
     *,
-    sides: tuple[str, str],
+    by: str = "framework",
+    sides: tuple[str, str] = ("torch", "keras"),
     paired: bool = True,
 ) -> list[Comparison]:
     """Compare two groups of runs in every endpoint.
 
     Args:
-        groups: Runs of one variant in one framework, at least one, on either side; no seed twice.
+        groups: Runs of one variant in one framework on either side; no seed twice; one side may
+            have none.
         settings: dtype and margins.
         rng: Draws the resamples.
-        sides: What the two are called.
+        by: The field of a record in which the two sides differ.
+        sides: What it holds on either side.
         paired: Whether equal seeds make a pair.
     """
-    matched = match(*groups)
-    variant = str(groups[0][0]["variant"])
+    matched = match(*groups, by=by, sides=sides)
+    first = next(iter([*groups[0], *groups[1]]))
+    variant = sides[0] if by == "variant" else str(first["variant"])
     found = []
     for endpoint in ENDPOINTS.values():
         if paired:
@@ -156,7 +163,7 @@ def _unpaired(
     settings: Settings,
     rng: np.random.Generator,
 ) -> tuple[Judgement, int]:
-    fine = [[endpoint.value(r) for r in group if r["status"] == "ok"] for group in groups]
+    fine = [[endpoint.value(r) for r in group if is_sound(r)] for group in groups]
     first, second = (
         np.array([endpoint.on_scale(v) for v in side if v is not None]) for side in fine
     )

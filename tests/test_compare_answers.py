@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from compare.answers import same
-from compare.verdict_table import by_variant, difference, lines, signed
+from compare.answers import helps, same
+from compare.benefit import Benefit
+from compare.verdict_table import by_variant, difference, effect_lines, lines, signed
 from compare.verdicts import Comparison
 
 
@@ -85,3 +86,48 @@ def test_what_is_left_out_is_in_the_last_column() -> None:
 def test_one_endpoint_by_variant() -> None:
     found = [comparison("a", "identical"), comparison("a", "different", metric="test_loss")]
     assert by_variant(found, "test_loss")["a"].verdict == "different"
+
+
+def benefit(variant: str, effect: str, framework: str = "keras", **changes: Any) -> Benefit:
+    return Benefit(framework, "mlp", comparison(variant, "different", **changes), effect)
+
+
+def test_one_effect_in_both_frameworks_is_said_once() -> None:
+    found = [
+        benefit("a", "better", side, metric=metric)
+        for side in ("keras", "torch")
+        for metric in ("test_accuracy", "epochs_to_target")
+    ]
+    text = helps(found, [])
+    assert text.startswith(
+        "Yes, against the same network without it: final test accuracy is better"
+    )
+    assert text.count("better in 1 (a)") == 2
+
+
+def test_better_here_and_worse_there_depends_and_a_lone_framework_is_named() -> None:
+    found = [benefit("a", "better"), benefit("a", "worse", "torch")]
+    found += [
+        benefit("a", "not settled", side, metric="epochs_to_target") for side in ("keras", "torch")
+    ]
+    text = helps(found, [])
+    assert text.startswith("It depends")
+    assert "better in 1 (a (Keras)) and worse in 1 (a (Lightning))" in text
+
+
+@pytest.mark.parametrize(
+    ("effect", "lead"), [("worse", "No,"), ("not settled", "Not settled,"), ("no effect", "No,")]
+)
+def test_no_better_is_no_yes(effect: str, lead: str) -> None:
+    found = [benefit("a", effect, metric=m) for m in ("test_accuracy", "epochs_to_target")]
+    assert helps(found, []).startswith(lead)
+
+
+def test_no_baseline_is_said() -> None:
+    assert helps([], []).startswith("Nothing to compare")
+
+
+def test_effects_have_a_line_each() -> None:
+    (line,) = effect_lines([benefit("a", "worse")])
+    assert line[:4] == ["a", "Keras", "mlp", "final test accuracy"]
+    assert line[-2:] == ["worse", "because; Student's t"]

@@ -153,7 +153,36 @@ def test_diverged_and_missing_runs_are_named_and_never_averaged():
         assert comparison.diverged == ("mlp-keras-5",)
         assert comparison.missing == ("mlp-keras-6",)
         assert comparison.verdict == "identical"
-    assert match([], runs).missing == ()
+
+
+def test_a_side_without_any_run_is_missing_by_name():
+    runs = [run("torch", seed) for seed in range(4)]
+    for comparison in compare_frameworks(runs, Settings(), generator()):
+        assert (comparison.n, comparison.verdict) == (0, "refused")
+        assert comparison.missing == tuple(f"mlp-keras-{seed}" for seed in range(4))
+        assert "no pair is complete" in comparison.reason
+    for comparison in compare_frameworks(runs, Settings(alignment="naive"), generator()):
+        assert comparison.verdict == "refused"
+    assert compare_frameworks(runs, Settings(frameworks=("torch",)), generator()) == []
+    assert match(runs[:1], [run(seed=9)]).missing == ("mlp-torch-9", "mlp-keras-0")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"accuracy": None},
+        {"loss": float("nan")},
+        {"curve": [0.8, None, 0.8]},
+        {"status": "diverged"},
+    ],
+)
+@pytest.mark.parametrize("alignment", ["exact", "naive"])
+def test_a_run_that_lacks_a_number_is_left_out(broken, alignment):
+    runs = [run(f, s, accuracy=0.8 + 0.01 * s) for s in range(5) for f in ("keras", "torch")]
+    runs += [run("keras", 5, **broken), run("torch", 5, accuracy=0.8)]
+    for comparison in compare_frameworks(runs, Settings(alignment=alignment), generator()):
+        assert comparison.diverged == ("mlp-keras-5",)
+        assert comparison.n == 5
 
 
 def test_pairs_that_miss_the_target_are_counted():
