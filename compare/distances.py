@@ -41,7 +41,7 @@ def distances(folder: RunFolder, records: Iterable[Record]) -> list[Distance]:
     """
     found = []
     for pair in pairs(records):
-        keras, torch = folder.arrays(pair.keras), folder.arrays(pair.torch)
+        keras, torch = (folder.arrays(run, plane=False) for run in (pair.keras, pair.torch))
         probability = largest_difference([keras[_TEST]], [torch[_TEST]])
         found.append(Distance(pair.variant, pair.seed, probability, weight_gap(keras, torch)))
     return found

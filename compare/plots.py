@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from matplotlib import style
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -67,15 +69,21 @@ def save(figure: Figure, folder: Path, name: str) -> None:
         folder: An existing folder.
         name: File name without its ending; it also seeds the ids inside the SVG.
     """
-    stamps = {"png": ("Software",), "svg": ("Date", "Creator", "Format", "Type")}
     with own_style(**{"svg.hashsalt": name}):
+        canvas = FigureCanvasAgg(figure)
+        figure.set_dpi(_DPI)
         # The layout takes two passes to settle; then both files shall have the same one.
+        layout = figure.get_layout_engine()
         for _ in range(2):
-            figure.draw_without_rendering()
+            if layout is not None:
+                layout.execute(figure)
         figure.set_layout_engine("none")
-        for ending, left_out in stamps.items():
-            content = BytesIO()
-            figure.savefig(content, format=ending, dpi=_DPI, metadata=dict.fromkeys(left_out))
+        # Not savefig, which draws everything once more to find out how large it is.
+        png, svg = BytesIO(), BytesIO()
+        canvas.print_png(png, metadata={"Software": None})  # type: ignore[no-untyped-call]
+        left_out = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        FigureCanvasSVG(figure).print_svg(svg, metadata=left_out)  # type: ignore[no-untyped-call]
+        for ending, content in (("png", png), ("svg", svg)):
             temporary = folder / f"{name}.{ending}.tmp"
             temporary.write_bytes(content.getvalue())
             temporary.replace(folder / f"{name}.{ending}")
