@@ -27,7 +27,7 @@ def words(results: Results) -> dict[str, Any]:
     return {
         "summary": _summary(results),
         "warnings": _warnings(settings, records),
-        "headings": [*table.headings(settings.target), "difference", "verdict"],
+        "headings": _with_verdict(table.headings(settings.target), ["difference", "verdict"]),
         "cells": _cells(results),
         "answers": _answers(results),
         "verdict_headings": verdict_table.HEADINGS,
@@ -71,12 +71,16 @@ def _text(value: object) -> str:
 def _cells(results: Results) -> list[list[str]]:
     """The table of the terminal, with the difference of the test accuracy and its verdict."""
     found = verdict_table.by_variant(results.comparisons, "test_accuracy")
-    lines = table.cells(results.rows, results.differences)
     return [
-        [*line, verdict_table.difference(one), one.verdict if one else table.MISSING]
-        for line in lines
+        _with_verdict(line, [verdict_table.difference(one), one.verdict if one else table.MISSING])
+        for line in table.cells(results.rows, results.differences)
         for one in [found.get(line[0])]
     ]
+
+
+def _with_verdict(line: Sequence[str], judged: Sequence[str]) -> list[str]:
+    """A line of the terminal's table, with what is judged right of both accuracies."""
+    return [*line[:3], *judged, *line[3:]]
 
 
 def _answers(results: Results) -> dict[str, str]:
@@ -144,8 +148,21 @@ def _names(runs: Iterable[tuple[str, str, int]]) -> str:
     for variant, framework, seed in runs:
         seeds.setdefault(f"{variant} {table.LABELS[framework]}", []).append(seed)
     return "; ".join(
-        f"{side} ({'seed' if len(group) == 1 else 'seeds'} {', '.join(map(str, group))})"
+        f"{side} ({'seed' if len(group) == 1 else 'seeds'} {_ranges(group)})"
         for side, group in seeds.items()
+    )
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """`0, 2, 5–9`: three or more in a row are shortened."""
+    rows: list[list[int]] = []
+    for number in sorted(numbers):
+        if rows and number == rows[-1][-1] + 1:
+            rows[-1].append(number)
+        else:
+            rows.append([number])
+    return ", ".join(
+        f"{row[0]}–{row[-1]}" if len(row) > 2 else ", ".join(map(str, row)) for row in rows
     )
 
 

@@ -200,6 +200,16 @@ def test_figures_take_the_colours_of_the_page(html: str) -> None:
     assert all(html.count(f"--{name}:") >= 2 for name in used)
 
 
+def test_the_page_does_not_grow_with_the_seeds(tmp_path: Path) -> None:
+    sizes = []
+    for seeds in (3, 30):
+        folder = one_run(tmp_path / str(seeds), seeds=seeds, frameworks=("keras", "torch"))
+        write(folder)
+        sizes.append((folder.path / "report.html").stat().st_size)
+    assert sizes[1] < 1.1 * sizes[0]
+    assert sizes[1] < 400_000
+
+
 def test_one_framework_alone_gives_a_one_sided_report(tmp_path: Path) -> None:
     folder = one_run(tmp_path / "run")
     write(folder)
@@ -220,6 +230,15 @@ def test_runs_that_are_missing_are_named(tmp_path: Path) -> None:
         text = (folder.path / name).read_text(encoding="utf-8")
         assert "Missing runs: mlp Lightning (seed 0)." in text
         assert "seed 1." in text[text.index("Decision boundary") :]
+
+
+def test_many_missing_runs_are_named_in_short(tmp_path: Path) -> None:
+    settings = small_settings(seeds=300, variants=("mlp",), epochs=2, frameworks=("torch",))
+    folder = empty_folder(tmp_path / "run", settings)
+    folder.append(record(settings, "mlp", "torch", 7), arrays(settings, "torch", 7))
+    write(folder)
+    text = (folder.path / "report.md").read_text(encoding="utf-8")
+    assert "Missing runs: mlp Lightning (seeds 0–6, 8–299)." in text
 
 
 def test_a_study_that_only_diverged_is_reported(tmp_path: Path) -> None:
