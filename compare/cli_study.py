@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -26,6 +27,10 @@ from compare.cli_options import (
 from compare.errors import RunFolderError
 from compare.spec import FRAMEWORKS, Settings
 
+if TYPE_CHECKING:
+    from compare.records import RunFolder
+    from compare.results import Results
+
 RUN_EXAMPLES = """\b
 Examples:
   bn-compare run
@@ -34,8 +39,9 @@ Examples:
   bn-compare run --frameworks torch --alignment naive --out runs/naive
 """
 REPORT_EXAMPLES = """\b
-Example:
+Examples:
   bn-compare report runs/20260101-120000
+  bn-compare report runs/before runs/after
 """
 
 
@@ -116,43 +122,82 @@ def run(
         except KeyboardInterrupt:
             _interrupted(path)
         progress.say("writing the report")
-        pages.write(folder)
-    _print_results(path, as_json=json_output)
+        results = pages.write(folder)
+    _print_results(results, path, as_json=json_output)
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")],
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="A run folder; several are compared.")
+    ],
     json_output: Json = False,
 ) -> None:
-    """Redo table, figures and pages from a run folder; no framework is needed."""
+    """Redo table, figures and pages from a run folder; no framework is needed.
+
+    With several folders, compare each with the first, run by run: two versions, or two machines.
+    """
     from compare import report as pages
     from compare.records import RunFolder
 
-    pages.check_installed()
-    pages.write(RunFolder.open(folder))
-    _print_results(folder, as_json=json_output)
-
-
-def _print_results(path: Path, *, as_json: bool) -> None:
-    from compare import stats, table
-    from compare.records import RunFolder
-
-    folder = RunFolder.open(path)
-    records = folder.records()
-    rows = stats.rows(records, folder.timings())
-    if as_json:
-        content = {"run_dir": str(path), "rows": [stats.row_json(row) for row in rows]}
-        print(json.dumps(content, allow_nan=False))
+    opened = [RunFolder.open(folder) for folder in folders]
+    if len(opened) > 1:
+        _print_versus(opened, as_json=json_output)
         return
+    pages.check_installed()
+    results = pages.write(opened[0])
+    _print_results(results, folders[0], as_json=json_output)
+
+
+def _print_versus(folders: Sequence[RunFolder], *, as_json: bool) -> None:
+    from compare import versus, versus_table
+
+    first, *others = folders
+    found = [(other, versus.versus(first, other)) for other in others]
+    if as_json:
+        content = [
+            {
+                "first": str(first.path),
+                "second": str(other.path),
+                "changes": versus_table.changes(first.manifest, other.manifest),
+                "rows": [one.to_json() for one in rows],
+            }
+            for other, rows in found
+        ]
+        print(json.dumps({"comparisons": content}, allow_nan=False))
+        return
+    for other, rows in found:
+        print(f"first: {first.path}\nsecond: {other.path}")
+        _print_grid(versus_table.HEADINGS, versus_table.lines(rows), left=2)
+        changed = versus_table.changes(first.manifest, other.manifest)
+        print("\n".join(["", *(changed or ["versions and hardware: the same"]), ""]))
+
+
+def _print_grid(headings: Sequence[str], lines: Sequence[Sequence[str]], *, left: int) -> None:
+    """Print a table whose first columns are left-aligned."""
     from rich.table import Column, Table
 
     from compare.terminal import console
 
-    first, *others = table.headings(folder.settings.target)
-    grid = Table(Column(first, no_wrap=True), *(Column(name, justify="right") for name in others))
-    for line in table.cells(rows, stats.differences(folder, records)):
+    columns = [
+        Column(name, no_wrap=place == 0, justify="left" if place < left else "right")
+        for place, name in enumerate(headings)
+    ]
+    grid = Table(*columns)
+    for line in lines:
         grid.add_row(*line)
     console().print(grid)
+
+
+def _print_results(results: Results, path: Path, *, as_json: bool) -> None:
+    from compare import stats, table
+
+    rows = results.rows
+    if as_json:
+        content = {"run_dir": str(path), "rows": [stats.row_json(row) for row in rows]}
+        print(json.dumps(content, allow_nan=False))
+        return
+    headings = table.headings(results.settings.target)
+    _print_grid(headings, table.cells(rows, results.differences), left=1)
     print("\n".join(["", *table.tutorial_lines(rows), "", f"run folder: {path}"]))
 
 

@@ -16,12 +16,12 @@ import numpy as np
 
 from compare.conventions import CONVENTIONS, Convention
 from compare.data import Array
+from compare.distances import largest_difference
 from compare.engine import Worker
 from compare.errors import InputError
 from compare.frameworks import check_installed
 from compare.runs import Outcome, Run
 from compare.spec import FRAMEWORKS, VARIANTS, Settings
-from compare.stats import largest_difference
 
 REPRESENTATIVES = ("mlp-bn-after", "cnn-bn", "lstm-bn")
 """The variant that stands for its family, where it shows the convention."""

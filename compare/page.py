@@ -6,48 +6,61 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from compare import stats, table
-from compare.records import Record, RunFolder
+from compare import answers, captions, table, verdict_table
+from compare.conventions import CONVENTIONS
+from compare.records import Record
+from compare.results import Results
 from compare.spec import VARIANTS, Settings
 
 
-def variants(records: Iterable[Record]) -> list[str]:
-    """The variants among some records, in order of first appearance."""
-    return list(dict.fromkeys(record["variant"] for record in records))
-
-
-def words(folder: RunFolder, records: Sequence[Record]) -> dict[str, Any]:
+def words(results: Results) -> dict[str, Any]:
     """What both templates show, figures left out.
 
     Args:
-        folder: The run folder.
-        records: Its records, in the order in which the report names them.
+        results: What was found.
 
     Returns:
         Variables of the templates, as strings and containers of strings.
-
-    Raises:
-        RunFolderError: The arrays of a pair are missing or corrupt.
     """
-    settings = folder.settings
-    rows, differences = stats.rows(records, folder.timings()), stats.differences(folder, records)
+    settings, records = results.settings, results.records
+    rows, differences = results.rows, results.differences
     return {
-        "summary": _summary(settings, records),
+        "summary": _summary(results),
         "warnings": _warnings(settings, records),
-        "headings": table.headings(settings.target),
-        "cells": table.cells(rows, differences),
-        "target": f"{100 * settings.target:g} %",
-        "seconds": _seconds(settings, bool(folder.timings())),
+        "headings": _with_verdict(table.headings(settings.target), ["difference", "verdict"]),
+        "cells": _cells(results),
+        "answers": _answers(results),
+        "verdict_headings": verdict_table.HEADINGS,
+        "verdicts": verdict_table.lines(results.comparisons),
+        "effect_headings": verdict_table.EFFECT_HEADINGS,
+        "effects": verdict_table.effect_lines(results.benefits),
+        "legend": captions.legend(settings, timed=bool(results.timings)),
+        "explained": captions.EXPLAINED,
         "tutorial_lines": table.tutorial_lines(rows),
         "variants": {
-            name: VARIANTS[name].title if name in VARIANTS else "" for name in variants(records)
+            name: VARIANTS[name].title if name in VARIANTS else "" for name in results.variants
         },
         "gaps": {
             gap.variant: (gap.seeds, table.magnitude(gap.probability), table.magnitude(gap.weights))
             for gap in differences
         },
+        "conventions": _conventions(settings, results.variants),
         "settings": {name: _text(value) for name, value in settings.to_dict().items()},
-        **_environment(folder.manifest),
+        **_environment(results.manifest),
+    }
+
+
+def facts(results: Results) -> dict[str, Any]:
+    """What `report.json` says beside its numbers, as JSON types."""
+    manifest = results.manifest
+    return {
+        "summary": _summary(results),
+        "warnings": _warnings(results.settings, results.records),
+        "answers": _answers(results),
+        "settings": results.settings.to_dict(),
+        "data_digest": manifest.get("data_digest"),
+        "hardware": manifest.get("hardware") or {},
+        "versions": manifest.get("versions") or {},
     }
 
 
@@ -55,11 +68,43 @@ def _text(value: object) -> str:
     return (", ".join(map(str, value)) or "none") if isinstance(value, list) else str(value)
 
 
+def _cells(results: Results) -> list[list[str]]:
+    """The table of the terminal, with the difference of the test accuracy and its verdict."""
+    found = verdict_table.by_variant(results.comparisons, "test_accuracy")
+    return [
+        _with_verdict(line, [verdict_table.difference(one), one.verdict if one else table.MISSING])
+        for line in table.cells(results.rows, results.differences)
+        for one in [found.get(line[0])]
+    ]
+
+
+def _with_verdict(line: Sequence[str], judged: Sequence[str]) -> list[str]:
+    """A line of the terminal's table, with what is judged right of both accuracies."""
+    return [*line[:3], *judged, *line[3:]]
+
+
+def _answers(results: Results) -> dict[str, str]:
+    return {
+        answers.SAME: answers.same(results.comparisons),
+        answers.HELPS: answers.helps(results.benefits, results.lags),
+    }
+
+
+def _conventions(settings: Settings, variants: Sequence[str]) -> list[tuple[str, ...]]:
+    """What the frameworks do differently in these networks, and what was done about it."""
+    return [
+        (one.name, one.keras, one.torch, "left out" if one.name in settings.undone else "matched")
+        for one in CONVENTIONS.values()
+        if set(one.touches) & set(variants)
+    ]
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _summary(settings: Settings, records: Sequence[Record]) -> str:
+def _summary(results: Results) -> str:
+    settings, records = results.settings, results.records
     sides = [
         label
         for name, label in table.LABELS.items()
@@ -71,20 +116,11 @@ def _summary(settings: Settings, records: Sequence[Record]) -> str:
         f"remedies left out: {', '.join(undone)}" if undone else "every known difference matched"
     )
     return (
-        f"{_count(len(variants(records)), 'variant')} of the batch normalization tutorial's "
+        f"{_count(len(results.variants), 'variant')} of the batch normalization tutorial's "
         f"networks trained in {where}: {_count(settings.seeds, 'seed')}, "
         f"{_count(settings.epochs, 'epoch')}, {settings.dtype}, "
         f"alignment “{settings.alignment}” ({matched})."
     )
-
-
-def _seconds(settings: Settings, timed: bool) -> str:
-    """What the column of seconds means."""
-    if settings.pace == "idiomatic":
-        return "median over all epochs of all runs."
-    if not timed:
-        return "not measured: runs at the fast pace are not timed."
-    return "median over steady epochs of model.fit and Trainer.fit, timed apart, in turns."
 
 
 def _warnings(settings: Settings, records: Sequence[Record]) -> list[str]:
@@ -112,8 +148,21 @@ def _names(runs: Iterable[tuple[str, str, int]]) -> str:
     for variant, framework, seed in runs:
         seeds.setdefault(f"{variant} {table.LABELS[framework]}", []).append(seed)
     return "; ".join(
-        f"{side} ({'seed' if len(group) == 1 else 'seeds'} {', '.join(map(str, group))})"
+        f"{side} ({'seed' if len(group) == 1 else 'seeds'} {_ranges(group)})"
         for side, group in seeds.items()
+    )
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """`0, 2, 5–9`: three or more in a row are shortened."""
+    rows: list[list[int]] = []
+    for number in sorted(numbers):
+        if rows and number == rows[-1][-1] + 1:
+            rows[-1].append(number)
+        else:
+            rows.append([number])
+    return ", ".join(
+        f"{row[0]}–{row[-1]}" if len(row) > 2 else ", ".join(map(str, row)) for row in rows
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from typing import cast
 
-from compare.records import Record, json_number, run_name
+from compare.records import Record, run_name
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,16 @@ def pairs(records: Iterable[Record]) -> Iterator[Pair]:
 
 def is_sound(record: Record) -> bool:
     """Whether a run has all its numbers: it says that it did not diverge, and none is missing."""
-    numbers = [*record["final"].values(), *(v for c in record["history"].values() for v in c)]
-    return record["status"] == "ok" and all(json_number(value) is not None for value in numbers)
+    curves = (record["final"].values(), *record["history"].values())
+    return record["status"] == "ok" and all(map(_is_finite, curves))
+
+
+def _is_finite(values: Collection[float | None]) -> bool:
+    # A sum is finite only if every term is; it may overflow, and then each one is looked at.
+    if None in values:
+        return False
+    known = cast("Collection[float]", values)
+    return math.isfinite(sum(known)) or all(map(math.isfinite, known))
 
 
 @dataclass(frozen=True)

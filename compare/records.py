@@ -28,6 +28,7 @@ import numpy as np
 
 from compare.data import Array
 from compare.errors import InputError, RunFolderError
+from compare.npz import read_npz
 from compare.spec import Settings
 
 FORMAT = "bn-compare run folder"
@@ -177,20 +178,24 @@ class RunFolder:
         file = self.path / "timings.jsonl"
         return _lines(file, _TIMING) if file.exists() else []
 
-    def arrays(self, record: Mapping[str, Any]) -> dict[str, Array]:
+    def arrays(self, record: Mapping[str, Any], *, plane: bool = True) -> dict[str, Array]:
         """The arrays of a run: canonical weight names, `test_probability`, `grid_probability`.
+
+        Args:
+            record: The run.
+            plane: Whether to read `grid_probability`, the largest of them.
 
         Raises:
             RunFolderError: The file is missing, corrupt or without the probabilities.
         """
         file = self.path / "weights" / f"{run_name(record)}.npz"
+        left_out = () if plane else ("grid_probability",)
         try:
-            with file.open("rb") as opened, np.load(opened, allow_pickle=False) as data:
-                arrays = {name: data[name] for name in data.files}
+            names, arrays = read_npz(file, left_out)
         except Exception as error:  # zipfile, zlib, struct and NumPy each raise their own
             raise RunFolderError(f"{file}: cannot be read: {error}") from error
         for name in ("test_probability", "grid_probability"):
-            if name not in arrays:
+            if name not in names:
                 raise RunFolderError(f"{file}: expected an array {name!r}, found none.")
         return arrays
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from compare.data import Array
-from compare.pairing import pairs
-from compare.records import Record, RunFolder, Timing
+from compare.curves import mean_interval
+from compare.distances import Distance
+from compare.records import Record, Timing
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Row:
         train_accuracy_mean: Mean final training accuracy, evaluated after the last epoch.
         test_accuracy_mean: Mean final test accuracy.
         test_accuracy_std: Sample standard deviation of it; None below two runs.
+        test_accuracy_interval: 95 % interval of the mean (Student's t); None below three runs.
         test_accuracies: The final test accuracies themselves, by seed.
         epochs_to_target_median: Median over seeds, a run that never arrives counting as infinite;
             None where the median itself never arrives.
@@ -50,6 +51,7 @@ class Row:
     epochs_to_target_median: float | None
     reached_target: int
     epoch_seconds_median: float | None
+    test_accuracy_interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -106,47 +108,24 @@ def _row(group: Sequence[Record], timed: Sequence[Mapping[str, Any]]) -> Row:
         epochs_to_target_median=middle if math.isfinite(middle) else None,
         reached_target=sum(hit is not None for hit in hits),
         epoch_seconds_median=median(seconds) if seconds else None,
+        test_accuracy_interval=mean_interval(accuracies),
     )
 
 
-def differences(folder: RunFolder, records: Iterable[Record]) -> list[Difference]:
+def differences(found: Iterable[Distance]) -> list[Difference]:
     """For every variant that has pairs: how far apart the two sides end."""
-    found: dict[str, list[tuple[float, float]]] = {}
-    for pair in pairs(records):
-        keras, torch = folder.arrays(pair.keras), folder.arrays(pair.torch)
-        both = (largest_difference([keras[_TEST]], [torch[_TEST]]), weight_gap(keras, torch))
-        found.setdefault(pair.variant, []).append(both)
+    groups: dict[str, list[Distance]] = {}
+    for distance in found:
+        groups.setdefault(distance.variant, []).append(distance)
     return [
         Difference(
             variant,
-            len(gaps),
-            float(np.max([g[0] for g in gaps])),
-            float(np.max([g[1] for g in gaps])),
+            len(group),
+            float(np.max([distance.probability for distance in group])),
+            float(np.max([distance.weights for distance in group])),
         )
-        for variant, gaps in found.items()
+        for variant, group in groups.items()
     ]
-
-
-_TEST, _GRID = "test_probability", "grid_probability"
-
-
-def weight_gap(first: Mapping[str, Array], second: Mapping[str, Array]) -> float:
-    """Largest absolute difference over the weights of two runs; NaN if their names differ."""
-    names = sorted(first.keys() - {_TEST, _GRID})
-    if names != sorted(second.keys() - {_TEST, _GRID}):
-        return math.nan
-    return largest_difference([first[n] for n in names], [second[n] for n in names])
-
-
-def largest_difference(first: Sequence[Array], second: Sequence[Array]) -> float:
-    """Largest absolute difference, element by element; NaN if shapes differ or a value is NaN."""
-    worst = 0.0
-    for a, b in zip(first, second, strict=True):
-        if a.shape != b.shape:
-            return math.nan
-        gap = np.abs(a.astype(np.float64) - b.astype(np.float64))
-        worst = float(np.max([worst, gap.max(initial=0.0)]))
-    return worst
 
 
 def row_json(row: Row) -> dict[str, Any]:

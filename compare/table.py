@@ -80,7 +80,10 @@ def _accuracy(row: Row) -> str:
     if row.test_accuracy_mean is None:
         return _diverged(row)
     text = f"{row.test_accuracy_mean:.3f}"
-    if row.test_accuracy_std is not None:
+    if row.test_accuracy_interval is not None:
+        low, high = row.test_accuracy_interval
+        text += f" [{low:.3f}, {high:.3f}]"
+    elif row.test_accuracy_std is not None:
         text += f" ± {row.test_accuracy_std:.3f}"
     return f"{text} ({_diverged(row)})" if row.diverged else text
 

@@ -13,12 +13,12 @@ from tolerances import DEMONSTRATION, THREE_EPOCHS
 
 from compare import conventions_report, effects, frameworks
 from compare.conventions import CONVENTIONS
+from compare.distances import largest_difference
 from compare.effects import Job
 from compare.errors import InputError
 from compare.paces import execute
 from compare.runs import Run
 from compare.spec import FRAMEWORKS, VARIANTS, Settings
-from compare.stats import largest_difference
 
 SETTINGS = Settings(dtype="float64", epochs=2, n_samples=200)
 SWITCHES = [name for name, convention in CONVENTIONS.items() if convention.switch]

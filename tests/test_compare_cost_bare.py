@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from tolerances import PACES
 
+from compare.distances import weight_gap
 from compare.runs import Run, begin, views_of
 from compare.spec import FRAMEWORKS, Settings
-from compare.stats import weight_gap
 
 SETTINGS = Settings(dtype="float64", epochs=3, seeds=2)
 VARIANTS = ("mlp-bn-after", "cnn-bn", "lstm-bn")

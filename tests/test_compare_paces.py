@@ -7,10 +7,10 @@ import pytest
 from tolerances import PACES
 
 from compare.conventions import CONVENTIONS
+from compare.distances import weight_gap
 from compare.paces import SEEDS_AT_ONCE, execute, execute_many
 from compare.runs import Outcome, Run
 from compare.spec import FRAMEWORKS, VARIANTS, Settings
-from compare.stats import weight_gap
 
 SETTINGS = Settings(dtype="float64", epochs=3, seeds=2)
 

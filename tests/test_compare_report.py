@@ -15,7 +15,9 @@ from report_folder import arrays, empty_folder, filled_folder, record, small_set
 
 from compare.errors import MissingDependencyError, RunFolderError
 from compare.records import RunFolder
-from compare.report import inline_svg, results_csv, write
+from compare.report import write
+
+FILES = ("report.html", "report.md", "report.json", "results.csv", "pairs.csv")
 
 
 class Page(HTMLParser):
@@ -61,12 +63,13 @@ def one_run(path: Path, **settings: Any) -> RunFolder:
 
 def test_writes_every_file_and_leaves_no_temporary_one(folder: RunFolder) -> None:
     names = {file.name for file in folder.path.iterdir()}
-    assert {"results.csv", "report.md", "report.html", "figures"} <= names
+    assert {*FILES, "figures"} <= names
     figures = {file.name for file in (folder.path / "figures").iterdir()}
-    stems = ["circles"]
+    stems = ["circles", "epochs-to-target", "parity", "seconds-per-epoch"]
     for variant in ("mlp", "mlp-bn-after"):
-        stems += [f"learning-curves-{variant}", f"decision-boundary-{variant}"]
-    assert figures == {f"{stem}.{ending}" for stem in stems for ending in ("png", "svg")}
+        kinds = ("learning-curves", "differences", "decision-boundary")
+        stems += [f"{kind}-{variant}" for kind in kinds]
+    assert figures == {f"{stem}.{ending}" for stem in stems for ending in ("png", "svg", "csv")}
     assert not [name for name in names | figures if name.endswith(".tmp")]
 
 
@@ -74,13 +77,13 @@ def test_the_same_records_give_the_same_bytes(folder: RunFolder, tmp_path: Path)
     copy = tmp_path / "copy"
     shutil.copytree(folder.path, copy)
     shutil.rmtree(copy / "figures")
-    for name in ("report.md", "report.html", "results.csv"):
+    for name in FILES:
         (copy / name).unlink()
     lines = (copy / "records.jsonl").read_text().splitlines(keepends=True)
     (copy / "records.jsonl").write_text("".join(reversed(lines)))
     write(RunFolder.open(copy))
-    files = [*folder.path.glob("re*.[mhc]*"), *(folder.path / "figures").iterdir()]
-    assert len(files) == 13
+    files = [*(folder.path / name for name in FILES), *(folder.path / "figures").iterdir()]
+    assert len(files) == 5 + 10 * 3
     for file in files:
         assert file.read_bytes() == (copy / file.relative_to(folder.path)).read_bytes(), file.name
 
@@ -96,11 +99,6 @@ def test_results_have_one_line_per_run(folder: RunFolder) -> None:
     assert first["epoch_seconds_median"] == "0.25"
     assert (lost["framework"], lost["seed"], lost["status"]) == ("torch", "1", "diverged")
     assert lost["test_accuracy"] == lost["epochs_to_target"] == ""
-
-
-def test_results_of_a_run_without_a_clock() -> None:
-    run = record(small_settings(), "mlp", "keras", 0) | {"epoch_seconds": None}
-    assert results_csv([run]).splitlines()[1].endswith(",")
 
 
 def test_the_first_screen_says_what_was_compared(html: str, markdown: str) -> None:
@@ -119,6 +117,22 @@ def page_at(page: str, text: str, after: int = 0) -> int:
     place = page.find(text, after)
     assert place >= 0, text
     return place
+
+
+def test_both_pages_show_the_numbers_of_the_json_file(
+    folder: RunFolder, html: str, markdown: str
+) -> None:
+    content = json.loads((folder.path / "report.json").read_text(encoding="utf-8"))
+    assert len(content["pairs"]) == 8
+    assert content["pairs"][0]["verdict"] == "refused"
+    for page in (html, markdown):
+        for row in content["rows"]:
+            assert f"{row['test_accuracy_mean']:.3f}" in page
+        for pair in content["pairs"]:
+            assert pair["verdict"] in page
+            assert pair["reason"] in page
+        for answer in content["answers"].values():
+            assert answer in page
 
 
 def test_diverged_runs_are_counted_named_and_not_averaged(
@@ -140,20 +154,22 @@ def test_what_comes_from_outside_is_escaped(html: str, markdown: str) -> None:
 def test_markdown_tables_keep_their_columns(markdown: str) -> None:
     lines = [line for line in markdown.splitlines() if line.startswith("|")]
     table = lines[:4]
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {9}
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {11}
 
 
 def test_markdown_images_exist(folder: RunFolder, markdown: str) -> None:
     images = re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", markdown)
-    assert len(images) == 5
+    assert len(images) == 10
     for alt, link in images:
         assert alt
         assert (folder.path / link).is_file()
 
 
-def test_html_fetches_nothing_and_runs_nothing(html: str) -> None:
+def test_html_fetches_nothing_and_runs_its_own_script_alone(html: str) -> None:
     page = Page(html)
-    assert not {"script", "link", "iframe", "object", "embed"} & {tag for tag, _ in page.tags}
+    assert not {"link", "iframe", "object", "embed"} & {tag for tag, _ in page.tags}
+    assert [attrs for tag, attrs in page.tags if tag == "script"] == [{}]
+    assert not re.search(r"fetch\(|XMLHttpRequest|import\(|WebSocket", html)
     links = page.all("src") + page.all("href") + page.all("xlink:href")
     assert links
     assert [link for link in links if not link.startswith(("#", "data:image/png;"))] == []
@@ -164,9 +180,10 @@ def test_html_fetches_nothing_and_runs_nothing(html: str) -> None:
 def test_every_figure_has_a_text_and_every_id_is_its_own(html: str) -> None:
     page = Page(html)
     figures = [attrs for tag, attrs in page.tags if tag == "svg"]
-    assert len(figures) == 5
-    assert all(attrs.get("role") == "img" and attrs.get("aria-label") for attrs in figures)
-    assert len({attrs["aria-label"] for attrs in figures}) == 5
+    assert len(figures) == 10
+    assert all(attrs.get("role") == "img" for attrs in figures)
+    titles = dict(re.findall(r'<title id="([^"]+)">([^<]+)</title>', html))
+    assert len({titles[str(attrs["aria-labelledby"])] for attrs in figures}) == 10
     ids = page.all("id")
     assert len(set(ids)) == len(ids)
     inside = [link[1:] for link in page.all("href") + page.all("xlink:href") if link[0] == "#"]
@@ -183,17 +200,14 @@ def test_figures_take_the_colours_of_the_page(html: str) -> None:
     assert all(html.count(f"--{name}:") >= 2 for name in used)
 
 
-def test_inline_svg_escapes_its_text() -> None:
-    svg = '<?xml version="1.0"?><svg width="1pt" viewBox="0 0 1 1"><g/></svg>\n'
-    text = inline_svg(svg, "name", 'a "b" <c>', {})
-    assert text.startswith('<svg viewBox="0 0 1 1" role="img" aria-label="a &quot;b&quot; &lt;c>"')
-    assert text.endswith("><g/></svg>")
-
-
-def test_inline_svg_keeps_and_renames_the_ids_that_are_used() -> None:
-    svg = '<svg viewBox="0 0 1 1"><g id="a"/><g id="b"/><use xlink:href="#a"/></svg>'
-    text = inline_svg(svg, "name", "alt", {})
-    assert text.endswith('><g id="name-a"/><g/><use xlink:href="#name-a"/></svg>')
+def test_the_page_does_not_grow_with_the_seeds(tmp_path: Path) -> None:
+    sizes = []
+    for seeds in (3, 30):
+        folder = one_run(tmp_path / str(seeds), seeds=seeds, frameworks=("keras", "torch"))
+        write(folder)
+        sizes.append((folder.path / "report.html").stat().st_size)
+    assert sizes[1] < 1.1 * sizes[0]
+    assert sizes[1] < 400_000
 
 
 def test_one_framework_alone_gives_a_one_sided_report(tmp_path: Path) -> None:
@@ -216,6 +230,15 @@ def test_runs_that_are_missing_are_named(tmp_path: Path) -> None:
         text = (folder.path / name).read_text(encoding="utf-8")
         assert "Missing runs: mlp Lightning (seed 0)." in text
         assert "seed 1." in text[text.index("Decision boundary") :]
+
+
+def test_many_missing_runs_are_named_in_short(tmp_path: Path) -> None:
+    settings = small_settings(seeds=300, variants=("mlp",), epochs=2, frameworks=("torch",))
+    folder = empty_folder(tmp_path / "run", settings)
+    folder.append(record(settings, "mlp", "torch", 7), arrays(settings, "torch", 7))
+    write(folder)
+    text = (folder.path / "report.md").read_text(encoding="utf-8")
+    assert "Missing runs: mlp Lightning (seeds 0–6, 8–299)." in text
 
 
 def test_a_study_that_only_diverged_is_reported(tmp_path: Path) -> None:
@@ -287,7 +310,7 @@ def test_a_missing_library_names_the_extra(
         return real(module, *args, **kwargs)
 
     folder = one_run(tmp_path / "run")
-    monkeypatch.delitem(sys.modules, "compare.plots", raising=False)
+    monkeypatch.delitem(sys.modules, "compare.pictures", raising=False)
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(
         MissingDependencyError, match=rf"{name}.*pip install 'bn-compare\[report\]'"

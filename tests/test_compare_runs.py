@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from compare.distances import weight_gap
 from compare.initial import batch_orders, initial_weights
 from compare.paces import execute
 from compare.runs import Run
 from compare.spec import VARIANTS, Settings
-from compare.stats import weight_gap
 
 SETTINGS = Settings(dtype="float64", epochs=2)
 METRICS = {

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from compare import stats
+from compare import distances, stats
 from compare.pairing import pairs
 
 
@@ -61,15 +61,15 @@ def test_largest_difference_looks_at_every_element():
     a = np.zeros((3, 4))
     b = a.copy()
     b[2, 1] = 1e-9
-    assert stats.largest_difference([a, a], [a, b]) == 1e-9
-    assert np.isnan(stats.largest_difference([a], [a[:2]]))
+    assert distances.largest_difference([a, a], [a, b]) == 1e-9
+    assert np.isnan(distances.largest_difference([a], [a[:2]]))
     b[0, 0] = np.nan
-    assert np.isnan(stats.largest_difference([a, b], [a, b]))
+    assert np.isnan(distances.largest_difference([a, b], [a, b]))
     with pytest.raises(ValueError, match="zip"):
-        stats.largest_difference([a], [a, a])
+        distances.largest_difference([a], [a, a])
 
 
 def test_weight_gap_wants_the_same_names():
     a = {"hidden/kernel": np.ones(2), "test_probability": np.ones(3)}
-    assert stats.weight_gap(a, {"hidden/kernel": np.ones(2)}) == 0.0
-    assert np.isnan(stats.weight_gap(a, {"hidden/bias": np.ones(2)}))
+    assert distances.weight_gap(a, {"hidden/kernel": np.ones(2)}) == 0.0
+    assert np.isnan(distances.weight_gap(a, {"hidden/bias": np.ones(2)}))

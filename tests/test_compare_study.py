@@ -11,10 +11,11 @@ from dataclasses import replace
 import pytest
 from tolerances import PACES
 
+from compare.distances import distances, weight_gap
 from compare.records import CLOCKS, RunFolder, run_name
 from compare.runs import Run
 from compare.spec import Settings
-from compare.stats import differences, rows, weight_gap
+from compare.stats import differences, rows
 from compare.study import default_path, plan, run_study
 from compare.timing_pass import EPOCHS
 
@@ -48,7 +49,7 @@ def test_a_study_leaves_a_record_and_arrays_of_every_run(folder):
     for record in records:
         arrays = again.arrays(record)
         assert {"output/kernel", "test_probability", "grid_probability"} <= set(arrays)
-    assert all(d.weights <= 1e-14 and d.seeds == 2 for d in differences(again, records))
+    assert all(d.weights <= 1e-14 and d.seeds == 2 for d in differences(distances(again, records)))
 
 
 def test_a_timing_pass_closes_the_fast_pace(folder):

@@ -5,9 +5,9 @@ from tolerances import PACES
 
 import bn_keras
 from bn_keras import floor
+from compare.distances import weight_gap
 from compare.runs import Run, orders_of, prepare, views_of
 from compare.spec import Settings
-from compare.stats import weight_gap
 
 SETTINGS = Settings(dtype="float64", epochs=3)
 
