@@ -33,6 +33,8 @@ _EFFECTS = (
 EXPLAINED: Mapping[str, str] = MappingProxyType(
     {
         "effects": _EFFECTS,
+        "tutorial": "The tutorial prints one run of each; here is where it lies in the range of "
+        "our seeds, from the smallest to the largest.",
         "verdicts": _VERDICTS,
         "epochs-to-target": "The share of seeds whose test accuracy has reached the target, by "
         "epoch. A curve that ends below 1 has runs that never reached it. Where the dashed curve, "

@@ -37,6 +37,8 @@ def words(results: Results) -> dict[str, Any]:
         "legend": captions.legend(settings, timed=bool(results.timings)),
         "explained": captions.EXPLAINED,
         "tutorial_lines": table.tutorial_lines(rows),
+        "tutorial_headings": table.TUTORIAL_HEADINGS,
+        "tutorial": table.tutorial_cells(results.tutorial),
         "variants": {
             name: VARIANTS[name].title if name in VARIANTS else "" for name in results.variants
         },

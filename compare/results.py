@@ -23,6 +23,7 @@ from compare.endpoints import ENDPOINTS
 from compare.pairing import Pair, pairs
 from compare.records import Record, RunFolder, Timing
 from compare.spec import FRAMEWORKS, Settings
+from compare.tutorial import Line, lines
 from compare.verdicts import Comparison, compare_frameworks
 
 METRICS = (
@@ -100,6 +101,11 @@ class Results:
     def lags(self) -> list[Lag]:
         """How much later runs arrive when they are evaluated with moving statistics."""
         return lags(self._with_history, self.settings.target)
+
+    @cached_property
+    def tutorial(self) -> list[Line]:
+        """The tutorial's accuracies beside ours."""
+        return lines(self.records, self.settings)
 
     @cached_property
     def convergences(self) -> list[Convergence]:
@@ -192,6 +198,7 @@ def report_json(results: Results, words: Mapping[str, Any]) -> str:
         "benefits": [found.to_json() for found in results.benefits],
         "lags": [found.to_json() for found in results.lags],
         "convergence": [found.to_json() for found in results.convergences],
+        "tutorial": [found.to_json() for found in results.tutorial],
         "rows": [_plain(asdict(row)) for row in results.rows],
         "largest_differences": [_plain(asdict(found)) for found in results.differences],
     }

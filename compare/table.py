@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from compare.stats import Difference, Row
+from compare.tutorial import Line
 
 LABELS: Mapping[str, str] = MappingProxyType({"keras": "Keras", "torch": "Lightning"})
 """Framework in records → what a reader calls it."""
@@ -58,6 +59,34 @@ def tutorial_lines(rows: Sequence[Row]) -> list[str]:
         f"{row.variant:<{width}}  {LABELS[row.framework]:<{label_width}}  {_train_and_test(row)}"
         for row in rows
     ]
+
+
+TUTORIAL_HEADINGS = ("variant", "accuracy", "tutorial", "Keras", "Lightning", "tutorial's lies")
+
+
+def tutorial_cells(found: Sequence[Line]) -> list[list[str]]:
+    """One line per variant and half: the tutorial's accuracy, and the range of our seeds.
+
+    Args:
+        found: The tutorial's accuracies beside ours.
+    """
+    groups: dict[tuple[str, str], list[Line]] = {}
+    for line in found:
+        groups.setdefault((line.variant, line.half), []).append(line)
+    return [
+        [
+            variant,
+            half,
+            f"{group[0].reported:.3f}",
+            *(_range(next((g for g in group if g.framework == name), None)) for name in LABELS),
+            "within" if all(line.within for line in group) else "outside",
+        ]
+        for (variant, half), group in groups.items()
+    ]
+
+
+def _range(line: Line | None) -> str:
+    return MISSING if line is None else f"{line.low:.3f} to {line.high:.3f}"
 
 
 def magnitude(value: float | None) -> str:
