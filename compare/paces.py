@@ -88,13 +88,13 @@ class Watch:
     def __call__(self, running_loss: float, running_accuracy: float) -> None:
         self.seconds.append(time.perf_counter() - self._start)
         seen = {
-            name: self._framework.predict_proba(self._handle, x, batch_statistics=mode)
+            name: self._framework.predict_proba(self._handle, x, batch_statistics=mode)[np.newaxis]
             for name, (x, mode) in self._evaluated.items()
         }
-        running = running_loss, running_accuracy
+        running = np.array([running_loss]), np.array([running_accuracy])
         values = epoch_values(seen, self._views, running, batch_size=self._batch_size)
-        for name, value in values.items():
-            self.history.setdefault(name, []).append(value)
+        for name, (value,) in values.items():
+            self.history.setdefault(name, []).append(float(value))
         if self.record_weights:
             for name, tensor in self._framework.read_weights(self._handle).items():
                 self.weights.setdefault(name, []).append(tensor)
@@ -158,11 +158,10 @@ class _Group:
             yield model, start.orders
 
     def on_epoch(self, losses: Array, accuracies: Array, seen: Mapping[str, Array]) -> None:
-        for seed, history in enumerate(self._histories):
-            own = {name: probability[seed] for name, probability in seen.items()}
-            running = float(losses[seed]), float(accuracies[seed])
-            size = self._settings.batch_size
-            for name, value in epoch_values(own, self._views, running, batch_size=size).items():
+        size, running = self._settings.batch_size, (losses, accuracies)
+        values = epoch_values(seen, self._views, running, batch_size=size)
+        for name, column in values.items():
+            for history, value in zip(self._histories, column.tolist(), strict=True):
                 history.setdefault(name, []).append(value)
         self._tell((self._runs, len(self._histories[0]["test_loss"])))
 

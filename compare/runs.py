@@ -217,23 +217,27 @@ def _replay(settings: Settings, start: Start) -> dict[str, NDArray[Any]]:
 
 
 def epoch_values(
-    seen: Mapping[str, Array], views: Views, running: tuple[float, float], *, batch_size: int
-) -> dict[str, float]:
-    """What the history notes of one epoch.
+    seen: Mapping[str, Array], views: Views, running: tuple[Array, Array], *, batch_size: int
+) -> dict[str, Array]:
+    """What the history notes of one epoch, of many runs at once.
 
     Args:
-        seen: Probabilities of the views of `Views.evaluated`, (n,) each.
+        seen: Probabilities of the views of `Views.evaluated`, (runs, n) each.
         views: The points and their labels.
-        running: Training loss and accuracy as the framework's own loop reports them.
+        running: Training losses and accuracies as the framework's own loop reports them, (runs,).
         batch_size: Samples per step.
+
+    Returns:
+        Name in the history → values, (runs,).
     """
+    shares = [_share(float(share), len(views.train), batch_size) for share in running[1]]
     values = {
         "train_loss": binary_cross_entropy(seen["train"], views.y_train),
         "train_accuracy": accuracy(seen["train"], views.y_train),
         "test_loss": binary_cross_entropy(seen["test"], views.y_test),
         "test_accuracy": accuracy(seen["test"], views.y_test),
         "running_train_loss": running[0],
-        "running_train_accuracy": _share(running[1], len(views.train), batch_size),
+        "running_train_accuracy": np.array(shares),
     }
     if "batch_statistics_test" in seen:
         lagless = accuracy(seen["batch_statistics_test"], views.y_test)
