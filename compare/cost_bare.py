@@ -21,14 +21,13 @@ from compare.spec import FRAMEWORKS, VARIANTS, Settings
 from compare.timing import timed
 
 
-def measure(plan: CostPlan, say: Callable[[str], None]) -> list[dict[str, Any]]:
+def measure(plan: CostPlan, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
     """A row per variant and framework.
 
     Args:
         plan: Variants, seeds, epochs and repetitions.
         say: Told what is under way.
     """
-    rows = []
     for name in FRAMEWORKS:
         with Worker(name, Settings()) as worker:
             worker.ready()
@@ -39,19 +38,16 @@ def measure(plan: CostPlan, say: Callable[[str], None]) -> list[dict[str, Any]]:
                 job = partial(interleaved, variant, name, settings, plan.repetitions)
                 announce = partial(_announce, say, f"bare: {variant}, {name}")
                 fast, bare = worker.call(job, announce)
-                rows.append(
-                    {
-                        "variant": variant,
-                        "framework": name,
-                        "seeds": seeds,
-                        "fast_seconds": float(np.median(fast)),
-                        "bare_seconds": float(np.median(bare)),
-                        **compared(fast, bare),
-                        "target": BARE_TARGET,
-                        "pairs": [list(pair) for pair in zip(fast, bare, strict=True)],
-                    }
-                )
-    return rows
+                yield {
+                    "variant": variant,
+                    "framework": name,
+                    "seeds": seeds,
+                    "fast_seconds": float(np.median(fast)),
+                    "bare_seconds": float(np.median(bare)),
+                    **compared(fast, bare),
+                    "target": BARE_TARGET,
+                    "pairs": [list(pair) for pair in zip(fast, bare, strict=True)],
+                }
 
 
 def _announce(say: Callable[[str], None], where: str, content: Any) -> None:

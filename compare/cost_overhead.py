@@ -6,7 +6,7 @@ take turns in one process, one framework at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -28,14 +28,13 @@ Round = dict[str, float]
 """Seconds per steady epoch: `judged` and `bare`; and between stamps: `around` and `nothing`."""
 
 
-def measure(plan: CostPlan, say: Callable[[str], None]) -> list[dict[str, Any]]:
+def measure(plan: CostPlan, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
     """A row per variant and framework.
 
     Args:
         plan: Variants, epochs and repetitions.
         say: Told what is under way.
     """
-    rows = []
     settings = Settings(epochs=plan.sizes.overhead_epochs)
     for name in FRAMEWORKS:
         with Worker(name, settings) as worker:
@@ -43,8 +42,7 @@ def measure(plan: CostPlan, say: Callable[[str], None]) -> list[dict[str, Any]]:
             for variant in plan.of("overhead"):
                 job = partial(interleaved, Run(variant, name, 0), settings, plan.repetitions)
                 announce = partial(_announce, say, f"overhead: {variant}, {name}")
-                rows.append(_row(variant, name, worker.call(job, announce)))
-    return rows
+                yield _row(variant, name, worker.call(job, announce))
 
 
 def _announce(say: Callable[[str], None], where: str, repetition: int) -> None:

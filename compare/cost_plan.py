@@ -129,16 +129,17 @@ class CostPlan:
 
 @dataclass(frozen=True)
 class Part:
-    """What a finished part gives.
+    """What a part gives.
 
     Attributes:
         name: A key of `PARTS`.
         rows: Its figures as JSON types, seconds and bytes.
         seconds: How long it took.
-        other_cores: Mean number of cores that other programs kept busy meanwhile.
+        other_cores: Mean number of cores that other programs kept busy meanwhile; None as long as
+            the part is under way.
     """
 
     name: str
     rows: list[dict[str, Any]]
     seconds: float
-    other_cores: float
+    other_cores: float | None

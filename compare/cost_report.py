@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +30,7 @@ from compare.usage import OtherPrograms
 FORMAT, FORMAT_VERSION = "bn-compare own cost", 1
 
 Say = Callable[[str], None]
-_MEASURES: Mapping[str, Callable[[CostPlan, Say], list[dict[str, Any]]]] = {
+_MEASURES: Mapping[str, Callable[[CostPlan, Say], Iterable[dict[str, Any]]]] = {
     "overhead": cost_overhead.measure,
     "study": cost_study.measure,
     "scaling": cost_scaling.measure,
@@ -40,11 +40,11 @@ _MEASURES: Mapping[str, Callable[[CostPlan, Say], list[dict[str, Any]]]] = {
 
 
 def run(plan: CostPlan, path: Path, *, say: Say) -> list[Part]:
-    """Carry out a plan; `self.json` and `self.md` are rewritten after every part.
+    """Carry out a plan; `self.json` is rewritten after every row, `self.md` after every part.
 
     Args:
         plan: What to measure.
-        path: A new or empty folder; made once a part is finished.
+        path: A new or empty folder; made once something was measured.
         say: Told what is under way.
 
     Raises:
@@ -55,15 +55,21 @@ def run(plan: CostPlan, path: Path, *, say: Say) -> list[Part]:
     check_installed(FRAMEWORKS)
     check_writable(path)
     header = _header(plan)
-    parts: list[Part] = []
-    for name in (name for name in PARTS if name in plan.parts and plan.of(name)):
-        begin = time.perf_counter()
-        with OtherPrograms(family=True) as others:
-            rows = _MEASURES[name](plan, say)
-        parts.append(Part(name, rows, time.perf_counter() - begin, others.cores))
+
+    def save(parts: list[Part]) -> None:
         path.mkdir(parents=True, exist_ok=True)
         content = {**header, **to_json(plan, parts)}
         write_text(path / "self.json", json.dumps(content, allow_nan=False, indent=1) + "\n")
+
+    parts: list[Part] = []
+    for name in (name for name in PARTS if name in plan.parts and plan.of(name)):
+        begin, rows = time.perf_counter(), list[dict[str, Any]]()
+        with OtherPrograms(family=True) as others:
+            for row in _MEASURES[name](plan, say):
+                rows.append(row)
+                save([*parts, Part(name, rows, time.perf_counter() - begin, None)])
+        parts.append(Part(name, rows, time.perf_counter() - begin, others.cores))
+        save(parts)
         write_text(path / "self.md", cost_table.markdown(parts))
     return parts
 
@@ -86,7 +92,7 @@ def to_json(plan: CostPlan, parts: list[Part]) -> dict[str, Any]:
     """The finished parts by name, with what their figures are."""
     wanted = [name for name in PARTS if name in plan.parts and plan.of(name)]
     return {
-        "complete": [part.name for part in parts] == wanted,
+        "complete": [part.name for part in parts if part.other_cores is not None] == wanted,
         "parts": {
             part.name: {
                 **{key: value for key, value in asdict(part).items() if key != "name"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from compare.engine import side_by_side
 from compare.spec import Settings
 
 
-def measure(plan: CostPlan, say: Callable[[str], None]) -> list[dict[str, Any]]:
+def measure(plan: CostPlan, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
     """A row per variant and size, each in two new processes, which alone have a peak of their own.
 
     Args:
@@ -24,13 +24,11 @@ def measure(plan: CostPlan, say: Callable[[str], None]) -> list[dict[str, Any]]:
     sizes = plan.sizes
     grid = [(seeds, sizes.study_epochs) for seeds in sizes.scaling_seeds]
     grid += [(sizes.study_seeds, epochs) for epochs in sizes.scaling_epochs]
-    rows = []
     for variant in plan.of("scaling"):
         for seeds, epochs in dict.fromkeys(grid):
             say(f"scaling: {variant}, {seeds} seeds, {epochs} epochs")
             settings = Settings(seeds=seeds, epochs=epochs, pace="fast")
-            rows.append({"variant": variant, **_measured(variant, settings)})
-    return rows
+            yield {"variant": variant, **_measured(variant, settings)}
 
 
 def _measured(variant: str, settings: Settings) -> dict[str, Any]:

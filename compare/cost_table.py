@@ -183,7 +183,8 @@ def _interval(row: Row) -> str:
 
 
 def load(part: Part) -> str:
-    """How long a part took, and how busy other programs kept the machine."""
+    """How long a finished part took, and how busy other programs kept the machine."""
+    assert part.other_cores is not None
     if part.other_cores < QUIET:
         busy = f"other programs used less than {QUIET:g} cores"
     else:

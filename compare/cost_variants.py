@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -18,14 +18,13 @@ from compare.runs import Run
 from compare.spec import FRAMEWORKS, VARIANTS, Settings
 
 
-def measure(plan: CostPlan, say: Callable[[str], None]) -> list[dict[str, Any]]:
+def measure(plan: CostPlan, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
     """A row per variant, both frameworks at the same time at either pace.
 
     Args:
         plan: Variants, seeds and epochs.
         say: Told what is under way.
     """
-    rows = []
     with ExitStack() as stack:
         say("variants: starting the frameworks")
         workers, _ = started(Settings(), stack)
@@ -42,20 +41,17 @@ def measure(plan: CostPlan, say: Callable[[str], None]) -> list[dict[str, Any]]:
                 for name in FRAMEWORKS
             }
             idiomatic = side_by_side(by_framework)
-            rows.append(
-                {
-                    "variant": variant,
-                    "seeds": seeds,
-                    "epochs": plan.sizes.study_epochs,
-                    "few_seeds": shorter.seeds,
-                    "few_epochs": few,
-                    "fast_seconds": fast,
-                    "idiomatic_seconds": idiomatic,
-                    "idiomatic_by_framework": by_framework,
-                    "ratio": idiomatic / fast,
-                }
-            )
-    return rows
+            yield {
+                "variant": variant,
+                "seeds": seeds,
+                "epochs": plan.sizes.study_epochs,
+                "few_seeds": shorter.seeds,
+                "few_epochs": few,
+                "fast_seconds": fast,
+                "idiomatic_seconds": idiomatic,
+                "idiomatic_by_framework": by_framework,
+                "ratio": idiomatic / fast,
+            }
 
 
 def _fast(workers: dict[str, Worker], variant: str, seeds: int, epochs: int) -> float:

@@ -223,17 +223,21 @@ def command(*arguments):
 
 def test_ctrl_c_keeps_finished_parts(tmp_path, monkeypatch, capsys):
     def interrupted(plan, say):
+        yield {"seeds": 1}
         raise KeyboardInterrupt
 
-    measures = {"overhead": lambda plan, say: [OVERHEAD], "study": interrupted}
+    measures = {"overhead": lambda plan, say: [OVERHEAD], "scaling": interrupted}
     monkeypatch.setattr(cost_report, "_MEASURES", measures)
-    assert command("--out", tmp_path / "out", "--parts", "overhead,study") == 130
+    assert command("--out", tmp_path / "out", "--parts", "overhead,scaling") == 130
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert printed.err.splitlines()[-1].startswith("bn-compare: interrupted: overhead saved in")
+    last = printed.err.splitlines()[-1]
+    assert last.startswith("bn-compare: interrupted: overhead, scaling saved in")
     content = json.loads((tmp_path / "out" / "self.json").read_text())
     assert not content["complete"]
     assert content["parts"]["overhead"]["rows"] == [OVERHEAD]
+    assert content["parts"]["scaling"]["rows"] == [{"seeds": 1}], "a row is saved at once"
+    assert content["parts"]["scaling"]["other_cores"] is None
     assert "0.50 %" in (tmp_path / "out" / "self.md").read_text()
 
 
