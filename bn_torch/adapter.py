@@ -27,7 +27,7 @@ from bn_torch import (
     undo,
     weights,
 )
-from bn_torch.data import CirclesDataModule
+from bn_torch.data import CirclesDataModule, channels_first
 from bn_torch.demonstrations import DEMONSTRATIONS
 from bn_torch.module import BinaryClassifier
 from bn_torch.training import Reporting, fit
@@ -76,7 +76,7 @@ def train(
         on_epoch: Called after every epoch with the running training loss and accuracy.
     """
     x, y = data
-    batches = _batches(handle, (_channels_first(x), y), orders, batch_size)
+    batches = _batches(handle, (channels_first(x), y), orders, batch_size)
     fit(
         handle,
         batches,
@@ -106,7 +106,7 @@ def time_planned(
         on_epoch: Called after every epoch as `train` would; None for a fit without it.
     """
     x, y = data
-    batches = _batches(handle, (_channels_first(x), y), orders, batch_size)
+    batches = _batches(handle, (channels_first(x), y), orders, batch_size)
     return clocked.time_planned(handle, batches, bracketed=bracketed, on_epoch=on_epoch)
 
 
@@ -128,9 +128,9 @@ def compile_many(
     views: fast.Views,
 ) -> fast.ManySeeds:
     """What `fit_many` runs, traced once for any number of seeds; see `bn_torch.fast.ManySeeds`."""
-    first = {name: (_channels_first(x), mode) for name, (x, mode) in views.items()}
+    first = {name: (channels_first(x), mode) for name, (x, mode) in views.items()}
     x, y = data
-    return fast.ManySeeds(handle, (_channels_first(x), y), batch_size=batch_size, views=first)
+    return fast.ManySeeds(handle, (channels_first(x), y), batch_size=batch_size, views=first)
 
 
 fit_many = fast.ManySeeds.fit
@@ -144,9 +144,9 @@ def bare_loop(
     views: bare.Views,
 ) -> Callable[..., Iterator[BinaryClassifier]]:
     """What an expert would write instead of `fit_many`, without any of it; see `bn_torch.bare`."""
-    first = {name: (_channels_first(x), mode) for name, (x, mode) in views.items()}
+    first = {name: (channels_first(x), mode) for name, (x, mode) in views.items()}
     x, y = data
-    return bare.BareLoop(handle, (_channels_first(x), y), batch_size=batch_size, views=first).fit
+    return bare.BareLoop(handle, (channels_first(x), y), batch_size=batch_size, views=first).fit
 
 
 def predict_proba(
@@ -169,15 +169,10 @@ def predict_proba(
     buffers = {k: b if tracked else b.clone() for k, b in handle.named_buffers()}
     state = {**dict(handle.named_parameters()), **buffers}
     with torch.no_grad():
-        logits = torch.func.functional_call(handle, state, torch.from_numpy(_channels_first(x)))
+        logits = torch.func.functional_call(handle, state, torch.from_numpy(channels_first(x)))
     for module, mode in modes.items():
         module.training = mode
     return logits.sigmoid().reshape(len(x)).numpy()
-
-
-def _channels_first(x: np.ndarray) -> np.ndarray:
-    """Images from Keras' layout, (n, h, w, c), to Torch's, (n, c, h, w); others as they are."""
-    return np.ascontiguousarray(x.transpose(0, 3, 1, 2)) if x.ndim == 4 else x
 
 
 def demonstrate(name: str, *, remedied: bool) -> dict[str, np.ndarray]:

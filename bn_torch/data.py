@@ -80,3 +80,8 @@ def _dataset(arrays: Arrays) -> TensorDataset:
     dtype = torch.get_default_dtype()
     x, y = (torch.as_tensor(array, dtype=dtype) for array in arrays)
     return TensorDataset(x, y.unsqueeze(1))
+
+
+def channels_first(x: np.ndarray) -> np.ndarray:
+    """Images from Keras' layout, (n, h, w, c), to Torch's, (n, c, h, w); others as they are."""
+    return np.ascontiguousarray(x.transpose(0, 3, 1, 2)) if x.ndim == 4 else x

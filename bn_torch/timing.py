@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from bn_torch import device, floor
+from bn_torch.data import channels_first
 from bn_torch.module import BinaryClassifier
 
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -64,7 +65,7 @@ def time_fit(
         `epoch_ends`, seconds from the call to the end of every epoch; `note`, what was decided by
         the framework.
     """
-    halves = {name: (_channels_first(x), y) for name, (x, y) in data.items()}
+    halves = {name: (channels_first(x), y) for name, (x, y) in data.items()}
     if CONFIGURATIONS[configuration] == "floor":
         handle.to(device.chosen())
         return _time_floor(handle, halves["train"], epochs, batch_size)
@@ -144,10 +145,6 @@ def _time_floor(
         on_epoch=lambda loss, accuracy: ends.append(clock() - start),
     )
     return {"first_step": None, "epoch_ends": ends, "note": ""}
-
-
-def _channels_first(x: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(x.transpose(0, 3, 1, 2)) if x.ndim == 4 else x
 
 
 def _dataset(arrays: Arrays) -> TensorDataset:

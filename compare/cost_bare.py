@@ -16,7 +16,7 @@ from compare.data import Array
 from compare.engine import Worker
 from compare.frameworks import Framework, Handle
 from compare.paces import execute_many
-from compare.runs import Outcome, Run, begin, views_of
+from compare.runs import Outcome, Run, begin, epoch_values, views_of
 from compare.spec import FRAMEWORKS, VARIANTS, Settings
 from compare.timing import timed
 
@@ -132,9 +132,10 @@ class _Bare:
 
     def __call__(self) -> dict[str, float]:
         ends: list[float] = []
+        size = self._settings.batch_size
 
         def on_epoch(losses: Array, shares: Array, seen: Mapping[str, Array]) -> None:
-            score(seen, {"train": self._views.y_train}, self._views.y_test)
+            epoch_values(seen, self._views, (losses, shares), batch_size=size)
             ends.append(time.perf_counter())
 
         for _ in self._fit(self._starts(), on_epoch=on_epoch):
@@ -145,23 +146,3 @@ class _Bare:
         for run in self._runs:
             _, start = begin(run, self._settings, self._framework, reuse=self._model)
             yield self._model, start.orders
-
-
-def score(
-    seen: Mapping[str, Array], labels: Mapping[str, Array], others: Array
-) -> dict[str, tuple[Array, Array]]:
-    """Loss and accuracy of every view, (seeds,) each, for all seeds at once.
-
-    Args:
-        seen: View → probabilities, (seeds, n).
-        labels: View → its labels, (n,).
-        others: The labels of the other views, (n,).
-    """
-    found = {}
-    for name, probability in seen.items():
-        positive = labels.get(name, others) > 0.5
-        epsilon = np.finfo(probability.dtype).eps
-        inside = np.clip(probability.astype(np.float64), epsilon, 1.0 - epsilon)
-        loss = -np.log(np.where(positive, inside, 1.0 - inside)).mean(axis=1)
-        found[name] = (loss, ((probability > 0.5) == positive).mean(axis=1))
-    return found

@@ -15,4 +15,6 @@ def test_every_variant_is_a_row_and_zero_is_the_floor() -> None:
 
 
 def test_studies_without_a_difference_are_drawn() -> None:
-    drift({"a": np.zeros(3)}).draw_without_rendering()
+    figure = drift({"a": np.zeros(3)})
+    figure.draw_without_rendering()
+    assert np.ma.filled(figure.axes[0].images[0].get_array(), np.nan).tolist() == [[FLOOR] * 3]
