@@ -1,14 +1,11 @@
 """The main job, end to end: real processes, real training, a real run folder."""
 
 import json
-import os
-import signal
 import subprocess
-import sys
-import time
 from dataclasses import replace
 
 import pytest
+from interrupted import interrupted, running
 from tolerances import PACES
 
 from compare.distances import distances, weight_gap
@@ -103,25 +100,14 @@ def test_default_path_never_names_an_existing_folder(tmp_path):
     assert not default_path(tmp_path).exists()
 
 
-AS_FROM_A_TERMINAL = """
-import signal
-# A shell that runs the tests in the background has its children ignore Ctrl-C.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from compare.cli import main
-main()
-"""
-
-
-def gone_within(seconds, group):
-    """Whether no process of a group is left after some seconds at most."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.05)
-    return False
+def test_a_process_that_outlives_ctrl_c_is_seen():
+    sleeper = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    try:
+        assert running(sleeper.pid, within=0.2) == [f"{sleeper.pid} sleeping: sleep 60"]
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+    assert running(sleeper.pid, within=2.0) == []
 
 
 @pytest.mark.parametrize(
@@ -139,31 +125,12 @@ def gone_within(seconds, group):
 def test_ctrl_c_keeps_what_was_finished(tmp_path, arguments, until, kept):
     """Ctrl-C amid a study: exit 130, every process gone, what was finished readable."""
     out = tmp_path / "study"
-    command = [sys.executable, "-c", AS_FROM_A_TERMINAL, *arguments.split()]
-    process = subprocess.Popen(
-        [*command, "--seeds", "50", "--out", str(out)],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        for line in process.stderr:
-            if until in line:
-                break
-        os.killpg(process.pid, signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=60)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-    assert process.returncode == 130
-    assert stdout == ""
-    assert "saved" in stderr
-    assert "Traceback" not in stderr
-    assert gone_within(2.0, process.pid)
+    left = interrupted(*arguments.split(), "--seeds", "50", "--out", out, until=until)
+    assert (left.returncode, left.stdout, left.running) == (130, "", [])
+    assert "saved" in left.stderr
+    assert "Traceback" not in left.stderr
     if kept == "parity.json":
         assert len(json.loads((out / kept).read_text())["pairs"]) >= 2
     else:
-        assert f"bn-compare report {out}" in stderr
+        assert f"bn-compare report {out}" in left.stderr
         assert len(RunFolder.open(out).records()) >= 2

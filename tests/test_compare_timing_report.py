@@ -1,12 +1,8 @@
 import json
-import os
-import signal
-import subprocess
-import sys
 
 import pytest
+from interrupted import interrupted
 from test_compare_cli import bn_compare
-from test_compare_study import AS_FROM_A_TERMINAL, gone_within
 from timed_samples import PLAN, measurements, sample
 
 from compare import timing_plots, timing_report, timing_table
@@ -111,28 +107,11 @@ def test_no_gpu_is_one_line_and_exit_2(tmp_path):
 
 
 def test_ctrl_c_keeps_what_was_timed(tmp_path):
-    command = [sys.executable, "-c", AS_FROM_A_TERMINAL, *SMALL, "--repetitions", "500"]
-    process = subprocess.Popen(
-        [*command, "--out", str(tmp_path / "out")],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        for line in process.stderr:
-            if "repetition 3" in line:
-                break
-        os.killpg(process.pid, signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=60)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-    assert (process.returncode, stdout) == (130, "")
-    assert "fits are saved in" in stderr
-    assert "Traceback" not in stderr
-    assert gone_within(2.0, process.pid)
+    out = ("--out", tmp_path / "out")
+    left = interrupted(*SMALL, "--repetitions", "500", *out, until="repetition 3")
+    assert (left.returncode, left.stdout, left.running) == (130, "", [])
+    assert "fits are saved in" in left.stderr
+    assert "Traceback" not in left.stderr
     content = json.loads((tmp_path / "out" / "timing.json").read_text())
     assert not content["complete"]
     assert {s["repetition"] for s in content["raw"]["samples"]} == {0, 1, 2}
