@@ -3,10 +3,12 @@
 Importing it imports no framework. From the command line: `bn-compare --help`.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from compare.errors import (
     CompareError,
+    GoldenError,
     InputError,
     MissingDependencyError,
     RunFolderError,
@@ -14,24 +16,43 @@ from compare.errors import (
 )
 
 if TYPE_CHECKING:
-    from compare.check import ParityError, ParityReport, check_parity
+    from compare.check import check_parity
+    from compare.check_report import ParityError, ParityReport
+    from compare.doctor import Inspection, inspect_pair
+    from compare.porting import PortReport, port_weights
+    from compare.weight_rules import weight_rule
+
+_MODULES = {
+    "Inspection": "doctor",
+    "ParityError": "check_report",
+    "ParityReport": "check_report",
+    "PortReport": "porting",
+    "check_parity": "check",
+    "inspect_pair": "doctor",
+    "port_weights": "porting",
+    "weight_rule": "weight_rules",
+}
 
 __all__ = [
     "CompareError",
+    "GoldenError",
     "InputError",
+    "Inspection",
     "MissingDependencyError",
     "ParityError",
     "ParityReport",
+    "PortReport",
     "RunFolderError",
     "WorkerError",
     "check_parity",
+    "inspect_pair",
+    "port_weights",
+    "weight_rule",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Load what needs NumPy when it is asked for, so that the command line answers at once."""
-    if name in ("ParityError", "ParityReport", "check_parity"):
-        from compare import check
-
-        return getattr(check, name)
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"compare.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,6 +4,7 @@
 CompareError                  anything below; the command line prints it as one line
 ├── InputError                a setting or argument that cannot be used (exit 2)
 ├── MissingDependencyError    a framework or library is not installed (exit 2)
+├── GoldenError               a recorded side cannot be read, or is of another pair (exit 2)
 ├── RunFolderError            a run folder cannot be read or written (exit 2)
 └── WorkerError               a framework's process died or raised (exit 2)
 ```
@@ -27,6 +28,10 @@ class InputError(CompareError, ValueError):
 
 class MissingDependencyError(CompareError, ImportError):
     """A framework or library that is needed here is not installed."""
+
+
+class GoldenError(CompareError):
+    """A recorded side of a pair that cannot be read, was changed, or is of something else."""
 
 
 class RunFolderError(CompareError):

@@ -44,7 +44,9 @@ class Evidence:
     @property
     def single(self) -> bool:
         """Whether the trace was computed in float32."""
-        return bool(self.keras["evaluation/output"].dtype == np.float32)
+        return all(
+            self.keras[key].dtype == np.float32 for key in self.keras if key.startswith("initial/")
+        )
 
     def misfit(self, predicted: Array, found: Array) -> float:
         """Largest error of a prediction relative to its scale; infinite where shapes differ."""

@@ -97,19 +97,26 @@ class Ladder:
 
     Attributes:
         tolerances: Rung → tolerance.
+        wider: Path of a check → tolerance, where that is larger than the rung's.
         checks: Filled as rungs are climbed.
         climbed: Rungs that were gone through, also those without anything to compare.
     """
 
     tolerances: Mapping[int, float]
+    wider: Mapping[str, float] = field(default_factory=dict)
     checks: list[Check] = field(default_factory=list)
     climbed: list[int] = field(default_factory=list)
 
     def add(self, rung: int, path: str, layer: str, found: Gap, step: int | None = None) -> bool:
         """Note one comparison; returns whether it passed."""
-        check = Check(rung, path, layer, step, found, self.tolerances[rung])
+        allowed = max(self.tolerances[rung], self.wider.get(path, 0.0))
+        check = Check(rung, path, layer, step, found, allowed)
         self.checks.append(check)
         return check.passed
+
+    def fresh(self) -> Ladder:
+        """An empty ladder with the same tolerances."""
+        return Ladder(self.tolerances, self.wider)
 
     @property
     def passed(self) -> bool:
@@ -154,5 +161,9 @@ def nan_last(value: float) -> float:
     return math.inf if math.isnan(value) else value
 
 
-def _badness(check: Check) -> float:
-    return nan_last(check.gap.required)
+def _badness(check: Check) -> tuple[float, float]:
+    """How far above its own tolerance a check is; a tolerance of zero knows no degrees."""
+    required = nan_last(check.gap.required)
+    if check.allowed > 0.0:
+        return required / check.allowed, required
+    return (math.inf if required > 0.0 else 0.0), required

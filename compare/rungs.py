@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from compare.gaps import Gap, gap
 from compare.ladder import Ladder
@@ -56,19 +57,24 @@ def climb(ladder: Ladder, keras: Trace, torch: Trace) -> None:
         _optimizer(ladder, keras, torch, step, order)
         _same_keys(ladder, 8, keras, torch, f"step/{step}/statistics", step, order=order)
     _forward(ladder, 9, keras, torch, "evaluation")
-    _output(ladder, keras, torch, order)
+    _output(ladder, keras, torch)
 
 
 def _data(ladder: Ladder, keras: Trace, torch: Trace) -> None:
     ladder.climbed.append(2)
     for step in range(1, max(keras.steps, torch.steps) + 1):
         for part in ("x", "y"):
-            key = f"step/{step}/data/{part}"
-            if key not in torch and "error" in torch:
-                continue  # Torch raised before: that is told on the rung where it did.
-            if key in keras or key in torch:
+            for key in _several(f"step/{step}/data/{part}", keras, torch):
+                if key not in torch and "error" in torch:
+                    continue  # Torch raised before: that is told on the rung where it did.
                 # (n,) and (n, 1) are the same targets.
                 ladder.add(2, key, "data", _found(keras, torch, key, np.squeeze), step)
+
+
+def _several(name: str, keras: Trace, torch: Trace) -> list[str]:
+    """The names of an array, or of the parts of a structure of arrays."""
+    every = dict.fromkeys([*keras, *torch])
+    return [key for key in every if key == name or key.startswith(f"{name}/")]
 
 
 def _same_keys(
@@ -126,14 +132,29 @@ def _forward(ladder: Ladder, rung: int, keras: Trace, torch: Trace, mode: str) -
     """
     ladder.climbed.append(rung)
     step = 1 if rung == 4 else None
-    ran = [key.split("/", 1)[1] for key in keras if key.startswith(f"{mode}/")]
-    order = [name.removesuffix("/output") for name in ran if name.endswith("/output")]
     before = "the input"
-    for name in order:
-        between = f"between {before} and {name}"
-        ladder.add(rung, *_entry(keras, torch, f"{mode}/{name}/input", between), step)
-        ladder.add(rung, *_entry(keras, torch, f"{mode}/{name}/output", name), step)
+    for name, ends in _passes(keras, mode).items():
+        for end in ends:
+            key = f"{mode}/{name}/{end}"
+            blame = name if end == "output" else f"between {before} and {name}"
+            # One side may give an attention its key and its value in one.
+            if end in ("input", "output") or key in torch:
+                ladder.add(rung, *_entry(keras, torch, key, blame), step)
         before = name
+
+
+def _passes(trace: Trace, mode: str) -> dict[str, list[str]]:
+    """Layer → what of it was recorded, in the order of execution: input, …, output."""
+    found: dict[str, list[str]] = {}
+    for key in trace:
+        if key.startswith(f"{mode}/"):
+            name, _, end = key.removeprefix(f"{mode}/").rpartition("/")
+            found.setdefault(name, []).append(end)
+    return {name: sorted(ends, key=_end) for name, ends in found.items()}
+
+
+def _end(name: str) -> bool:
+    return name == "output"
 
 
 def _backward(ladder: Ladder, keras: Trace, torch: Trace, order: Sequence[str]) -> None:
@@ -143,7 +164,7 @@ def _backward(ladder: Ladder, keras: Trace, torch: Trace, order: Sequence[str]) 
     does not. On the way only what both sides know is compared: a tensor may be one side's alone.
     """
     ladder.climbed.append(6)
-    ran = [key.split("/", 1)[1].removesuffix("/output") for key in keras if _is_output(key)]
+    passes = _passes(keras, "training")
     left = _layers(keras, torch, "gradient", order)
     after = "the loss"
 
@@ -151,18 +172,16 @@ def _backward(ladder: Ladder, keras: Trace, torch: Trace, order: Sequence[str]) 
         if (key := f"backward/{name}") in keras and key in torch:
             ladder.add(6, *_entry(keras, torch, key, blame), 1)
 
-    for name in ran[::-1]:
+    for name in list(passes)[::-1]:
         tensor(f"{name}/output", f"between {name} and {after}")
         for key in [key for key, layer in left.items() if layer == name]:
             ladder.add(6, *_entry(keras, torch, key, left.pop(key)), 1)
-        tensor(f"{name}/input", name)
+        for end in passes[name]:
+            if end != "output":
+                tensor(f"{name}/{end}", name)
         after = name
     for key, layer in left.items():
         ladder.add(6, *_entry(keras, torch, key, layer), 1)
-
-
-def _is_output(key: str) -> bool:
-    return key.startswith("training/") and key.endswith("/output")
 
 
 def _entry(keras: Trace, torch: Trace, key: str, blame: str) -> tuple[str, str, Gap]:
@@ -171,7 +190,7 @@ def _entry(keras: Trace, torch: Trace, key: str, blame: str) -> tuple[str, str, 
 
 def _optimizer(ladder: Ladder, keras: Trace, torch: Trace, step: int, order: Sequence[str]) -> None:
     """Rung 7: parameters and slots; when every trained layer differs, blame the optimizer."""
-    fresh = Ladder(ladder.tolerances)
+    fresh = ladder.fresh()
     for group in ("weights", "slots"):
         _same_keys(fresh, 7, keras, torch, f"step/{step}/{group}", step, order=order)
     failing = {check.layer for check in fresh.checks if not check.passed}
@@ -183,20 +202,28 @@ def _optimizer(ladder: Ladder, keras: Trace, torch: Trace, step: int, order: Seq
         ladder.add(7, check.path, layer, check.gap, step)
 
 
-def _output(ladder: Ladder, keras: Trace, torch: Trace, order: Sequence[str]) -> None:
-    """The model's output, at the level that both sides have: logits where one returns logits."""
-    raw = [side.get(f"evaluation/{order[-1]}/output") if order else None for side in (keras, torch)]
-    if "evaluation/output" not in torch:
-        ladder.add(9, "evaluation/output", "output", _found(keras, torch, "evaluation/output"))
-        return
-    outputs = [keras["evaluation/output"], torch["evaluation/output"]]
-    activated = [
-        r is None or r.shape != o.shape or not np.array_equal(r, o, equal_nan=True)
-        for r, o in zip(raw, outputs, strict=True)
-    ]
-    if activated[0] != activated[1] and all(r is not None for r in raw):
-        outputs = [r for r in raw if r is not None]
-    ladder.add(9, "evaluation/output", "output", gap(*outputs))
+def _output(ladder: Ladder, keras: Trace, torch: Trace) -> None:
+    """The model's outputs, at the level that both sides have: logits where one returns logits."""
+    for key in _several("prediction", keras, torch):
+        if key in keras and key in torch:
+            name = _logits(keras, torch, key) or _logits(torch, keras, key)
+            compared = f"evaluation/{name}/output" if name else key
+            ladder.add(9, key, "output", _found(keras, torch, compared))
+        else:
+            ladder.add(9, key, "output", _found(keras, torch, key))
+
+
+def _logits(one: Trace, other: Trace, key: str) -> str | None:
+    """The layer whose output is the model's on one side, and its logits on the other."""
+    mine, theirs = np.asarray(one[key]), np.asarray(other[key])
+    for name in reversed(_passes(one, "evaluation")):
+        end = f"evaluation/{name}/output"
+        if end in one and end in other and np.array_equal(one[end], mine, equal_nan=True):
+            probabilities = (special.expit(other[end]), special.softmax(other[end], axis=-1))
+            # Which activation it is shows in the first digits.
+            fits = (p.shape == theirs.shape and np.allclose(p, theirs) for p in probabilities)
+            return name if any(fits) else None
+    return None
 
 
 def trajectory(
@@ -217,7 +244,7 @@ def trajectory(
     layers = {name.rpartition("/")[0] for name in names} - {"", "prediction"}
     epochs = max((len(a) for a in (*keras.values(), *torch.values())), default=0)
     for epoch in range(epochs):
-        fresh = Ladder(ladder.tolerances)
+        fresh = ladder.fresh()
         for name in names:
             sides = [side.get(name, np.empty(0)) for side in (keras, torch)]
             rows = [side[epoch] if epoch < len(side) else np.empty(0) for side in sides]

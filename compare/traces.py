@@ -1,20 +1,23 @@
 """A trace: everything that a few training steps computed in one framework, as named arrays.
 
 A folder of `.npy` files and an index. Arrays are read one at a time, mapped from the file, so that
-two traces of a large network are compared without holding either in memory.
+two traces of a large network are compared without holding either in memory. A layer that runs again
+is `<layer>#2` there. Where samples or outputs are several, each has its index or key behind it.
 
 ```
 initial/<layer>/<tensor>               weights and moving statistics before the first step
 step/<n>/data/{x,y}                    the batch, in Keras' layout
-training/<layer>/{input,output}        first step; outputs before a fused activation
+training/<layer>/{input,output}        first step; outputs before a fused activation; what a layer
+                                       receives beside: input_value, input_key …
 step/<n>/loss
-backward/<layer>/{input,output}        first step: gradients of the loss, where there are any
+backward/<layer>/{input,output}        first step: gradients of the loss, where there are any; of an
+                                       input, the part that passes through this layer
 gradient/<layer>/<tensor>              first step
 step/<n>/weights/<layer>/<tensor>      after the step
 step/<n>/slots/<layer>/<tensor>/<slot>
 step/<n>/statistics/<layer>/<tensor>   moving statistics after the step
 evaluation/<layer>/{input,output}      in inference mode, after the last step, on the first batch
-evaluation/output                      of the model
+prediction                             the output there; of several, prediction/<index or key>
 error                                  what the framework raised, if it did: the trace ends there
 ```
 """
@@ -24,7 +27,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +35,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 Layer = dict[str, Any]
-"""A weighted layer: `name`, `kind`, `tensors` (name → shape), `trained` (number of values)."""
+"""A weighted layer: `name`, `kind`, `tensors` (name → shape), `trained` (number of values), and
+`settings` (name → value in Keras' conventions)."""
+
+_PREFIX = re.compile(
+    r"(initial|training|evaluation|gradient|backward|step/\d+/(weights|slots|statistics))/"
+)
+_STEP = re.compile(r"step/(\d+)/data/x(?:/|$)")
 
 
-_PREFIX = re.compile(r"(initial|training|evaluation|gradient|step/\d+/(weights|slots|statistics))/")
+def split(key: str) -> tuple[str, str]:
+    """What an array is of, and the rest of its name, which begins with a layer's.
+
+    `"step/1/slots/hidden/kernel/velocity"` is `("step/1/slots", "hidden/kernel/velocity")`; of what
+    belongs to no layer the first part is empty.
+    """
+    prefix = _PREFIX.match(key)
+    return (prefix[1], key[prefix.end() :]) if prefix else ("", key)
+
+
+def rename(key: str, names: Mapping[str, str]) -> str:
+    """The name of an array whose layer is called otherwise.
+
+    Args:
+        key: Its name.
+        names: Old name of a layer → new name.
+    """
+    group, inner = split(key)
+    fitting = [old for old in names if inner.startswith((f"{old}/", f"{old}#"))]
+    if not group or not fitting:
+        return key
+    old = max(fitting, key=len)
+    return f"{group}/{names[old]}{inner.removeprefix(old)}"
 
 
 class TraceWriter:
@@ -55,6 +86,10 @@ class TraceWriter:
         np.save(self._folder / file, array, allow_pickle=False)
         self._files[name] = file
 
+    def alias(self, name: str, existing: str) -> None:
+        """Note that an array is the very one already written under another name."""
+        self._files[name] = self._files[existing]
+
     def close(self, layers: list[Layer]) -> Trace:
         """Write the index; returns the trace for reading."""
         index = {"files": self._files, "layers": layers}
@@ -70,11 +105,13 @@ class Trace(Mapping[str, NDArray[Any]]):
         folder: Where it is.
         files: Name → file.
         layers: The weighted layers in the order in which they ran.
+        orders: Name → (axis, order) of arrays that are read in another order along an axis.
     """
 
     folder: Path
     files: dict[str, str]
     layers: list[Layer]
+    orders: dict[str, tuple[int, NDArray[np.int64]]] = field(default_factory=dict)
 
     @classmethod
     def open(cls, folder: Path) -> Trace:
@@ -84,6 +121,9 @@ class Trace(Mapping[str, NDArray[Any]]):
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         array: NDArray[Any] = np.load(self.folder / self.files[name], mmap_mode="r")
+        if name in self.orders:
+            axis, order = self.orders[name]
+            return np.take(array, order, axis)
         return array
 
     def __iter__(self) -> Iterator[str]:
@@ -94,22 +134,23 @@ class Trace(Mapping[str, NDArray[Any]]):
 
     @property
     def steps(self) -> int:
-        """Number of training steps."""
-        return sum(name.endswith("/data/x") for name in self.files)
+        """Number of training steps, or of forward passes in training mode."""
+        found = (_STEP.match(name) for name in self.files)
+        return max((int(match[1]) for match in found if match), default=0)
 
     def renamed(self, names: Mapping[str, str]) -> Trace:
         """The same trace with layers called otherwise: old name → new name."""
-
-        def new(key: str) -> str:
-            prefix = _PREFIX.match(key)
-            inner = key[prefix.end() :] if prefix else ""
-            fitting = [old for old in names if inner.startswith(f"{old}/")]
-            if prefix is None or not fitting:
-                return key
-            old = max(fitting, key=len)
-            return prefix.group() + names[old] + inner.removeprefix(old)
-
         layers = [
             {**layer, "name": names.get(layer["name"], layer["name"])} for layer in self.layers
         ]
-        return Trace(self.folder, {new(key): file for key, file in self.files.items()}, layers)
+        orders = {rename(key, names): order for key, order in self.orders.items()}
+        files = {rename(key, names): file for key, file in self.files.items()}
+        return Trace(self.folder, files, layers, orders)
+
+    def reordered(self, orders: Mapping[str, tuple[int, NDArray[np.int64]]]) -> Trace:
+        """The same trace with some arrays read in another order along an axis.
+
+        Args:
+            orders: Name → (axis, order).
+        """
+        return replace(self, orders={**self.orders, **orders})

@@ -1,0 +1,129 @@
+"""The order in which images reach a dense layer: Keras flattens channels last, Torch first.
+
+A port may move the channels before it flattens, or carry the dense layer's rows over in Torch's
+order: both are right. An **order** here says which of Keras' features stands at each of Torch's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compare.traces import Layer, Trace, split
+
+Order = NDArray[np.int64]
+Arrays = Mapping[str, NDArray[Any]]
+
+_PASSES = ("training", "evaluation", "backward")
+
+
+def orders(features: int, channels: Sequence[int]) -> Iterator[Order]:
+    """Every order in which a flattened image of so many features may stand.
+
+    Args:
+        features: Features of the dense layer.
+        channels: Numbers of channels that the image may have where it is only a part of the
+            features, first or last; where it is all of them, every number is tried.
+    """
+    for count in range(2, features // 2 + 1):
+        if features % count == 0:
+            yield _order(features, 0, features, count)
+    for count in dict.fromkeys(channels):
+        for length in range(features - 1, 2 * count - 1, -1):
+            if count > 1 and length % count == 0:
+                yield _order(features, 0, length, count)
+                yield _order(features, features - length, length, count)
+
+
+def _order(features: int, start: int, length: int, channels: int) -> Order:
+    order = np.arange(features)
+    block = order[start : start + length].reshape(-1, channels)
+    order[start : start + length] = block.T.ravel()
+    return order
+
+
+def nearest(keras: NDArray[Any], torch: NDArray[Any], channels: Sequence[int]) -> Order | None:
+    """The order by which a dense layer's inputs agree best; None where Keras' own does.
+
+    Args:
+        keras: What entered the layer in Keras, (n, features).
+        torch: What entered it in Torch for the same samples.
+        channels: As in `orders`.
+    """
+    if keras.shape != torch.shape or keras.ndim != 2:
+        return None
+    apart = _distance(keras, torch)
+    found = min(
+        orders(keras.shape[1], channels),
+        key=lambda order: _distance(keras[:, order], torch),
+        default=None,
+    )
+    # Half as far is clearly nearer, even where an earlier difference blurs both.
+    if found is None or not _distance(keras[:, found], torch) < 0.5 * apart:
+        return None
+    return found
+
+
+def _distance(one: NDArray[Any], other: NDArray[Any]) -> float:
+    return float(np.abs(np.asarray(one, np.float64) - np.asarray(other, np.float64)).mean())
+
+
+def aligned(keras: Trace, torch: Trace) -> Trace:
+    """Torch's trace, with every dense layer whose rows are in Torch's order read in Keras'.
+
+    Only where Torch's initial kernel is Keras' with its rows in such an order, to the bit: what
+    differs otherwise is left as it is, to be found.
+
+    Args:
+        keras: Keras' trace.
+        torch: Torch's, with Keras' layer names.
+    """
+    found: dict[str, tuple[int, Order]] = {}
+    for layer in keras.layers:
+        order = _rows(keras, torch, layer)
+        if order is not None:
+            found |= _reading(torch, layer["name"], np.argsort(order))
+    return torch.reordered(found)
+
+
+def _rows(keras: Trace, torch: Trace, layer: Layer) -> Order | None:
+    key = f"initial/{layer['name']}/kernel"
+    if layer["kind"] != "dense" or key not in keras or key not in torch:
+        return None
+    ours, theirs = np.asarray(keras[key]), np.asarray(torch[key])
+    if ours.shape != theirs.shape or np.array_equal(ours, theirs):
+        return None
+    every = orders(len(ours), channels_before(keras, layer["name"]))
+    return next((order for order in every if np.array_equal(ours[order], theirs)), None)
+
+
+def _reading(torch: Trace, name: str, order: Order) -> dict[str, tuple[int, Order]]:
+    """Which arrays of a dense layer have its features along an axis."""
+    found: dict[str, tuple[int, Order]] = {}
+    for key in torch:
+        group, inner = split(key)
+        if group in _PASSES and inner == f"{name}/input":
+            found[key] = (-1, order)
+        elif group and f"{inner}/".startswith(f"{name}/kernel/"):
+            found[key] = (0, order)
+    return found
+
+
+def channels_before(keras: Arrays, name: str) -> list[int]:
+    """The numbers of channels that images have on their way to a layer, the nearest first.
+
+    Args:
+        keras: Keras' trace.
+        name: The layer.
+    """
+    found: list[int] = []
+    for key in keras:
+        if key == f"training/{name}/input":
+            break
+        image = key.startswith(("step/1/data/x", "training/"))
+        if image and keras[key].ndim > 2:
+            found.append(keras[key].shape[-1])
+    return list(dict.fromkeys(found[::-1]))
