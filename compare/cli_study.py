@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from compare.records import RunFolder
     from compare.results import Results
 
+_JUDGED = "test_accuracy"
+
 RUN_EXAMPLES = """\b
 Examples:
   bn-compare run
@@ -150,6 +152,7 @@ def report(
 
 def _print_versus(folders: Sequence[RunFolder], *, as_json: bool) -> None:
     from compare import versus, versus_table
+    from compare.terminal import print_grid
 
     first, *others = folders
     found = [(other, versus.versus(first, other)) for other in others]
@@ -167,37 +170,27 @@ def _print_versus(folders: Sequence[RunFolder], *, as_json: bool) -> None:
         return
     for other, rows in found:
         print(f"first: {first.path}\nsecond: {other.path}")
-        _print_grid(versus_table.HEADINGS, versus_table.lines(rows), left=2)
+        print_grid(versus_table.HEADINGS, versus_table.lines(rows), left=2)
         changed = versus_table.changes(first.manifest, other.manifest)
         print("\n".join(["", *(changed or ["versions and hardware: the same"]), ""]))
 
 
-def _print_grid(headings: Sequence[str], lines: Sequence[Sequence[str]], *, left: int) -> None:
-    """Print a table whose first columns are left-aligned."""
-    from rich.table import Column, Table
-
-    from compare.terminal import console
-
-    columns = [
-        Column(name, no_wrap=place == 0, justify="left" if place < left else "right")
-        for place, name in enumerate(headings)
-    ]
-    grid = Table(*columns)
-    for line in lines:
-        grid.add_row(*line)
-    console().print(grid)
-
-
 def _print_results(results: Results, path: Path, *, as_json: bool) -> None:
     from compare import stats, table
+    from compare.terminal import print_grid
 
     rows = results.rows
     if as_json:
         content = {"run_dir": str(path), "rows": [stats.row_json(row) for row in rows]}
         print(json.dumps(content, allow_nan=False))
         return
-    headings = table.headings(results.settings.target)
-    _print_grid(headings, table.cells(rows, results.differences), left=1)
+    found = {one.variant: one.verdict for one in results.comparisons if one.metric == _JUDGED}
+    headings = table.judged(table.headings(results.settings.target), "verdict")
+    lines = [
+        table.judged(line, found.get(line[0], table.MISSING))
+        for line in table.cells(rows, results.differences)
+    ]
+    print_grid(headings, lines, left=1)
     print("\n".join(["", *table.tutorial_lines(rows), "", f"run folder: {path}"]))
 
 

@@ -68,6 +68,15 @@ def test_json_is_all_that_stdout_carries(tmp_path):
     assert "oneDNN" not in done.stderr
 
 
+def test_the_table_has_the_verdict_of_the_report(tmp_path):
+    out = tmp_path / "out"
+    done = bn_compare("run", *SMALL, "--no-timing", "--out", out)
+    judged = json.loads((out / "report.json").read_text())["pairs"]
+    (verdict,) = (pair["verdict"] for pair in judged if pair["metric"] == "test_accuracy")
+    (line,) = (line.split() for line in done.stdout.splitlines() if line.startswith("mlp   "))
+    assert line[3] == verdict
+
+
 @pytest.mark.parametrize(("framework", "absent"), [("keras", TORCH), ("torch", KERAS)])
 def test_one_framework_alone_gives_a_one_sided_report(tmp_path, framework, absent):
     out = tmp_path / "out"
