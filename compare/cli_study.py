@@ -12,24 +12,36 @@ import typer
 
 from compare.cli_options import (
     ALL_VARIANTS,
+    BOTH_FRAMEWORKS,
     DEFAULT,
+    EPOCHS_RATIO_MARGIN,
+    AccuracyMargin,
     Alignment,
+    BatchSize,
     Dtype,
     Epochs,
+    EpochsRatioMargin,
+    Frameworks,
     Json,
+    LearningRate,
+    LossMargin,
+    NoTiming,
     Out,
+    Pace,
+    Samples,
     Seeds,
+    Target,
+    Threads,
     Undo,
     Variants,
-    number,
-    split_names,
+    settings_from,
 )
 from compare.errors import RunFolderError
-from compare.spec import FRAMEWORKS, Settings
 
 if TYPE_CHECKING:
     from compare.records import RunFolder
     from compare.results import Results
+    from compare.spec import Settings
 
 _JUDGED = "test_accuracy"
 
@@ -48,84 +60,50 @@ Examples:
 
 
 def run(
+    context: typer.Context,
     variants: Variants = ALL_VARIANTS,
-    frameworks: Annotated[
-        str, typer.Option(metavar="A,B", help=f"Of: {', '.join(FRAMEWORKS)}.")
-    ] = ",".join(DEFAULT.frameworks),
+    frameworks: Frameworks = BOTH_FRAMEWORKS,
     seeds: Seeds = 10,
     epochs: Epochs = DEFAULT.epochs,
-    batch_size: Annotated[
-        int,
-        typer.Option(
-            metavar="N", parser=number, help="Samples per step; the short last batch is kept."
-        ),
-    ] = DEFAULT.batch_size,
-    learning_rate: Annotated[
-        float, typer.Option(metavar="N", parser=number, help="Of SGD.")
-    ] = DEFAULT.learning_rate,
-    n_samples: Annotated[
-        int,
-        typer.Option(
-            metavar="N", parser=number, help="Points; the first half trains, the second tests."
-        ),
-    ] = DEFAULT.n_samples,
+    batch_size: BatchSize = DEFAULT.batch_size,
+    learning_rate: LearningRate = DEFAULT.learning_rate,
+    n_samples: Samples = DEFAULT.n_samples,
     alignment: Alignment = DEFAULT.alignment,
     undo: Undo = "",
     dtype: Dtype = DEFAULT.dtype,
-    pace: Annotated[
-        str,
-        typer.Option(
-            help="fast: many seeds at once, the same numbers; idiomatic: model.fit and Trainer.fit."
-        ),
-    ] = "fast",
-    no_timing: Annotated[
-        bool,
-        typer.Option("--no-timing", help="Leave out the timing pass that closes the fast pace."),
-    ] = False,
-    target: Annotated[
-        float,
-        typer.Option(metavar="N", parser=number, help="Test accuracy that counts as converged."),
-    ] = DEFAULT.target,
-    threads: Annotated[
-        int,
-        typer.Option(
-            metavar="N", parser=number, help="Threads per framework; results depend on it."
-        ),
-    ] = DEFAULT.threads,
+    pace: Pace = "fast",
+    no_timing: NoTiming = False,
+    target: Target = DEFAULT.target,
+    accuracy_margin: AccuracyMargin = DEFAULT.accuracy_margin,
+    loss_margin: LossMargin = DEFAULT.loss_margin,
+    epochs_ratio_margin: EpochsRatioMargin = EPOCHS_RATIO_MARGIN,
+    threads: Threads = DEFAULT.threads,
     out: Out = None,
     json_output: Json = False,
 ) -> None:
     """Train the study in both frameworks, write a run folder, print the table."""
-    settings = Settings(
-        variants=split_names(variants),
-        frameworks=split_names(frameworks),
-        seeds=seeds,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        n_samples=n_samples,
-        alignment=alignment,
-        undo=split_names(undo),
-        dtype=dtype,
-        pace=pace,
-        target=target,
-        threads=threads,
-    )
     from compare import report as pages
     from compare import study
-    from compare.progress import StudyProgress
 
+    settings = settings_from(context.params)
     pages.check_installed()
     path = study.default_path() if out is None else out
+    folder = _train(settings, path, timing=not no_timing)
+    _print_results(pages.write(folder), path, as_json=json_output)
+
+
+def _train(settings: Settings, path: Path, *, timing: bool) -> RunFolder:
+    from compare.progress import StudyProgress
+    from compare.study import run_study
+
     with StudyProgress(settings) as progress:
         try:
-            say = None if no_timing else progress.say
-            folder = study.run_study(settings, path, progress=progress, say=say)
+            say = progress.say if timing else None
+            folder = run_study(settings, path, progress=progress, say=say)
         except KeyboardInterrupt:
             _interrupted(path)
         progress.say("writing the report")
-        results = pages.write(folder)
-    _print_results(results, path, as_json=json_output)
+    return folder
 
 
 def report(
