@@ -70,6 +70,14 @@ EpochsRatioMargin = Annotated[
     ),
 ]
 Threads = Annotated[int, _number("Threads per framework; results depend on it.")]
+Tensorboard = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Write the curves of every run live, for `tensorboard --logdir DIR`; "
+        "needs --pace idiomatic.",
+    ),
+]
 Out = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="New folder; a dated one in runs/ if left out."),

@@ -31,6 +31,7 @@ from compare.cli_options import (
     Samples,
     Seeds,
     Target,
+    Tensorboard,
     Threads,
     Undo,
     Variants,
@@ -51,6 +52,7 @@ Examples:
   bn-compare run --variants mlp,mlp-bn-after,mlp-bn-before --seeds 5
   bn-compare run --dtype float64 --variants cnn-bn --json
   bn-compare run --frameworks torch --alignment naive --out runs/naive
+  bn-compare run --pace idiomatic --seeds 1 --tensorboard runs/tensorboard
 """
 REPORT_EXAMPLES = """\b
 Examples:
@@ -73,6 +75,7 @@ def run(
     dtype: Dtype = DEFAULT.dtype,
     pace: Pace = "fast",
     no_timing: NoTiming = False,
+    tensorboard: Tensorboard = None,
     target: Target = DEFAULT.target,
     accuracy_margin: AccuracyMargin = DEFAULT.accuracy_margin,
     loss_margin: LossMargin = DEFAULT.loss_margin,
@@ -88,18 +91,18 @@ def run(
     settings = settings_from(context.params)
     pages.check_installed()
     path = study.default_path() if out is None else out
-    folder = _train(settings, path, timing=not no_timing)
+    folder = _train(settings, path, timing=not no_timing, events=tensorboard)
     _print_results(pages.write(folder), path, as_json=json_output)
 
 
-def _train(settings: Settings, path: Path, *, timing: bool) -> RunFolder:
+def _train(settings: Settings, path: Path, *, timing: bool, events: Path | None) -> RunFolder:
     from compare.progress import StudyProgress
     from compare.study import run_study
 
     with StudyProgress(settings) as progress:
         try:
             say = progress.say if timing else None
-            folder = run_study(settings, path, progress=progress, say=say)
+            folder = run_study(settings, path, progress=progress, say=say, events=events)
         except KeyboardInterrupt:
             _interrupted(path)
         progress.say("writing the report")

@@ -102,6 +102,20 @@ def test_one_framework_alone_gives_a_one_sided_report(tmp_path, framework, absen
     assert bn_compare("--help", blocked=neither, tmp_path=tmp_path).returncode == 0
 
 
+def test_tensorboard_absent_is_said_before_anything_trains(tmp_path):
+    arguments = ("run", *SMALL, "--pace", "idiomatic", "--out", tmp_path / "out")
+    done = bn_compare(
+        *arguments,
+        *("--tensorboard", tmp_path / "events"),
+        blocked=("tensorboard", "tensorboardX"),
+        tmp_path=tmp_path,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "pip install 'bn-compare[tensorboard]'" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not {"out", "events"} & {path.name for path in tmp_path.iterdir()}
+
+
 def test_settings_come_from_options_of_their_name(tmp_path):
     margins = ("--accuracy-margin", "0.02", "--loss-margin", "0.3", "--epochs-ratio-margin", ".8,2")
     others = ("--frameworks", "torch", "--undo", "bn-momentum", "--no-timing", "--target", "0.7")
@@ -137,6 +151,7 @@ def test_settings_come_from_options_of_their_name(tmp_path):
         (["run", "--epochs-ratio-margin", "1.1"], "two ratios such as 0.9,1.1, received 1.1"),
         (["run", "--epochs-ratio-margin", "1.1,0.9"], "a first ratio in (0, 1), received 1.1"),
         (["run", "--epochs-ratio-margin", "0.9,much"], "a second ratio above 1, received 'much'"),
+        (["run", "--tensorboard", "logs"], "--tensorboard: expected --pace idiomatic"),
         (["run", "--sedes", "3"], "--seeds"),
         (["time", "--variants", "mpl"], "Did you mean 'mlp'?"),
         (["time", "--repetitions", "1"], "--repetitions: expected"),
