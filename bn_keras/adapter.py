@@ -17,6 +17,7 @@ from bn_keras import clocked, probe, timing, weights
 from bn_keras.cnn import build_cnn
 from bn_keras.data import PlannedBatches
 from bn_keras.demonstrations import DEMONSTRATIONS
+from bn_keras.events import EventLog
 from bn_keras.lstm import build_lstm
 from bn_keras.mlp import build_mlp
 from bn_keras.training import compile_model, fit, reporting
@@ -112,6 +113,11 @@ def train(
         on_epoch: Called after every epoch with the running training loss and accuracy.
     """
     fit(handle, PlannedBatches(*data, orders, batch_size), callbacks=[reporting(on_epoch)])
+
+
+def event_log(handle: keras.Model, folder: str) -> EventLog:
+    """What writes the curves of a run for TensorBoard; see `bn_keras.events.EventLog`."""
+    return EventLog(handle, folder)
 
 
 def compile_many(

@@ -29,6 +29,7 @@ from bn_torch import (
 )
 from bn_torch.data import CirclesDataModule, channels_first
 from bn_torch.demonstrations import DEMONSTRATIONS
+from bn_torch.events import EventLog
 from bn_torch.module import BinaryClassifier
 from bn_torch.training import Reporting, fit
 
@@ -118,6 +119,11 @@ def _batches(
 ) -> CirclesDataModule:
     drop_last = "last-batch" in undo.undone_in(handle) and len(data[0]) >= batch_size
     return CirclesDataModule(data, orders=orders, batch_size=batch_size, drop_last=drop_last)
+
+
+def event_log(handle: BinaryClassifier, folder: str) -> EventLog:
+    """What writes the curves of a run for TensorBoard; see `bn_torch.events.EventLog`."""
+    return EventLog(folder)
 
 
 def compile_many(

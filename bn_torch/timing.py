@@ -12,6 +12,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader, TensorDataset
 
 from bn_torch import device, floor
@@ -83,7 +84,7 @@ def time_fit(
             precision="64-true" if torch.get_default_dtype() == torch.float64 else "32-true",
             callbacks=[stamps],
             default_root_dir=scratch,
-            **_trainer_options(configuration),
+            **_trainer_options(configuration, scratch),
         )
         handle.train()
         stamps.start = clock()
@@ -101,12 +102,15 @@ def _loaders(halves: Mapping[str, Arrays], configuration: str, batch_size: int) 
     return loaders
 
 
-def _trainer_options(configuration: str) -> dict[str, Any]:
+def _trainer_options(configuration: str, scratch: str) -> dict[str, Any]:
     if configuration == "barebones":
         return {"barebones": True}
     quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False}
     if configuration == "no logger, no checkpoints":
         quiet |= {"logger": False, "enable_checkpointing": False}
+    else:
+        # Where tensorboard is installed, Lightning would choose it, and that imports TensorFlow.
+        quiet["logger"] = CSVLogger(scratch)
     return quiet
 
 

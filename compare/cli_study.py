@@ -12,24 +12,39 @@ import typer
 
 from compare.cli_options import (
     ALL_VARIANTS,
+    BOTH_FRAMEWORKS,
     DEFAULT,
+    EPOCHS_RATIO_MARGIN,
+    AccuracyMargin,
     Alignment,
+    BatchSize,
     Dtype,
     Epochs,
+    EpochsRatioMargin,
+    Frameworks,
     Json,
+    LearningRate,
+    LossMargin,
+    NoTiming,
     Out,
+    Pace,
+    Samples,
     Seeds,
+    Target,
+    Tensorboard,
+    Threads,
     Undo,
     Variants,
-    number,
-    split_names,
+    settings_from,
 )
 from compare.errors import RunFolderError
-from compare.spec import FRAMEWORKS, Settings
 
 if TYPE_CHECKING:
     from compare.records import RunFolder
     from compare.results import Results
+    from compare.spec import Settings
+
+_JUDGED = "test_accuracy"
 
 RUN_EXAMPLES = """\b
 Examples:
@@ -37,6 +52,7 @@ Examples:
   bn-compare run --variants mlp,mlp-bn-after,mlp-bn-before --seeds 5
   bn-compare run --dtype float64 --variants cnn-bn --json
   bn-compare run --frameworks torch --alignment naive --out runs/naive
+  bn-compare run --pace idiomatic --seeds 1 --tensorboard runs/tensorboard
 """
 REPORT_EXAMPLES = """\b
 Examples:
@@ -46,84 +62,51 @@ Examples:
 
 
 def run(
+    context: typer.Context,
     variants: Variants = ALL_VARIANTS,
-    frameworks: Annotated[
-        str, typer.Option(metavar="A,B", help=f"Of: {', '.join(FRAMEWORKS)}.")
-    ] = ",".join(DEFAULT.frameworks),
+    frameworks: Frameworks = BOTH_FRAMEWORKS,
     seeds: Seeds = 10,
     epochs: Epochs = DEFAULT.epochs,
-    batch_size: Annotated[
-        int,
-        typer.Option(
-            metavar="N", parser=number, help="Samples per step; the short last batch is kept."
-        ),
-    ] = DEFAULT.batch_size,
-    learning_rate: Annotated[
-        float, typer.Option(metavar="N", parser=number, help="Of SGD.")
-    ] = DEFAULT.learning_rate,
-    n_samples: Annotated[
-        int,
-        typer.Option(
-            metavar="N", parser=number, help="Points; the first half trains, the second tests."
-        ),
-    ] = DEFAULT.n_samples,
+    batch_size: BatchSize = DEFAULT.batch_size,
+    learning_rate: LearningRate = DEFAULT.learning_rate,
+    n_samples: Samples = DEFAULT.n_samples,
     alignment: Alignment = DEFAULT.alignment,
     undo: Undo = "",
     dtype: Dtype = DEFAULT.dtype,
-    pace: Annotated[
-        str,
-        typer.Option(
-            help="fast: many seeds at once, the same numbers; idiomatic: model.fit and Trainer.fit."
-        ),
-    ] = "fast",
-    no_timing: Annotated[
-        bool,
-        typer.Option("--no-timing", help="Leave out the timing pass that closes the fast pace."),
-    ] = False,
-    target: Annotated[
-        float,
-        typer.Option(metavar="N", parser=number, help="Test accuracy that counts as converged."),
-    ] = DEFAULT.target,
-    threads: Annotated[
-        int,
-        typer.Option(
-            metavar="N", parser=number, help="Threads per framework; results depend on it."
-        ),
-    ] = DEFAULT.threads,
+    pace: Pace = "fast",
+    no_timing: NoTiming = False,
+    tensorboard: Tensorboard = None,
+    target: Target = DEFAULT.target,
+    accuracy_margin: AccuracyMargin = DEFAULT.accuracy_margin,
+    loss_margin: LossMargin = DEFAULT.loss_margin,
+    epochs_ratio_margin: EpochsRatioMargin = EPOCHS_RATIO_MARGIN,
+    threads: Threads = DEFAULT.threads,
     out: Out = None,
     json_output: Json = False,
 ) -> None:
     """Train the study in both frameworks, write a run folder, print the table."""
-    settings = Settings(
-        variants=split_names(variants),
-        frameworks=split_names(frameworks),
-        seeds=seeds,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        n_samples=n_samples,
-        alignment=alignment,
-        undo=split_names(undo),
-        dtype=dtype,
-        pace=pace,
-        target=target,
-        threads=threads,
-    )
     from compare import report as pages
     from compare import study
-    from compare.progress import StudyProgress
 
+    settings = settings_from(context.params)
     pages.check_installed()
     path = study.default_path() if out is None else out
+    folder = _train(settings, path, timing=not no_timing, events=tensorboard)
+    _print_results(pages.write(folder), path, as_json=json_output)
+
+
+def _train(settings: Settings, path: Path, *, timing: bool, events: Path | None) -> RunFolder:
+    from compare.progress import StudyProgress
+    from compare.study import run_study
+
     with StudyProgress(settings) as progress:
         try:
-            say = None if no_timing else progress.say
-            folder = study.run_study(settings, path, progress=progress, say=say)
+            say = progress.say if timing else None
+            folder = run_study(settings, path, progress=progress, say=say, events=events)
         except KeyboardInterrupt:
             _interrupted(path)
         progress.say("writing the report")
-        results = pages.write(folder)
-    _print_results(results, path, as_json=json_output)
+    return folder
 
 
 def report(
@@ -150,6 +133,7 @@ def report(
 
 def _print_versus(folders: Sequence[RunFolder], *, as_json: bool) -> None:
     from compare import versus, versus_table
+    from compare.terminal import print_grid
 
     first, *others = folders
     found = [(other, versus.versus(first, other)) for other in others]
@@ -167,37 +151,27 @@ def _print_versus(folders: Sequence[RunFolder], *, as_json: bool) -> None:
         return
     for other, rows in found:
         print(f"first: {first.path}\nsecond: {other.path}")
-        _print_grid(versus_table.HEADINGS, versus_table.lines(rows), left=2)
+        print_grid(versus_table.HEADINGS, versus_table.lines(rows), left=2)
         changed = versus_table.changes(first.manifest, other.manifest)
         print("\n".join(["", *(changed or ["versions and hardware: the same"]), ""]))
 
 
-def _print_grid(headings: Sequence[str], lines: Sequence[Sequence[str]], *, left: int) -> None:
-    """Print a table whose first columns are left-aligned."""
-    from rich.table import Column, Table
-
-    from compare.terminal import console
-
-    columns = [
-        Column(name, no_wrap=place == 0, justify="left" if place < left else "right")
-        for place, name in enumerate(headings)
-    ]
-    grid = Table(*columns)
-    for line in lines:
-        grid.add_row(*line)
-    console().print(grid)
-
-
 def _print_results(results: Results, path: Path, *, as_json: bool) -> None:
     from compare import stats, table
+    from compare.terminal import print_grid
 
     rows = results.rows
     if as_json:
         content = {"run_dir": str(path), "rows": [stats.row_json(row) for row in rows]}
         print(json.dumps(content, allow_nan=False))
         return
-    headings = table.headings(results.settings.target)
-    _print_grid(headings, table.cells(rows, results.differences), left=1)
+    found = {one.variant: one.verdict for one in results.comparisons if one.metric == _JUDGED}
+    headings = table.judged(table.headings(results.settings.target), "verdict")
+    lines = [
+        table.judged(line, found.get(line[0], table.MISSING))
+        for line in table.cells(rows, results.differences)
+    ]
+    print_grid(headings, lines, left=1)
     print("\n".join(["", *table.tutorial_lines(rows), "", f"run folder: {path}"]))
 
 

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -101,7 +102,12 @@ class Worker:
             told(content)
 
     def run(
-        self, run: Run, on_epoch: Callable[[int], None], settings: Settings | None = None
+        self,
+        run: Run,
+        on_epoch: Callable[[int], None],
+        settings: Settings | None = None,
+        *,
+        events: Path | None = None,
     ) -> Outcome:
         """Execute one run over there.
 
@@ -110,11 +116,13 @@ class Worker:
             on_epoch: Called here after every epoch, with its number from 1.
             settings: Settings of this run alone, of the study's dtype and threads; None for the
                 study's.
+            events: Folder of the event files of all runs; None to write none.
 
         Raises:
             WorkerError: The framework raised, or its process died.
         """
-        outcome = self.call(partial(execute, run, settings or self._settings), on_epoch)
+        job = partial(execute, run, settings or self._settings, events=events)
+        outcome = self.call(job, on_epoch)
         assert isinstance(outcome, Outcome)
         return outcome
 

@@ -18,6 +18,7 @@ from compare.errors import MissingDependencyError
 from compare.traces import Layer
 
 _NEEDS = {"keras": ("keras", "tensorflow"), "torch": ("torch", "lightning")}
+_LOGS_WITH = {"keras": ("tensorboard",), "torch": ("tensorboard", "tensorboardX")}
 
 NAMES = tuple(_NEEDS)
 
@@ -25,6 +26,14 @@ UNUSABLE = (TypeError, ValueError)
 """What an adapter raises, with a message for the user, about a model that it cannot trace."""
 
 Handle = Any
+
+
+class EventLog(Protocol):
+    """Writes the curves of one run for TensorBoard; the docstrings are in the twins."""
+
+    def write(self, epoch: int, values: Mapping[str, float]) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class Framework(Protocol):
@@ -57,6 +66,8 @@ class Framework(Protocol):
         batch_size: int,
         on_epoch: Callable[[float, float], None],
     ) -> None: ...
+
+    def event_log(self, handle: Handle, folder: str) -> EventLog: ...
 
     def compile_many(
         self,
@@ -140,6 +151,20 @@ def check_installed(names: Iterable[str]) -> None:
         absent = [package for package in _NEEDS[name] if not _findable(package)]
         if absent:
             raise _missing(name, f"{' and '.join(absent)} not installed")
+
+
+def check_event_logs(names: Iterable[str]) -> None:
+    """Raise unless every framework named could write event files; imports nothing.
+
+    Raises:
+        MissingDependencyError: What its own logger needs is not installed.
+    """
+    for name in names:
+        if not any(_findable(package) for package in _LOGS_WITH[name]):
+            raise MissingDependencyError(
+                f"--tensorboard: expected {' or '.join(_LOGS_WITH[name])} for {name}'s own logger, "
+                "found none installed. pip install 'bn-compare[tensorboard]'."
+            )
 
 
 def load(name: str) -> Framework:

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compare.data import Array
-from compare.frameworks import Framework, Handle
+from compare.events import folder_of, tagged
+from compare.frameworks import EventLog, Framework, Handle
 from compare.runs import Outcome, Run, Start, begin, epoch_values, outcome, views_of
 from compare.spec import VARIANTS, Settings
 
@@ -35,6 +38,7 @@ def execute(
     on_epoch: Callable[[int], None] = lambda epoch: None,
     *,
     record_weights: bool = False,
+    events: Path | None = None,
 ) -> Outcome:
     """Train and evaluate one run in this process, at the idiomatic pace.
 
@@ -44,18 +48,24 @@ def execute(
         framework: The loaded adapter of `run.framework`, configured for the dtype.
         on_epoch: Called after every epoch with its number, counted from 1.
         record_weights: Whether to keep all weights and moving statistics after every epoch.
+        events: Folder of the event files of all runs; None to write none.
     """
     views = views_of(run.variant, settings)
     handle, start = begin(run, settings, framework)
-    watch = Watch(run, settings, framework, handle, on_epoch)
-    watch.record_weights = record_weights
-    framework.train(
-        handle,
-        (views.train, views.y_train),
-        orders=start.orders,
-        batch_size=settings.batch_size,
-        on_epoch=watch,
-    )
+    with ExitStack() as stack:
+        log = None
+        if events is not None:
+            log = framework.event_log(handle, str(folder_of(run, events)))
+            stack.enter_context(closing(log))
+        watch = Watch(run, settings, framework, handle, on_epoch)
+        watch.record_weights, watch.log = record_weights, log
+        framework.train(
+            handle,
+            (views.train, views.y_train),
+            orders=start.orders,
+            batch_size=settings.batch_size,
+            on_epoch=watch,
+        )
     trained = replace(
         outcome(start, settings, framework, handle, watch.history),
         trajectory={name: np.stack(tensors) for name, tensors in watch.weights.items()},
@@ -65,7 +75,7 @@ def execute(
 
 
 class Watch:
-    """Called at the end of every epoch: stops the clock, evaluates, starts it again."""
+    """Called at the end of every epoch: stops the clock, evaluates, logs, starts it again."""
 
     def __init__(
         self,
@@ -82,6 +92,7 @@ class Watch:
         self.history: dict[str, list[float]] = {}
         self.seconds: list[float] = []
         self.record_weights = False
+        self.log: EventLog | None = None
         self.weights: dict[str, list[Array]] = {}
         self._start = time.perf_counter()
 
@@ -98,6 +109,9 @@ class Watch:
         if self.record_weights:
             for name, tensor in self._framework.read_weights(self._handle).items():
                 self.weights.setdefault(name, []).append(tensor)
+        if self.log is not None:
+            now = {name: curve[-1] for name, curve in self.history.items()}
+            self.log.write(len(self.seconds), tagged(now))
         self._on_epoch(len(self.seconds))
         self._start = time.perf_counter()
 

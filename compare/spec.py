@@ -163,8 +163,10 @@ class Settings:
         _check_number("loss_margin", self.loss_margin, "a positive number", above=0.0)
         ends = self.epochs_ratio_margin
         if not isinstance(ends, tuple) or len(ends) != 2:
+            received = ",".join(map(str, ends)) if isinstance(ends, tuple) else repr(ends)
             raise InputError(
-                f"--epochs-ratio-margin: expected two ratios such as 0.9,1.1, received {ends!r}."
+                "--epochs-ratio-margin: expected two ratios such as 0.9,1.1, "
+                f"received {received or 'none'}."
             )
         name = "epochs_ratio_margin"
         _check_number(name, ends[0], "a first ratio in (0, 1)", above=0.0, below=1.0)

@@ -12,6 +12,7 @@ from typing import Any
 
 from compare import environment
 from compare.engine import Worker, side_by_side
+from compare.events import check_events
 from compare.frameworks import check_installed
 from compare.paces import Told, execute_many
 from compare.records import RunFolder, check_writable
@@ -38,6 +39,7 @@ def run_study(
     *,
     progress: Progress,
     say: Callable[[str], None] | None = None,
+    events: Path | None = None,
 ) -> RunFolder:
     """Train everything and save it, run by run; the report is left to `compare.report`.
 
@@ -51,17 +53,21 @@ def run_study(
         path: Where the run folder goes; a new or empty folder.
         progress: Told about every epoch.
         say: Told what the timing pass times; None to leave that pass out.
+        events: Folder where TensorBoard finds every run, live; None to write no event files.
 
     Returns:
         The run folder.
 
     Raises:
         MissingDependencyError: A framework is not installed.
-        RunFolderError: `path` cannot be used.
+        InputError: Event files are asked for at a pace that has none.
+        RunFolderError: `path` or `events` cannot be used.
         WorkerError: A framework's process died or raised.
     """
     check_installed(settings.frameworks)
     check_writable(path)
+    if events is not None:
+        check_events(settings, events, plan(settings))
     with ExitStack() as stack:
         workers = {
             name: stack.enter_context(Worker(name, settings)) for name in settings.frameworks
@@ -69,7 +75,7 @@ def run_study(
         reports = {name: worker.ready() for name, worker in workers.items()}
         folder = RunFolder.create(path, _manifest(settings, reports))
         if settings.pace == "idiomatic":
-            _train_one_by_one(settings, workers, folder, progress)
+            _train_one_by_one(settings, workers, folder, progress, events)
         else:
             _train_many(settings, workers, folder, progress)
             if say is not None:
@@ -78,12 +84,17 @@ def run_study(
 
 
 def _train_one_by_one(
-    settings: Settings, workers: Mapping[str, Worker], folder: RunFolder, progress: Progress
+    settings: Settings,
+    workers: Mapping[str, Worker],
+    folder: RunFolder,
+    progress: Progress,
+    events: Path | None,
 ) -> None:
     """One run at a time: nothing else computes while a framework's clock runs."""
     for run in plan(settings):
         progress(run, 0)
-        outcome = workers[run.framework].run(run, partial(_trained, progress, settings, run))
+        on_epoch = partial(_trained, progress, settings, run)
+        outcome = workers[run.framework].run(run, on_epoch, events=events)
         folder.append(outcome.record, outcome.arrays, outcome.replay)
         progress(run, settings.epochs)
 

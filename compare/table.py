@@ -51,6 +51,11 @@ def cells(rows: Sequence[Row], differences: Sequence[Difference]) -> list[list[s
     return lines
 
 
+def judged(line: Sequence[str], verdict: str) -> list[str]:
+    """A line of `cells`, or `headings`, with the verdict on both accuracies right of them."""
+    return [*line[:3], verdict, *line[3:]]
+
+
 def tutorial_lines(rows: Sequence[Row]) -> list[str]:
     """The lines that the tutorial prints, one per variant and framework, in aligned columns."""
     width = max((len(row.variant) for row in rows), default=0)

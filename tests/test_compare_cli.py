@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from compare.records import RunFolder
+from compare.spec import Settings
 
 BLOCK = """
 import sys
@@ -68,6 +69,15 @@ def test_json_is_all_that_stdout_carries(tmp_path):
     assert "oneDNN" not in done.stderr
 
 
+def test_the_table_has_the_verdict_of_the_report(tmp_path):
+    out = tmp_path / "out"
+    done = bn_compare("run", *SMALL, "--no-timing", "--out", out)
+    judged = json.loads((out / "report.json").read_text())["pairs"]
+    (verdict,) = (pair["verdict"] for pair in judged if pair["metric"] == "test_accuracy")
+    (line,) = (line.split() for line in done.stdout.splitlines() if line.startswith("mlp   "))
+    assert line[3] == verdict
+
+
 @pytest.mark.parametrize(("framework", "absent"), [("keras", TORCH), ("torch", KERAS)])
 def test_one_framework_alone_gives_a_one_sided_report(tmp_path, framework, absent):
     out = tmp_path / "out"
@@ -92,6 +102,32 @@ def test_one_framework_alone_gives_a_one_sided_report(tmp_path, framework, absen
     assert bn_compare("--help", blocked=neither, tmp_path=tmp_path).returncode == 0
 
 
+def test_tensorboard_absent_is_said_before_anything_trains(tmp_path):
+    arguments = ("run", *SMALL, "--pace", "idiomatic", "--out", tmp_path / "out")
+    done = bn_compare(
+        *arguments,
+        *("--tensorboard", tmp_path / "events"),
+        blocked=("tensorboard", "tensorboardX"),
+        tmp_path=tmp_path,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "pip install 'bn-compare[tensorboard]'" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not {"out", "events"} & {path.name for path in tmp_path.iterdir()}
+
+
+def test_settings_come_from_options_of_their_name(tmp_path):
+    margins = ("--accuracy-margin", "0.02", "--loss-margin", "0.3", "--epochs-ratio-margin", ".8,2")
+    others = ("--frameworks", "torch", "--undo", "bn-momentum", "--no-timing", "--target", "0.7")
+    done = bn_compare("run", *SMALL, *margins, *others, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert RunFolder.open(tmp_path / "out").settings == Settings(
+        **{"variants": ("mlp",), "epochs": 1, "seeds": 1, "pace": "fast", "target": 0.7},
+        **{"accuracy_margin": 0.02, "loss_margin": 0.3, "epochs_ratio_margin": (0.8, 2)},
+        **{"frameworks": ("torch",), "undo": ("bn-momentum",)},
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -110,6 +146,12 @@ def test_one_framework_alone_gives_a_one_sided_report(tmp_path, framework, absen
         (["run", "--learning-rate", "-1"], "--learning-rate: expected"),
         (["run", "--learning-rate", "nan"], "--learning-rate: expected"),
         (["run", "--batch-size", "499"], "one sample"),
+        (["run", "--accuracy-margin", "1"], "--accuracy-margin: expected in (0, 1)"),
+        (["run", "--loss-margin", "0"], "--loss-margin: expected a positive number"),
+        (["run", "--epochs-ratio-margin", "1.1"], "two ratios such as 0.9,1.1, received 1.1"),
+        (["run", "--epochs-ratio-margin", "1.1,0.9"], "a first ratio in (0, 1), received 1.1"),
+        (["run", "--epochs-ratio-margin", "0.9,much"], "a second ratio above 1, received 'much'"),
+        (["run", "--tensorboard", "logs"], "--tensorboard: expected --pace idiomatic"),
         (["run", "--sedes", "3"], "--seeds"),
         (["time", "--variants", "mpl"], "Did you mean 'mlp'?"),
         (["time", "--repetitions", "1"], "--repetitions: expected"),

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from compare.stats import Difference, Row
-from compare.table import cells, headings, tutorial_lines
+from compare.table import cells, headings, judged, tutorial_lines
 
 
 def row(variant: str = "mlp", framework: str = "keras", **changes: Any) -> Row:
@@ -40,6 +40,13 @@ def test_one_line_per_variant_in_order_of_appearance() -> None:
         ["cnn", "0.848", "0.500", "16", "16", "0.152", "0.152", "3.1e-07"],
         ["mlp", "–", "0.848", "–", "16", "–", "0.152", "–"],
     ]
+
+
+def test_a_verdict_stands_right_of_both_accuracies() -> None:
+    names = judged(headings(0.8), "verdict")
+    line = judged(cells([row()], [])[0], "inconclusive")
+    assert names[2:5] == ["test accuracy Lightning", "verdict", "epochs to 80 % Keras"]
+    assert line[2:5] == ["–", "inconclusive", "16"]
 
 
 def test_several_seeds_show_their_spread() -> None:

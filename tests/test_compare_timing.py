@@ -49,6 +49,11 @@ def test_the_note_says_what_auto_became(both, configuration, jit):
     assert found["note"] == f"jit_compile={jit}"
 
 
+def test_what_lightning_logs_with_does_not_depend_on_what_is_installed(both):
+    found = time_once(Run("mlp", "torch", 0), SETTINGS, "idiomatic", False, both["torch"])
+    assert found["note"] == "logger=CSVLogger"
+
+
 class Clock:
     """Stands still, but for what steps are made to cost."""
 
@@ -163,10 +168,10 @@ def test_a_variant_is_timed_in_both_and_saved_after_every_repetition(here, monke
     # Also what a tuned row is worth that cannot run: a line, and not the end.
     real = bn_torch.timing._trainer_options
 
-    def broken(configuration):
+    def broken(configuration, scratch):
         if configuration == "barebones":
             raise OSError("not today")
-        return real(configuration)
+        return real(configuration, scratch)
 
     monkeypatch.setattr(bn_torch.timing, "_trainer_options", broken)
     for timing in (bn_keras.timing, bn_torch.timing):
