@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
-from bn_keras import clocked, probe, timing, weights
+from bn_keras import clocked, inputs, probe, rules, settings, timing, weights
 from bn_keras.cnn import build_cnn
 from bn_keras.data import PlannedBatches
 from bn_keras.demonstrations import DEMONSTRATIONS
@@ -204,16 +205,20 @@ def accelerator() -> str:
 
 def trace(
     handle: keras.Model,
-    batches: Sequence[tuple[np.ndarray, np.ndarray]],
+    batches: Sequence[tuple[Any, Any]],
     sink: probe.Sink,
     *,
     jit_compile: bool = False,
-) -> list[dict[str, object]]:
+) -> list[dict[str, Any]]:
     """Record a training step per batch, and one evaluation; see `bn_keras.probe.trace`."""
     return probe.trace(handle, batches, sink, jit_compile=jit_compile)
 
 
-evaluate = probe.evaluate
+evaluate, describe = probe.evaluate, probe.describe
+sample_input = inputs.sample_input
+add_rule, forget_rule = rules.add_rule, rules.forget_rule
+optimizer_settings, loss_settings = settings.optimizer_settings, settings.loss_settings
+random_parts = settings.random_parts
 
 
 def delivered(
@@ -227,6 +232,25 @@ def delivered(
         batches.epoch = epoch
         seen.append([batches[index][0] for index in range(len(batches))])
     return seen
+
+
+@contextmanager
+def building(dtype: str) -> Iterator[None]:
+    """Models built inside are in a dtype, `"float32"` or `"float64"`."""
+    before = keras.config.floatx(), keras.config.dtype_policy()
+    keras.config.set_floatx(dtype)
+    # A policy that was asked for before is cached, and would keep the old dtype.
+    keras.config.set_dtype_policy(dtype)
+    try:
+        yield
+    finally:
+        keras.config.set_floatx(before[0])
+        keras.config.set_dtype_policy(before[1])
+
+
+def is_model(handle: object) -> bool:
+    """Whether something is a Keras model."""
+    return isinstance(handle, keras.Model)
 
 
 def dtype_of(model: keras.Model) -> str:

@@ -6,33 +6,23 @@ the common ones, so little is converted here. The model is left as it was found.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import keras
 import numpy as np
 
-from bn_keras import weights
+from bn_keras import inputs, settings, steps, weights
+from bn_keras.inputs import Arrays
 from bn_keras.recording import recording
+from bn_keras.restoring import as_found
+from bn_keras.slots import slots
+from bn_keras.tensors import to_numpy
 
 Sink = Callable[[str, np.ndarray], None]
-Arrays = Any
-"""A NumPy array."""
 
-_KINDS = {
-    keras.layers.Dense: "dense",
-    keras.layers.Conv1D: "conv",
-    keras.layers.Conv2D: "conv",
-    keras.layers.Conv3D: "conv",
-    keras.layers.LSTM: "lstm",
-    keras.layers.BatchNormalization: "batch_norm",
-}
-_SLOTS = {
-    "momentums": "velocity",
-    "_momentums": "first_moment",
-    "_velocities": "second_moment",
-}
 _STATISTICS = ("moving_mean", "moving_variance")
 
 
@@ -46,68 +36,104 @@ def trace(
     """Record a training step per batch, and one evaluation.
 
     Args:
-        model: A built and compiled model; its own loss and a copy of its own optimizer are used.
-        batches: Samples and targets of every step, as `fit` would hand them over. Where the targets
-            are None, nothing is trained: a forward pass in training mode is all.
-        sink: Receives every array under its name.
+        model: A built and compiled model; its own `train_step` or loss, and copies of its own
+            optimizers are used.
+        batches: Samples and targets of every step, as `fit` would hand them over: arrays, or
+            tuples, lists or dictionaries of them. Where the targets are None, nothing is trained: a
+            forward pass in training mode is all.
+        sink: Receives every array under its name, as soon as it is known. If it has a method
+            `alias(new, old)`, it is told so where a layer receives what was just written.
         jit_compile: Whether XLA compiles the passes: the same computation, otherwise rounded.
 
     Returns:
-        The weighted layers in the order in which they ran, each with `name`, `kind`, `tensors`
-        (name → shape) and `trained` (number of trained values).
+        The weighted layers in the order in which they ran; see `describe`.
 
     Raises:
-        ValueError: The model is not built or not compiled.
+        TypeError: There are weights that no rule knows.
+        ValueError: The model is not built or not compiled, or raises.
     """
-    if getattr(model, "optimizer", None) is None and any(y is not None for _, y in batches):
+    trained = batches[0][1] is not None
+    if trained and getattr(model, "optimizer", None) is None:
         raise ValueError(f"{model.name} is not compiled: call compile(optimizer=…, loss=…)")
-    with _as_found(model):
-        return _trace(model, batches, sink, jit_compile)
+    weights.weighted_layers(model)
+    for x, _ in batches:
+        inputs.check(model, x)
+    run = _trained if trained else _untrained
+    with as_found(model), _raising(), nullcontext() if jit_compile else steps.eagerly():
+        for name, array in weights.read_weights(model).items():
+            sink(f"initial/{name}", array)
+        order = run(model, batches, sink, jit_compile)
+        _evaluate(model, batches[0][0], sink, jit_compile=jit_compile)
+        return _structure(model, order)
 
 
-def _trace(
+def _trained(
     model: keras.Model, batches: Sequence[tuple[Arrays, Arrays]], sink: Sink, jit_compile: bool
-) -> list[dict[str, Any]]:
-    for name, array in weights.read_weights(model).items():
-        sink(f"initial/{name}", array)
-    if batches[0][1] is None:
-        return _untrained(model, batches[0][0], sink)
-    optimizer = _copy_of_optimizer(model)
-    names = {id(v): name for name, v in weights.named_variables(model).items()}
+) -> list[str]:
+    training = steps.Training(model, jit_compile=jit_compile)
+    tensors = weights.named_tensors(model)
+    names = {id(tensor.variable): name for name, tensor in tensors.items()}
+    written: set[str] = set()
+
+    def on_gradient(variable: keras.Variable, gradient: Any) -> None:
+        name = names.get(id(variable))
+        if name is not None and name not in written:
+            written.add(name)
+            sink(f"gradient/{name}", tensors[name].canonical(gradient))
+
     order: list[str] = []
     for step, (x, y) in enumerate(batches, start=1):
-        sink(f"step/{step}/data/x", np.asarray(x))
-        sink(f"step/{step}/data/y", np.asarray(y))
-        loss, gradients, passed, returned = _backward(model, x, y, jit_compile=jit_compile)
-        sink(f"step/{step}/loss", weights.to_numpy(loss))
+        _data(sink, step, x=x, y=y)
         if step == 1:
-            order = _forward(sink, "training", passed)
-            for name, gradient in returned.items():
-                sink(f"backward/{name}", weights.to_numpy(gradient))
-            for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
-                if gradient is not None:
-                    sink(f"gradient/{names[id(variable)]}", weights.to_numpy(gradient))
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+            note, back = _writing(sink, "training"), _writing(sink, "backward")
+            loss, order = training.step(x, y, note=note, back=back, on_gradient=on_gradient)
+        else:
+            loss, _ = training.step(x, y)
+        sink(f"step/{step}/loss", to_numpy(loss))
         _weights(sink, step, model)
-        _slots(sink, step, optimizer, names)
-    _evaluate(model, batches[0][0], sink, jit_compile=jit_compile)
-    return _structure(model, order)
+        for optimizer in training.optimizers:
+            for name, array in slots(optimizer, tensors):
+                sink(f"step/{step}/slots/{name}", array)
+    return order
 
 
-def _untrained(model: keras.Model, x: Arrays, sink: Sink) -> list[dict[str, Any]]:
-    sink("step/1/data/x", np.asarray(x))
-    with recording(model) as passed:
-        model(keras.ops.convert_to_tensor(x), training=True)
-    order = _forward(sink, "training", passed)
+def _untrained(
+    model: keras.Model, batches: Sequence[tuple[Arrays, Arrays]], sink: Sink, jit_compile: bool
+) -> list[str]:
+    x = batches[0][0]
+    _data(sink, 1, x=x)
+    with recording(model, _writing(sink, "training")) as order:
+        steps.forward(model, inputs.tensors(x), training=True)
     _weights(sink, 1, model)
-    _evaluate(model, x, sink)
-    return _structure(model, order)
+    return order
+
+
+def _data(sink: Sink, step: int, **parts: Arrays) -> None:
+    for part, arrays in parts.items():
+        for path, array in inputs.leaves(arrays):
+            sink(f"step/{step}/data/{part}{path}", np.asarray(array))
 
 
 def _weights(sink: Sink, step: int, model: keras.Model) -> None:
     for name, array in weights.read_weights(model).items():
         group = "statistics" if name.endswith(_STATISTICS) else "weights"
         sink(f"step/{step}/{group}/{name}", array)
+
+
+def _writing(sink: Sink, prefix: str) -> Callable[[str, Any], None]:
+    """What hands a value to the sink at once, or says that it was just written."""
+    alias = getattr(sink, "alias", None)
+    last: list[Any] = [None, ""]
+
+    def note(name: str, value: Any) -> None:
+        if alias is not None and value is last[0] and "/input" in name:
+            alias(f"{prefix}/{name}", f"{prefix}/{last[1]}")
+            return
+        sink(f"{prefix}/{name}", to_numpy(value))
+        if name.endswith("/output"):
+            last[:] = value, name
+
+    return note
 
 
 def evaluate(model: keras.Model, values: Mapping[str, np.ndarray], x: Arrays, sink: Sink) -> None:
@@ -119,110 +145,101 @@ def evaluate(model: keras.Model, values: Mapping[str, np.ndarray], x: Arrays, si
         x: Samples.
         sink: Receives `evaluation/…`.
     """
-    with _as_found(model):
-        variables = weights.named_variables(model)
+    with as_found(model), steps.eagerly():
+        tensors = weights.named_tensors(model)
         for name, value in values.items():
-            variables[name].assign(value)
+            tensors[name].assign(value)
         _evaluate(model, x, sink)
 
 
-def _backward(
-    model: keras.Model, x: Arrays, y: Arrays, *, jit_compile: bool
-) -> tuple[Any, list[Any], dict[str, tuple[Any, Any]], dict[str, Any]]:
-    """Loss, gradients of weights, what went into and came out of every layer, gradients of that."""
-    import tensorflow as tf
-
-    def step(x: Any, y: Any) -> tuple[Any, list[Any], dict[str, Any], dict[str, Any]]:
-        with recording(model) as passed, tf.GradientTape() as tape:
-            output = model(x, training=True)
-            loss = model.compute_loss(x=x, y=y, y_pred=output, training=True)
-        ends = {
-            f"{name}/{end}": t
-            for name, pair in passed.items()
-            for end, t in zip(("input", "output"), pair, strict=True)
-        }
-        ends = {key: t for key, t in ends.items() if t.dtype.is_floating}
-        ours, theirs = tape.gradient(loss, (model.trainable_variables, ends))
-        returned = {key: gradient for key, gradient in theirs.items() if gradient is not None}
-        return loss, ours, dict(passed), returned
-
-    return _compiled(step, jit_compile)(*map(keras.ops.convert_to_tensor, (x, y)))
-
-
 def _evaluate(model: keras.Model, x: Arrays, sink: Sink, *, jit_compile: bool = False) -> None:
-    def evaluation(x: Any) -> tuple[Any, dict[str, tuple[Any, Any]]]:
-        with recording(model) as passed:
-            output = model(x, training=False)
-        return output, dict(passed)
+    note = _writing(sink, "evaluation")
+    if jit_compile:
+        output, passed = _compiled_evaluation(model, inputs.tensors(x))
+        for name, value in passed.items():
+            note(name, value)
+    else:
+        with recording(model, note):
+            output = steps.forward(model, inputs.tensors(x), training=False)
+    for path, leaf in inputs.leaves(output):
+        sink(f"evaluation/output{path}", to_numpy(leaf))
 
-    output, passed = _compiled(evaluation, jit_compile)(keras.ops.convert_to_tensor(x))
-    _forward(sink, "evaluation", passed)
-    sink("evaluation/output", weights.to_numpy(output))
 
-
-def _compiled(function: Callable[..., Any], jit_compile: bool) -> Callable[..., Any]:
+def _compiled_evaluation(model: keras.Model, x: Any) -> tuple[Any, dict[str, Any]]:
     import tensorflow as tf
 
-    return tf.function(function, jit_compile=True) if jit_compile else function
+    def evaluation(x: Any) -> tuple[Any, dict[str, Any]]:
+        passed: dict[str, Any] = {}
+        with recording(model, passed.__setitem__):
+            output = steps.forward(model, x, training=False)
+        return output, passed
+
+    return tf.function(evaluation, jit_compile=True)(x)
 
 
-def _forward(sink: Sink, mode: str, passed: dict[str, tuple[Any, Any]]) -> list[str]:
-    for name, (entered, left) in passed.items():
-        sink(f"{mode}/{name}/input", weights.to_numpy(entered))
-        sink(f"{mode}/{name}/output", weights.to_numpy(left))
-    return list(passed)
+def describe(model: keras.Model, x: Arrays) -> list[dict[str, Any]]:
+    """The weighted layers of a model, in the order in which they run in inference mode.
 
+    Args:
+        model: A built model; it is left as it was found.
+        x: One or two samples.
 
-def _slots(
-    sink: Sink, step: int, optimizer: keras.optimizers.Optimizer, names: dict[int, str]
-) -> None:
-    for attribute, slot in _SLOTS.items():
-        variables = getattr(optimizer, attribute, None) or []
-        for slot_variable, variable in zip(
-            variables, optimizer._trainable_variables, strict=bool(variables)
-        ):
-            value = weights.to_numpy(slot_variable)
-            sink(f"step/{step}/slots/{names[id(variable)]}/{slot}", value)
+    Returns:
+        For every layer `name`, `kind`, `tensors` (name → shape), `trained` (number of trained
+        values) and `settings`; those that did not run come last.
 
-
-def _copy_of_optimizer(model: keras.Model) -> keras.optimizers.Optimizer:
-    """The model's optimizer as it stands, so that the steps leave the original alone."""
-    original = model.optimizer
-    copy = type(original).from_config(original.get_config())
-    copy.build(model.trainable_variables)
-    if original.built:
-        for ours, theirs in zip(copy.variables, original.variables, strict=True):
-            ours.assign(theirs)
-    return copy
+    Raises:
+        TypeError: There are weights that no rule knows.
+        ValueError: The model is not built, takes other inputs, or raises.
+    """
+    weights.weighted_layers(model)
+    inputs.check(model, x)
+    with as_found(model), _raising(), steps.eagerly():
+        with recording(model, lambda name, value: None) as order:
+            steps.forward(model, inputs.tensors(x), training=False)
+        return _structure(model, order)
 
 
 @contextmanager
-def _as_found(model: keras.Model) -> Iterator[None]:
-    """Put back every variable: weights, statistics, metrics, states of random generators."""
-    kept = [(v, weights.to_numpy(v)) for v in model.variables]
+def _raising() -> Iterator[None]:
+    """What a model raises is a message: one line, without what Keras puts around it."""
     try:
         yield
-    finally:
-        for variable, value in kept:
-            variable.assign(value)
+    except OSError:
+        raise
+    except Exception as error:
+        text = re.sub(r"\x1b\[\d+m", "", str(error))
+        if text.startswith("Exception encountered when calling"):
+            text = text.split("\n\n")[1]
+        text = " ".join(text.split())
+        ours = type(error) is ValueError and (error.__traceback__ is None or _ours(error))
+        raise ValueError(text if ours else f"{type(error).__name__}: {text}") from error
+
+
+def _ours(error: BaseException) -> bool:
+    """Whether this package raised an error itself: its message is complete."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last is not None and last.tb_frame.f_globals.get("__package__") == "bn_keras"
 
 
 def _structure(model: keras.Model, order: Sequence[str]) -> list[dict[str, Any]]:
-    layers = weights.weighted_layers(model)
-    ran = [name for name in order if name in layers]
-    found = []
-    for name in [*ran, *(n for n in layers if n not in ran)]:
-        layer = layers[name]
-        variables = weights.layer_variables(layer)
-        trained = {id(v) for v in layer.trainable_variables}
-        found.append(
-            {
-                "name": name,
-                "kind": _KINDS.get(type(layer), type(layer).__name__),
-                "tensors": {key: list(v.shape) for key, v in variables.items()},
-                "trained": sum(
-                    int(np.prod(v.shape)) for v in variables.values() if id(v) in trained
-                ),
-            }
-        )
-    return found
+    found = {
+        name: {
+            "name": name,
+            "kind": part.kind,
+            "tensors": {key: list(tensor.shape) for key, tensor in part.tensors.items()},
+            "trained": _trained_values(weighted.layer, part),
+            "settings": settings.of_part(weighted.layer, name, part),
+        }
+        for weighted in weights.weighted_layers(model)
+        for name, part in weighted.parts.items()
+    }
+    return [found[name] for name in dict.fromkeys([*(n for n in order if n in found), *found])]
+
+
+def _trained_values(layer: keras.Layer, part: weights.Part) -> int:
+    trained = {id(variable) for variable in layer.trainable_variables}
+    sizes = [np.prod(t.shape) for t in part.tensors.values() if id(t.variable) in trained]
+    return int(sum(sizes))

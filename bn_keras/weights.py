@@ -1,77 +1,141 @@
 """The weights of any Keras model under canonical names, such as `layer/kernel`.
 
-Names and layouts are Keras' own, so nothing is converted here; `bn_torch.weights` converts.
+Names and layouts are Keras' own, so little is converted here; `bn_torch.weights` converts.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 import keras
 import numpy as np
 
+from bn_keras import rules
+from bn_keras.tensors import Part, Tensor, to_numpy
 
-def to_numpy(value: Any) -> np.ndarray:
-    """A copy of a tensor or variable as an array."""
-    with warnings.catch_warnings():
-        # Keras 3.15 asks TensorFlow for arrays in a way that NumPy 2.4 deprecates.
-        warnings.filterwarnings("ignore", message="__array__ implementation doesn't accept a copy")
-        return np.array(keras.ops.convert_to_numpy(value))
+__all__ = [
+    "Weighted",
+    "named_tensors",
+    "named_variables",
+    "read_weights",
+    "to_numpy",
+    "weighted_layers",
+    "write_weights",
+]
 
 
-def weighted_layers(model: keras.Model) -> dict[str, keras.Layer]:
-    """The layers with weights of their own, by name, in the order in which the model holds them.
+@dataclass(frozen=True)
+class Weighted:
+    """A layer with weights of its own.
 
-    A layer within a nested model or layer is named by its path: `encoder/dense`. A recurrent layer
-    counts as one, its cell as a part of it.
+    Attributes:
+        name: Its path in the model, `encoder/dense`.
+        layer: Itself.
+        parts: Its entries in a list of layers, by name: one, or the two of a separable convolution.
+        host: The `TimeDistributed` around it, if it is in one.
+    """
+
+    name: str
+    layer: keras.Layer
+    parts: dict[str, Part]
+    host: keras.Layer | None = None
+
+
+def weighted_layers(model: keras.Model) -> list[Weighted]:
+    """The layers with weights of their own, in the order in which the model holds them.
+
+    A layer within a nested model or layer is named by its path: `encoder/dense`. A layer that a
+    rule knows counts as one, what it is made of as a part of it.
 
     Raises:
+        TypeError: There are weights that no rule knows.
         ValueError: Two layers have the same name, or the model is not built.
     """
     if not model.built:
-        raise ValueError(f"{model.name} has no weights yet: build it, or call it once")
-    found: dict[str, keras.Layer] = {}
-    _collect(model, "", found)
+        raise ValueError(
+            f"{model.name} has no weights yet: build it, by model.build(input_shape) or by "
+            "calling it on a batch"
+        )
+    found: list[Weighted] = []
+    _collect(model, "", found, set())
+    names = [name for each in found for name in each.parts]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"two layers are called {name}: give them distinct names")
     return found
 
 
-def _collect(layer: keras.Layer, prefix: str, found: dict[str, keras.Layer]) -> None:
-    whole = isinstance(layer, keras.layers.RNN)
-    for child in [] if whole else layer._flatten_layers(include_self=False, recursive=False):
-        _collect(child, f"{prefix}{child.name}/", found)
-    if whole or layer._trainable_variables or layer._non_trainable_variables:
-        name = prefix.removesuffix("/")
-        if name in found:
-            raise ValueError(f"two layers are called {name}: give them distinct names")
-        found[name] = layer
+def _collect(layer: keras.Layer, path: str, found: list[Weighted], seen: set[int]) -> None:
+    if id(layer) in seen:
+        return
+    seen.add(id(layer))
+    if isinstance(layer, keras.layers.TimeDistributed):
+        _distributed(layer, path, found, seen)
+        return
+    known = rules.parts(layer, path or layer.name)
+    if known is not None:
+        _add(layer, path or layer.name, known, found)
+        return
+    for child in layer._flatten_layers(include_self=False, recursive=False):
+        _collect(child, f"{path}/{child.name}".removeprefix("/"), found, seen)
 
 
-def layer_variables(layer: keras.Layer) -> dict[str, keras.Variable]:
-    """The weights of one of `weighted_layers` by name: `kernel`, `gamma`."""
-    if isinstance(layer, keras.layers.RNN):
-        return {variable.name: variable for variable in layer.weights}
-    own = [*layer._trainable_variables, *layer._non_trainable_variables]
-    return {variable.name: variable for variable in own}
+def _add(
+    layer: keras.Layer,
+    path: str,
+    known: dict[str, Part],
+    found: list[Weighted],
+    host: keras.Layer | None = None,
+) -> None:
+    named = {f"{path}/{name}".removesuffix("/"): part for name, part in known.items()}
+    if any(part.tensors for part in named.values()):
+        found.append(Weighted(path, layer, named, host))
 
 
-def named_variables(model: keras.Model) -> dict[str, keras.Variable]:
-    """The weights of a model by canonical name: `lstm/recurrent_kernel`, `encoder/dense/kernel`.
+def _distributed(layer: keras.Layer, path: str, found: list[Weighted], seen: set[int]) -> None:
+    inner = layer.layer
+    seen.add(id(inner))
+    name = f"{path}/{inner.name}"
+    recurrent = isinstance(inner, (keras.layers.RNN, keras.layers.Bidirectional))
+    known = None if recurrent else rules.parts(inner, name)
+    if known is not None:
+        _add(inner, name, known, found, layer)
+    elif inner.weights:
+        raise TypeError(
+            f"TimeDistributed around {type(inner).__name__} ({path}) is not known: only around a "
+            "single layer such as Dense or Conv2D; fold time into the samples instead"
+        )
+
+
+def named_tensors(model: keras.Model) -> dict[str, Tensor]:
+    """The weights of a model by canonical name, each with the way to its canonical layout.
 
     Raises:
+        TypeError: There are weights that no rule knows.
         ValueError: Two layers have the same name, or the model is not built.
     """
     return {
-        f"{path}/{name}": variable
-        for path, layer in weighted_layers(model).items()
-        for name, variable in layer_variables(layer).items()
+        f"{name}/{key}": tensor
+        for weighted in weighted_layers(model)
+        for name, part in weighted.parts.items()
+        for key, tensor in part.tensors.items()
     }
+
+
+def named_variables(model: keras.Model) -> dict[str, keras.Variable]:
+    """The variables of a model by canonical name: `lstm/recurrent_kernel`, `encoder/dense/kernel`.
+
+    Raises:
+        TypeError: There are weights that no rule knows.
+        ValueError: Two layers have the same name, or the model is not built.
+    """
+    return {name: tensor.variable for name, tensor in named_tensors(model).items()}
 
 
 def read_weights(model: keras.Model) -> dict[str, np.ndarray]:
     """Copies of all weights and moving statistics, by canonical name."""
-    return {name: to_numpy(variable) for name, variable in named_variables(model).items()}
+    return {name: t.canonical(t.variable) for name, t in named_tensors(model).items()}
 
 
 def write_weights(model: keras.Model, weights: Mapping[str, np.ndarray]) -> None:
@@ -82,11 +146,16 @@ def write_weights(model: keras.Model, weights: Mapping[str, np.ndarray]) -> None
         weights: Exactly the names and shapes that `read_weights` returns.
 
     Raises:
-        ValueError: A name is missing or too many, or a shape differs.
+        ValueError: A name is missing or too many, or a shape differs; nothing is set then.
     """
-    variables = named_variables(model)
-    if variables.keys() != weights.keys():
-        odd = sorted(variables.keys() ^ weights.keys())
+    tensors = named_tensors(model)
+    if tensors.keys() != weights.keys():
+        odd = sorted(tensors.keys() ^ weights.keys())
         raise ValueError(f"weights do not match {model.name}: {', '.join(odd)}")
-    for name, variable in variables.items():
-        variable.assign(weights[name])
+    for name, tensor in tensors.items():
+        if tensor.shape != np.shape(weights[name]):
+            raise ValueError(
+                f"{name}: expected shape {tensor.shape}, received {np.shape(weights[name])}"
+            )
+    for name, tensor in tensors.items():
+        tensor.assign(weights[name])
