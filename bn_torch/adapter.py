@@ -16,17 +16,22 @@ import torch
 from torch import nn
 
 from bn_torch import (
+    anybody,
+    arrangement,
     bare,
-    building,
     clocked,
     device,
     fast,
     mutations,
+    objective_settings,
     probe,
+    randomness,
+    rules,
     timing,
     undo,
     weights,
 )
+from bn_torch import building as networks
 from bn_torch.data import CirclesDataModule, channels_first
 from bn_torch.demonstrations import DEMONSTRATIONS
 from bn_torch.events import EventLog
@@ -36,21 +41,26 @@ from bn_torch.training import Reporting, fit
 # Lightning announces every Trainer and its devices; warnings still pass.
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
-build = building.build
+build = networks.build
 configure, accelerator = device.configure, device.accelerator
 time_fit, configurations = timing.time_fit, timing.configurations
+trace_any, describe, building = anybody.trace_any, anybody.describe, anybody.building
+dtype_of, is_model, is_lightning = anybody.dtype_of, anybody.is_model, anybody.is_lightning
+optimizer_settings = objective_settings.optimizer_settings
+loss_settings = objective_settings.loss_settings
+random_parts, add_rule = randomness.random_parts, rules.add_rule
 
 
-def read_weights(handle: BinaryClassifier) -> dict[str, np.ndarray]:
+def read_weights(handle: nn.Module) -> dict[str, np.ndarray]:
     """Copies of all weights and running statistics, canonical names, Keras' layout."""
-    return weights.read_weights(handle.model)
+    return weights.read_weights(anybody.network(handle))
 
 
-def write_weights(handle: BinaryClassifier, values: Mapping[str, np.ndarray]) -> None:
+def write_weights(handle: nn.Module, values: Mapping[str, np.ndarray]) -> None:
     """Set all weights and running statistics; names and shapes as `read_weights` returns them."""
     if "kernel-layout" in undo.undone_in(handle):
         values = undo.misplaced(values)
-    weights.write_weights(handle.model, values)
+    weights.write_weights(anybody.network(handle), values)
 
 
 def draw_orders(n: int, *, epochs: int, seed: int) -> np.ndarray:
@@ -205,53 +215,10 @@ def trace(
 
     Targets come as Keras takes them, (n,), and become (n, 1).
     """
-    columns = [(x, y[:, np.newaxis]) for x, y in batches]
-    return _trace(
-        handle, handle.model, columns, sink, probe.arrangement(handle.model, batches[0][0])
-    )
-
-
-def trace_any(
-    module: nn.Module,
-    batches: Sequence[tuple[np.ndarray, np.ndarray]],
-    sink: probe.Sink,
-    *,
-    objective: tuple[Any, Any] | None = None,
-    to_torch: Callable[[np.ndarray], np.ndarray] | None = None,
-) -> list[dict[str, Any]]:
-    """Record a training step per batch of anybody's module; see `bn_torch.probe.trace`.
-
-    Args:
-        module: A LightningModule, or a plain module with an `objective`.
-        batches: Samples in Keras' layout, and targets as they are.
-        sink: Receives every array under its name.
-        objective: `loss(output, target)` and `optimizer(parameters)` of a plain module.
-        to_torch: Samples from Keras' layout to the module's; None to put channels on axis 1 where
-            the first layer is a convolution or normalizes over space or time.
-    """
-    whole = module if objective is None else probe.Objective(module, *objective)
-    if to_torch is None:
-        arrange = probe.arrangement(module, batches[0][0])
-    else:
-        arrange = probe.Arrangement(to_torch, lambda tensor: tensor)
-    return _trace(whole, module, batches, sink, arrange)
-
-
-def _trace(
-    module: nn.Module,
-    root: nn.Module,
-    batches: Sequence[tuple[np.ndarray, np.ndarray]],
-    sink: probe.Sink,
-    arrange: probe.Arrangement,
-) -> list[dict[str, Any]]:
-    tensors = [
-        (
-            torch.from_numpy(np.ascontiguousarray(arrange.to_torch(x))),
-            None if y is None else torch.from_numpy(y),
-        )
-        for x, y in batches
-    ]
-    return probe.trace(module, root, tensors, sink, to_keras=arrange.to_keras)
+    samples = arrangement.of_samples(handle.model, batches[0][0])
+    tensors = [(samples.to_torch(x), arrangement.unchanged(y[:, np.newaxis])) for x, y in batches]
+    back = lambda step, x, y: (samples.to_keras(x), y)  # noqa: E731
+    return probe.trace(handle, handle.model, tensors, sink, to_keras=back)
 
 
 def delivered(
@@ -265,25 +232,6 @@ def delivered(
         loader.sampler.set_epoch(epoch)
         seen.append([x.numpy() for x, _ in loader])
     return seen
-
-
-def dtype_of(module: nn.Module) -> str:
-    """The dtype that a module computes in: `"float32"` or `"float64"`.
-
-    Raises:
-        TypeError: It is not a Torch module, or has parameters of several dtypes.
-    """
-    if not isinstance(module, nn.Module):
-        raise TypeError(f"expected a torch.nn.Module, received {type(module).__name__}")
-    found = {str(p.dtype).removeprefix("torch.") for p in module.parameters()}
-    if len(found) > 1:
-        raise TypeError(f"the module has parameters of several dtypes: {', '.join(sorted(found))}")
-    return next(iter(found), "float32")
-
-
-def is_lightning(module: nn.Module) -> bool:
-    """Whether a module brings its own training step and optimizer."""
-    return isinstance(module, L.LightningModule)
 
 
 def mutate(handle: BinaryClassifier, name: str, size: float) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
-from bn_torch import weights
+from bn_torch import layouts
+from bn_torch.weights import Layer, to_numpy, weighted_layers
 
 Sink = Callable[[str, np.ndarray], None]
 
@@ -18,88 +21,161 @@ Sink = Callable[[str, np.ndarray], None]
 class Recording:
     """Inputs and outputs of weighted layers, and the gradients of the loss with respect to them.
 
-    A layer that runs again is noted again, as `name#2`. What a layer received is there even if the
-    layer then raised.
+    Everything is handed over as soon as it is known, and nothing is kept. A layer that runs again
+    is noted again, as `name#2`. What a layer received is there even if the layer then raised.
 
     Args:
         root: The module whose layers are watched.
+        sink: Receives `<mode>/<layer>/{input,output}` and `backward/<layer>/{input,output}`; it may
+            have a method `alias(new, old)`, called for an input that is the output just recorded.
+            None to note the order of the layers alone.
+        mode: `"training"` or `"evaluation"`.
+
+    Attributes:
+        order: The layers that ran, each as it was noted.
+        frozen: Names of the layers that ran as in inference.
+        returned: Kind and shape, as Torch has it, of every output, in order.
+        received: Number of axes of what the first layer received.
     """
 
-    def __init__(self, root: nn.Module) -> None:
-        self._root = root
-        self._passed: dict[str, Tensor] = {}
-        self._returned: dict[str, Tensor] = {}
+    def __init__(self, root: nn.Module, sink: Sink | None = None, mode: str = "training") -> None:
+        self._root, self._sink, self._mode = root, sink, mode
+        self._running: dict[nn.Module, list[str]] = {}
+        self._sums: dict[str, Tensor] = {}
+        self._before: tuple[str, Tensor, int] | None = None
         self.order: list[str] = []
+        self.frozen: set[str] = set()
+        self.returned: list[tuple[str, torch.Size]] = []
+        self.received: int | None = None
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Note what passes while the block runs."""
+        """Note what passes while the block runs; gradients are noted as long as they come."""
         hooks = []
-        for name, layer in weights.weighted_layers(self._root).items():
-            enter, leave = self._hooks(name, layer)
-            hooks += [layer.register_forward_pre_hook(enter), layer.register_forward_hook(leave)]
+        for module, group in groupby(weighted_layers(self._root).values(), lambda x: x.module):
+            enter, leave = self._hooks(module, list(group))
+            hooks.append(module.register_forward_pre_hook(enter, with_kwargs=True))
+            hooks.append(module.register_forward_hook(leave))
         try:
             yield
         finally:
+            self._before = None
             for hook in hooks:
                 hook.remove()
 
-    def _hooks(self, name: str, layer: nn.Module) -> tuple[Callable[..., None], ...]:
-        def enter(module: nn.Module, args: tuple[Any, ...]) -> None:
-            times = sum(key.partition("#")[0] == name for key in self.order)
-            self.order.append(f"{name}#{times + 1}" if times else name)
-            self._note(f"{self.order[-1]}/input", args[0], lambda x: _entered(layer, x))
+    def _hooks(self, module: nn.Module, layers: Sequence[Layer]) -> tuple[Callable[..., Any], ...]:
+        kind = layers[0].kind
+
+        def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            keys = self._running[module] = [self._ran(layer) for layer in layers]
+            return self._enter(keys[0], layers[0], args, kwargs)
 
         def leave(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            key = next(key for key in reversed(self.order) if key.partition("#")[0] == name)
-            if weights.kind(layer) != "lstm":
-                self._note(f"{key}/output", output, lambda y: _left(layer, y))
-                return
-            time = 1 if layer.batch_first else 0
-            self._note(f"{key}/output", output[1][0], lambda h: h[-1])
-            self._back(f"{key}/output", output[0], lambda y: y.select(time, -1))
+            key = f"{self._running[module][-1]}/output"
+            out, back = layouts.outputs(kind, module, output)
+            self.returned.append((kind, out.tensor.shape))
+            self._note(key, out.pick(out.tensor.detach()))
+            for way in back:
+                self._back(key, way, several=len(back) > 1)
 
         return enter, leave
 
-    def _note(self, key: str, tensor: Tensor, canonical: Callable[[Tensor], Tensor]) -> None:
-        # A copy: what follows may work in place.
-        self._passed[key] = canonical(tensor.detach()).clone()
-        self._back(key, tensor, canonical)
+    def _ran(self, layer: Layer) -> str:
+        times = sum(key.partition("#")[0] == layer.name for key in self.order)
+        self.order.append(f"{layer.name}#{times + 1}" if times else layer.name)
+        if not layer.module.training:
+            self.frozen.add(layer.name)
+        return self.order[-1]
 
-    def _back(self, key: str, tensor: Tensor, canonical: Callable[[Tensor], Tensor]) -> None:
+    def _enter(
+        self, key: str, layer: Layer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Note what a layer receives, and let it go in through a tap of this layer's own."""
+        canonical = layouts.canonical(layer.kind, layer.module)
+        call: dict[int | str, Any] = {**dict(enumerate(args)), **kwargs}
+        taps: dict[int, Any] = {}
+        for role, place in layouts.roles(layer.kind, args, kwargs).items():
+            value = call[place]
+            if self.received is None:
+                self.received = _data(value).ndim
+            if id(value) not in taps:
+                taps[id(value)] = self._tap(f"{key}/{role}", value, canonical)
+            self._note(f"{key}/{role}", _detached(value, canonical))
+        # One tensor in several places stays one: attention computes otherwise on three.
+        call = {place: taps.get(id(value), value) for place, value in call.items()}
+        return tuple(call.pop(at) for at in range(len(args))), call
+
+    def _tap(self, key: str, value: Any, canonical: layouts.Canonical) -> Any:
+        """The same values, by a way of their own: the gradient that comes back is one part."""
+        data = _data(value)
+        if not (data.requires_grad and torch.is_grad_enabled()):
+            return value
+        tap = data.view_as(data)
+        if not isinstance(value, PackedSequence):
+            self._back(key, layouts.Out(tap, canonical), several=False)
+            return tap
+        self._back(
+            key, layouts.Out(tap, lambda g: layouts.padded(_packed(value, g))), several=False
+        )
+        return _packed(value, tap)
+
+    def _note(self, key: str, tensor: Tensor) -> None:
+        if self._sink is None:
+            return
+        name, before = f"{self._mode}/{key}", self._before
+        alias = getattr(self._sink, "alias", None)
+        if alias is not None and before is not None and _same(before[1], before[2], tensor):
+            alias(name, before[0])
+        else:
+            # A copy: what follows may work in place.
+            self._sink(name, to_numpy(tensor))
+        if key.endswith("/output"):
+            self._before = name, tensor, _version(tensor)
+
+    def _back(self, key: str, way: layouts.Out, *, several: bool) -> None:
         """Note the gradient; what comes back on two ways, as an LSTM's last output, adds up."""
+        if self._sink is None or not way.tensor.requires_grad or not torch.is_grad_enabled():
+            return
 
         def hook(gradient: Tensor) -> None:
-            found = canonical(gradient.detach())
-            before = self._returned.get(key)
-            self._returned[key] = found.clone() if before is None else before + found
+            found = way.pick(gradient.detach())
+            if not several:
+                self._sink(f"backward/{key}", to_numpy(found))
+            else:
+                self._sums[key] = self._sums[key] + found if key in self._sums else found.clone()
 
-        if tensor.requires_grad and torch.is_grad_enabled():
-            tensor.register_hook(hook)
+        way.tensor.register_hook(hook)
 
-    def forward(self, sink: Sink, mode: str) -> None:
-        """Hand over inputs and outputs, as `<mode>/<layer>/{input,output}`."""
-        for key, tensor in self._passed.items():
-            sink(f"{mode}/{key}", tensor.cpu().numpy())
-
-    def backward(self, sink: Sink) -> None:
-        """Hand over gradients, as `backward/<layer>/{input,output}`."""
-        for key, tensor in self._returned.items():
-            sink(f"backward/{key}", tensor.cpu().numpy())
+    def finish(self) -> None:
+        """Hand over the gradients that came back on several ways; call it after the last."""
+        for key, gradient in self._sums.items():
+            self._sink(f"backward/{key}", to_numpy(gradient))
+        self._sums.clear()
 
 
-def _entered(layer: nn.Module, x: Tensor) -> Tensor:
-    """A layer's input in Keras' form: channels last, samples before time steps."""
-    rule = weights.kind(layer)
-    if rule == "lstm":
-        return x if layer.batch_first else x.transpose(0, 1)
-    return _left(layer, x)
+def _data(value: Tensor | PackedSequence) -> Tensor:
+    return value.data if isinstance(value, PackedSequence) else value
 
 
-def _left(layer: nn.Module, y: Tensor) -> Tensor:
-    return channels_last(y) if weights.kind(layer) in ("conv", "batch_norm") else y
+def _packed(like: PackedSequence, data: Tensor) -> PackedSequence:
+    return PackedSequence(data, like.batch_sizes, like.sorted_indices, like.unsorted_indices)
 
 
-def channels_last(x: Tensor) -> Tensor:
-    """Channels from axis 1 to the last: (n, c, …) to (n, …, c)."""
-    return x.movedim(1, -1) if x.ndim > 2 else x
+def _detached(value: Tensor | PackedSequence, canonical: layouts.Canonical) -> Tensor:
+    if isinstance(value, PackedSequence):
+        return layouts.padded(_packed(value, value.data.detach()))
+    return canonical(value.detach())
+
+
+def _version(tensor: Tensor) -> int:
+    return -1 if tensor.is_inference() else tensor._version
+
+
+def _same(before: Tensor, version: int, tensor: Tensor) -> bool:
+    """Whether a tensor is the very one noted before, and nothing worked on it in place."""
+    return (
+        version >= 0
+        and version == _version(tensor)
+        and before.data_ptr() == tensor.data_ptr()
+        and (before.shape, before.stride()) == (tensor.shape, tensor.stride())
+    )

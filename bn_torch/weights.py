@@ -1,110 +1,135 @@
 """The weights of any Torch module under canonical names, in Keras' layout.
 
 Keras names and layouts are the common ones: a linear layer's `weight` (out, in) is `kernel`
-(in, out), a convolution's `weight` OIHW is `kernel` HWIO, a batch norm's `weight, bias,
-running_mean, running_var` are `gamma, beta, moving_mean, moving_variance`, and an LSTM's two biases
-are one `bias`, their sum.
+(in, out), a batch norm's `weight, bias, running_mean, running_var` are `gamma, beta, moving_mean,
+moving_variance`, and an LSTM's two biases are one `bias`, their sum. The rules are in `rules.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from bn_torch.norm import BiasedBatchNorm
-
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, BiasedBatchNorm)
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_NORM_NAMES = {
-    "gamma": "weight",
-    "beta": "bias",
-    "moving_mean": "running_mean",
-    "moving_variance": "running_var",
-}
-
-Of = Callable[[Tensor], Tensor | None]
-"""What to take of a parameter or buffer: itself, its gradient, its slot in an optimizer."""
+from bn_torch import rules_recurrent  # noqa: F401  registers its rules
+from bn_torch.rules import Canonical, Known, Of, Rule, rule_of
 
 
-def kind(layer: nn.Module) -> str | None:
-    """`"dense"`, `"conv"`, `"lstm"` or `"batch_norm"`; None for a layer without tensors of its own.
+@dataclass(frozen=True)
+class Layer:
+    """A layer with tensors of its own.
 
-    Raises:
-        TypeError: The layer has tensors of its own, and no rule is known for it.
+    Attributes:
+        name: Its path, parts separated by `/`.
+        module: The module that it is, or is a part of: an RNN of several layers is several.
+        kind: `"dense"`, `"conv"`, …
+        known: Canonical name → where it comes from.
     """
-    if isinstance(layer, nn.Linear):
-        return "dense"
-    if isinstance(layer, _CONVOLUTIONS) and layer.groups == 1:
-        return "conv"
-    if isinstance(layer, nn.LSTM):
-        if layer.num_layers != 1 or layer.bidirectional or layer.proj_size:
-            raise TypeError("only LSTMs of one layer, one direction and no projection are known")
-        return "lstm"
-    if isinstance(layer, _NORMS):
-        return "batch_norm"
-    if next(layer.parameters(recurse=False), None) is not None:
-        raise TypeError(f"no rule for the weights of {type(layer).__name__}")
-    return None
+
+    name: str
+    module: nn.Module
+    kind: str
+    known: Mapping[str, Canonical]
+
+    def tensors(self, of: Of = Tensor.detach, *, alone: bool = False) -> dict[str, Tensor]:
+        """Its tensors by canonical name, in Keras' layout; what `of` does not find is left out."""
+        found = {
+            name: canonical.read(self.module, of, alone=alone)
+            for name, canonical in self.known.items()
+        }
+        return {name: tensor for name, tensor in found.items() if tensor is not None}
+
+    @property
+    def trained(self) -> int:
+        """Number of trained values; an LSTM's two biases are one in Keras and count once."""
+        return sum(canonical.trained(self.module) for canonical in self.known.values())
 
 
-def tensors(layer: nn.Module, of: Of = Tensor.detach) -> dict[str, Tensor]:
-    """A layer's own tensors by canonical name, each a view in Keras' layout.
-
-    Writing to the view writes to the layer, so one rule serves reading and writing; with another
-    `of`, it serves gradients and optimizer slots too. An LSTM's second bias comes as `bias_hh`,
-    beside `bias`. What `of` does not find is left out.
+def weighted_layers(module: nn.Module) -> dict[str, Layer]:
+    """The layers with tensors of their own, by name (`block/hidden`).
 
     Raises:
         TypeError: No rule is known for a layer with weights of its own.
+        ValueError: A lazy layer has no weights yet.
     """
-    rule = kind(layer)
-
-    def take(name: str) -> Tensor | None:
-        tensor = getattr(layer, name)
-        return None if tensor is None else of(tensor)
-
-    def transposed(name: str) -> Tensor | None:
-        tensor = take(name)
-        return None if tensor is None else tensor.movedim((0, 1), (-1, -2))
-
-    named: dict[str, Tensor | None] = {}
-    if rule in ("dense", "conv"):
-        named = {"kernel": transposed("weight"), "bias": take("bias")}
-    elif rule == "lstm":
-        named = {
-            "kernel": transposed("weight_ih_l0"),
-            "recurrent_kernel": transposed("weight_hh_l0"),
-        }
-        if layer.bias:
-            named |= {"bias": take("bias_ih_l0"), "bias_hh": take("bias_hh_l0")}
-    elif rule == "batch_norm":
-        named = {name: take(attribute) for name, attribute in _NORM_NAMES.items()}
-    return {name: tensor for name, tensor in named.items() if tensor is not None}
+    return {layer.name: layer for layer in _walk(module, "")}
 
 
-def weighted_layers(module: nn.Module) -> dict[str, nn.Module]:
-    """The layers with tensors of their own, by name (`block/hidden`)."""
-    return {path.replace(".", "/"): layer for path, layer in module.named_modules() if kind(layer)}
+def _walk(module: nn.Module, path: str) -> Iterator[Layer]:
+    seen: set[int] = set()
+
+    def visit(module: nn.Module, path: str) -> Iterator[Layer]:
+        if id(module) in seen:
+            return
+        seen.add(id(module))
+        rule = rule_of(module)
+        if rule is None:
+            _refuse_unknown(module, path)
+        else:
+            yield from _layers(module, path, rule)
+        if rule is None or not rule.whole:
+            for name, child in module.named_children():
+                yield from visit(child, f"{path}/{name}" if path else name)
+
+    yield from visit(module, path)
 
 
-def named_tensors(module: nn.Module, of: Of = Tensor.detach) -> dict[str, Tensor]:
-    """All tensors of a module by canonical name (`hidden/kernel`), views in Keras' layout."""
+def _layers(module: nn.Module, path: str, rule: Rule) -> Iterator[Layer]:
+    where = f"{type(module).__name__} ({path or 'the module itself'})"
+    if any(is_lazy(p) for p in module.parameters(recurse=False)):
+        raise ValueError(f"{where} has no weights yet: call the module once")
+    try:
+        known = rule.layers(module)
+    except TypeError as error:
+        raise TypeError(f"no rule for the weights of {where}: {error}") from error
+    _check_all_known(module, known, where, whole=rule.whole)
+    for ending, one in known.items():
+        name = "/".join(part for part in (path, ending) if part) or one.kind
+        layer = Layer(name, module, one.kind, one.tensors)
+        if any(canonical.tensors(module) for canonical in one.tensors.values()):
+            yield layer
+
+
+def _check_all_known(
+    module: nn.Module, known: Mapping[str, Known], where: str, *, whole: bool
+) -> None:
+    named = [path for one in known.values() for c in one.tensors.values() for path in c.own]
+    own = {name for name, _ in module.named_parameters(recurse=whole)}
+    if left := sorted(own - set(named)):
+        raise TypeError(
+            f"no rule for the weights of {where}: {', '.join(left)}: register one with "
+            "@compare.weight_rule(KerasLayer, TorchModule)"
+        )
+
+
+def _refuse_unknown(module: nn.Module, path: str) -> None:
+    if next(module.parameters(recurse=False), None) is not None:
+        raise TypeError(
+            f"no rule for the weights of {type(module).__name__} ({path or 'the module itself'}): "
+            "register one with @compare.weight_rule(KerasLayer, TorchModule)"
+        )
+
+
+def named_tensors(
+    module: nn.Module, of: Of = Tensor.detach, *, alone: bool = False
+) -> dict[str, Tensor]:
+    """All tensors of a module by canonical name (`hidden/kernel`), in Keras' layout.
+
+    Views, but for what is made of two tensors, and a GRU's: writing to a view writes to the layer.
+
+    Args:
+        module: Any module of known layers.
+        of: What is taken of each tensor.
+        alone: Of two tensors whose sum Keras has, take the first: right for gradients.
+    """
     return {
-        f"{path}/{name}": tensor
-        for path, layer in weighted_layers(module).items()
-        for name, tensor in tensors(layer, of).items()
-    }
-
-
-def single_bias(found: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-    """Copies as arrays, with an LSTM's two biases (or what was taken of them) added up."""
-    return {
-        name: (t + found[f"{name}_hh"] if f"{name}_hh" in found else t).cpu().numpy().copy()
-        for name, t in found.items()
-        if not name.endswith("/bias_hh")
+        f"{name}/{key}": tensor
+        for name, layer in weighted_layers(module).items()
+        for key, tensor in layer.tensors(of, alone=alone).items()
     }
 
 
@@ -113,7 +138,12 @@ def read_weights(module: nn.Module) -> dict[str, np.ndarray]:
 
     An LSTM's `bias` is the sum of its two.
     """
-    return single_bias(named_tensors(module))
+    return {name: to_numpy(tensor) for name, tensor in named_tensors(module).items()}
+
+
+def to_numpy(tensor: Tensor) -> np.ndarray:
+    """A copy as an array."""
+    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format).numpy()
 
 
 def write_weights(module: nn.Module, weights: Mapping[str, np.ndarray]) -> None:
@@ -129,16 +159,15 @@ def write_weights(module: nn.Module, weights: Mapping[str, np.ndarray]) -> None:
         ValueError: A name is missing or too many, or a shape differs.
     """
     found = named_tensors(module)
-    single = {name for name in found if not name.endswith("/bias_hh")}
-    if single != weights.keys():
-        odd = sorted(single ^ weights.keys())
+    if found.keys() != weights.keys():
+        odd = sorted(found.keys() ^ weights.keys())
         raise ValueError(f"weights do not match {type(module).__name__}: {', '.join(odd)}")
     for name, tensor in found.items():
-        if name not in single:
-            tensor.zero_()
-        elif tensor.shape != weights[name].shape:
+        if tensor.shape != np.shape(weights[name]):
             raise ValueError(
-                f"{name}: expected shape {tuple(tensor.shape)}, received {weights[name].shape}"
+                f"{name}: expected shape {tuple(tensor.shape)}, received {np.shape(weights[name])}"
             )
-        else:
-            tensor.copy_(torch.from_numpy(np.array(weights[name])))
+    for layer in weighted_layers(module).values():
+        for key in layer.tensors():
+            value = torch.from_numpy(np.array(weights[f"{layer.name}/{key}"]))
+            layer.known[key].write(layer.module, value)

@@ -8,11 +8,11 @@ from bn_torch.recording import Recording
 
 def record(model, x, loss=torch.sum):
     """Everything that one forward and one backward pass leave, by name."""
-    recording, found = Recording(model), {}
+    found = {}
+    recording = Recording(model, found.__setitem__)
     with recording.watching():
         loss(model(x)).backward()
-    recording.forward(found.__setitem__, "training")
-    recording.backward(found.__setitem__)
+    recording.finish()
     return found
 
 
@@ -82,9 +82,9 @@ def test_a_layer_that_runs_twice_is_noted_twice():
 
 def test_what_a_layer_received_is_there_though_it_raised():
     model = nn.Sequential(nn.Linear(2, 3), nn.Linear(4, 1))
-    recording, found = Recording(model), {}
+    found = {}
+    recording = Recording(model, found.__setitem__)
     with pytest.raises(RuntimeError, match="shapes"), recording.watching():
         model(torch.ones(1, 2))
-    recording.forward(found.__setitem__, "training")
     assert set(found) == {"training/0/input", "training/0/output", "training/1/input"}
     assert not any(layer._forward_hooks or layer._forward_pre_hooks for layer in model)

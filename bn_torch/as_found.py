@@ -1,0 +1,57 @@
+"""Leaving a module as it was found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import nn
+
+
+@contextmanager
+def as_found(module: nn.Module) -> Iterator[None]:
+    """Put back weights, buffers, gradients, modes, trainers and the random state.
+
+    Gradients are None within the block.
+    """
+    own = [
+        (held, name, tensor, tensor.detach().clone())
+        for part in module.modules()
+        for held in (part._parameters, part._buffers)
+        for name, tensor in held.items()
+        if tensor is not None
+    ]
+    modes = {part: part.training for part in module.modules()}
+    parameters = [(p, p.grad, p.requires_grad) for p in module.parameters()]
+    trainers = {
+        part: part._trainer for part in module.modules() if isinstance(part, L.LightningModule)
+    }
+    for parameter, _, _ in parameters:
+        parameter.grad = None
+    try:
+        with isolate_rng():
+            yield
+    finally:
+        for lightning, trainer in trainers.items():
+            lightning._trainer = trainer
+        for part, mode in modes.items():
+            part.training = mode
+        for parameter, gradient, trained in parameters:
+            parameter.requires_grad_(trained)
+            parameter.grad = gradient
+        with torch.no_grad():
+            for held, name, tensor, value in own:
+                # A module may have put another tensor in this one's place.
+                held[name] = tensor
+                tensor.copy_(value)
+
+
+@contextmanager
+def looking(module: nn.Module) -> Iterator[None]:
+    """Forward passes in inference mode, without a graph; the module is left as it was found."""
+    with as_found(module), torch.no_grad():
+        module.eval()
+        yield
