@@ -134,12 +134,13 @@ def _studentized(
 
 
 def _counts(n: int, rng: np.random.Generator) -> Array:
-    """How often each of n differences is drawn, (RESAMPLES, n): all that a mean and a variance need.
+    """How often each of n differences is drawn, (RESAMPLES, n).
 
-    The same law as `rng.multinomial`, in a fifth of its time at n = 500.
+    It is all that a mean and a variance need of a resample. The law is that of `rng.multinomial`,
+    which takes five times as long at n = 500.
     """
     drawn = rng.integers(n, size=(RESAMPLES, n)) + n * np.arange(RESAMPLES)[:, None]
-    counts: Array = np.bincount(drawn.ravel(), minlength=RESAMPLES * n).reshape(RESAMPLES, n)
+    counts = np.bincount(drawn.ravel(), minlength=RESAMPLES * n).reshape(RESAMPLES, n)
     return counts.astype(np.float64)
 
 

@@ -83,7 +83,9 @@ def match(
         sides: What it holds on either side.
     """
     left, right = ({int(r["seed"]): r for r in side} for side in (first, second))
-    lost = [(run, seed) for side in (left, right) for seed, run in side.items() if not is_sound(run)]
+    lost = [
+        (run, seed) for side in (left, right) for seed, run in side.items() if not is_sound(run)
+    ]
     fine = (left.keys() & right.keys()) - {seed for _, seed in lost}
     missing = [
         run_name({**there[seed], by: name})
