@@ -25,7 +25,7 @@ _LEADS = {
 """Effect → the answer where it is the first of these that is seen."""
 
 _SHORT = {"no effect that matters": "about the same", "no effect": "the same"}
-_APART = "another in each framework"
+_APART = "not the same in both frameworks"
 
 
 def helps(benefits: Sequence[Benefit]) -> str:

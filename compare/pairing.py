@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import cast
 
-from compare.records import Record, run_name
+from compare.records import Record, json_number, run_name
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,23 @@ def is_sound(record: Record) -> bool:
     """Whether a run has all its numbers: it says that it did not diverge, and none is missing."""
     curves = (record["final"].values(), *record["history"].values())
     return record["status"] == "ok" and all(map(_is_finite, curves))
+
+
+def counted(record: Record) -> Record:
+    """A record as a report counts it: a run that lacks a number diverged, whatever it says.
+
+    Args:
+        record: Any record; not changed.
+
+    Returns:
+        The record itself where it is sound or says that it diverged; else a copy of status
+        `"diverged"` with None for each number that is not finite.
+    """
+    if record["status"] != "ok" or is_sound(record):
+        return record
+    final = {name: json_number(value) for name, value in record["final"].items()}
+    history = {name: [*map(json_number, values)] for name, values in record["history"].items()}
+    return {**record, "status": "diverged", "final": final, "history": history}
 
 
 def _is_finite(values: Collection[float | None]) -> bool:

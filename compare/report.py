@@ -25,6 +25,7 @@ from compare.captions import OVERVIEWS
 from compare.data import Split
 from compare.errors import MissingDependencyError, RunFolderError
 from compare.inline import inline_svg
+from compare.pairing import counted
 from compare.records import Record, RunFolder, write_text
 from compare.results import Results, csv_text, pairs_csv, report_json, results_csv
 from compare.runs import split_of
@@ -121,7 +122,7 @@ def _markdown(text: object) -> str:
 
 def _in_order(folder: RunFolder) -> list[Record]:
     """The records by variant, framework and seed: the order of arrival says nothing."""
-    records = folder.records()
+    records = [counted(record) for record in folder.records()]
     if not records:
         raise RunFolderError(
             f"{folder.path}: no finished run to report: expected at least one line in "

@@ -43,7 +43,7 @@ def test_frameworks_that_do_not_agree_are_named() -> None:
     found += [benefit("a", "not settled", side, metric="epochs_to_target") for side in SIDES]
     text = helps(found)
     assert text.startswith("It depends.")
-    assert "is another in each framework in 1 of 1 variant." in text
+    assert "is not the same in both frameworks in 1 of 1 variant." in text
     assert in_full(found, [])[0].endswith("better for a in Keras; worse for a in Lightning.")
 
 
