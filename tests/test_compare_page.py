@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import json
 import re
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from report_folder import arrays, empty_folder, filled_folder, record, small_settings
 
+from compare.errors import RunFolderError
 from compare.records import RunFolder
 from compare.report import write
 
@@ -124,3 +126,15 @@ def test_one_framework_alone_has_no_race(tmp_path: Path) -> None:
     write(folder)
     page = (folder.path / "report.md").read_text(encoding="utf-8")
     assert "who is first" not in page
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_collector_is_left_as_it_was(tmp_path: Path, enabled: bool) -> None:
+    was = gc.isenabled()
+    try:
+        gc.enable() if enabled else gc.disable()
+        with pytest.raises(RunFolderError):
+            write(empty_folder(tmp_path / "run", small_settings()))
+        assert gc.isenabled() is enabled
+    finally:
+        gc.enable() if was else gc.disable()
