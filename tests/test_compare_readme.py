@@ -39,10 +39,12 @@ def no_figures(monkeypatch):
 
 def test_a_number_that_the_records_do_not_have_is_a_fault(page, no_figures):
     text = page.read_text(encoding="utf-8")
-    page.write_text(text.replace("after 2.5 epochs", "after 3.5 epochs"), encoding="utf-8")
+    (number,) = re.findall(r"reaches 80 % after (\S+)", text)
+    wrong = text.replace(f"reaches 80 % after {number}", "reaches 80 % after 77")
+    page.write_text(wrong, encoding="utf-8")
     found = readme.faults(study(page), page)
-    assert any(line.startswith("-") and "3.5 epochs" in line for line in found)
-    assert any(line.startswith("+") and "2.5 epochs" in line for line in found)
+    for sign, shown in (("-", "77"), ("+", number)):
+        assert any(line.startswith(sign) and f"80 % after {shown}" in line for line in found)
 
 
 def test_a_record_that_the_readme_does_not_show_is_a_fault(page, no_figures):
@@ -53,7 +55,7 @@ def test_a_record_that_the_readme_does_not_show_is_a_fault(page, no_figures):
     change_records(page, change)
     changed = [line for line in readme.faults(study(page), page) if line.startswith("+|")]
     assert len(changed) == 1
-    assert "| different<br>+0.0196" in changed[0]
+    assert "| different<br>+0.0" in changed[0]
 
 
 def test_a_figure_of_other_numbers_is_a_fault(page):
@@ -107,7 +109,7 @@ def test_sides_that_disagree_are_both_named(page):
 
     change_records(page, change)
     text = readme_words.block(readme._results(study(page)))
-    assert "takes 1 (Keras) and 25.5 (Lightning) epochs" in " ".join(text.split())
+    assert re.search(r"takes 1 \(Keras\) and \S+ \(Lightning\) epochs", " ".join(text.split()))
 
 
 @pytest.mark.parametrize(
@@ -135,7 +137,9 @@ def test_the_command_exits_1_with_what_differs(page, no_figures, capsys):
 
     for text, code in ((None, 0), ("0.123", 1)):
         if text:
-            page.write_text(page.read_text("utf-8").replace("0.850", text), encoding="utf-8")
+            page.write_text(
+                re.sub(r"0\.\d+\s?(?=\[)", text, page.read_text("utf-8")), encoding="utf-8"
+            )
         with pytest.raises(Exit) as ended:
             cli_readme.readme(path=page, check=True)
         assert ended.value.exit_code == code
