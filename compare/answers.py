@@ -1,19 +1,19 @@
-"""The questions of a reader, each answered from verdicts."""
+"""Are the two the same? The answer of a report in words, from verdicts on test accuracy."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
-from compare.benefit import Benefit, Lag
+from compare.intervals import FEWEST_PAIRS
 from compare.judgements import VERDICTS
-from compare.table import LABELS
 from compare.verdicts import Comparison
 
 SAME = "Are the two the same?"
-HELPS = "Does batch normalization help?"
 
 _HEADLINE = "test_accuracy"
+_ORDER = ("different", "inconclusive", "refused", "identical", "equivalent", "within")
+"""Verdicts, what speaks against a yes first; “within” is refused, with small differences alone."""
 
 
 def same(comparisons: Sequence[Comparison]) -> str:
@@ -25,106 +25,54 @@ def same(comparisons: Sequence[Comparison]) -> str:
     found: dict[str, list[Comparison]] = {}
     for comparison in comparisons:
         if comparison.metric == _HEADLINE:
-            found.setdefault(comparison.verdict, []).append(comparison)
-    total = sum(map(len, found.values()))
-    if not total:
+            within = comparison.verdict == "refused" and _all_inside(comparison)
+            found.setdefault("within" if within else comparison.verdict, []).append(comparison)
+    judged = [one for group in found.values() for one in group]
+    if not judged:
         return "Nothing to compare: no variant was trained in both frameworks."
     parts = [_part(verdict, found[verdict]) for verdict in _ORDER if verdict in found]
-    of = "the one variant" if total == 1 else f"{total} variants"
+    of = "the one variant" if len(judged) == 1 else f"{len(judged)} variants"
     counts = Counter(comparison.verdict for comparison in comparisons)
     every = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
     return (
-        f"{_lead(found)}: final test accuracy, over {of}, is {_joined(parts)}. All "
-        f"{len(comparisons)} comparisons, with loss, epochs to the target and area: {every}."
+        f"{_lead(set(found), judged)}: final test accuracy, over {of}, is {joined(parts)}."
+        f"{_left_out(judged)} All {len(comparisons)} comparisons, with loss, epochs and area: "
+        f"{every}."
     )
 
 
-def helps(benefits: Sequence[Benefit], lags: Sequence[Lag]) -> str:
-    """What batch normalization does to the accuracy and to the epochs that it takes.
-
-    Args:
-        benefits: One per variant with a baseline, framework and endpoint; may be empty.
-        lags: One per variant with batch normalization and framework; may be empty.
-    """
-    if not benefits:
-        return "Nothing to compare: no variant was trained with batch normalization and without."
-    sides = {found.framework for found in benefits}
-    found = {
-        metric: _effects([b for b in benefits if b.comparison.metric == metric], len(sides))
-        for metric in (_HEADLINE, _SPEED)
-    }
-    seen = {effect for effects in found.values() for effect in effects}
-    lead = "It depends" if {"better", "worse"} <= seen else _HELPS[min(seen, key=_rank)]
-    accuracy = _listed(found[_HEADLINE])
-    text = f"final test accuracy is {accuracy}; epochs to the target are {_listed(found[_SPEED])}"
-    return f"{lead}, against the same network without it: {text}.{_lag(lags)}"
+def _all_inside(one: Comparison) -> bool:
+    """Whether there are pairs enough, and no run differs by as much as the margin."""
+    low, high = one.margin
+    share = one.share
+    return share is not None and share.n >= FEWEST_PAIRS and share.at_most < min(-low, high)
 
 
-_SPEED = "epochs_to_target"
-_HELPS = {
-    "better": "Yes",
-    "worse": "No",
-    "not settled": "Not settled",
-    "no effect that matters": "No",
-    "no effect": "No",
-    "not judged": "Not judged",
-}
-"""Effect → the answer where it is the first of these that is seen."""
-
-
-def _listed(effects: Mapping[str, Sequence[str]]) -> str:
-    parts = [(name, effects[name]) for name in sorted(effects, key=_rank)]
-    return _joined([f"{name} in {len(group)} ({', '.join(group)})" for name, group in parts])
-
-
-def _rank(effect: str) -> int:
-    return list(_HELPS).index(effect)
-
-
-def _effects(benefits: Sequence[Benefit], sides: int) -> dict[str, list[str]]:
-    """Effect → variants with it; where the frameworks do not agree, with the framework."""
-    by_variant: dict[str, dict[str, list[str]]] = {}
-    for found in benefits:
-        effects = by_variant.setdefault(found.comparison.variant, {})
-        effects.setdefault(found.effect, []).append(LABELS[found.framework])
-    named: dict[str, list[str]] = {}
-    for variant, effects in by_variant.items():
-        for effect, where in effects.items():
-            text = variant if len(where) == sides else f"{variant} ({', '.join(where)})"
-            named.setdefault(effect, []).append(text)
-    return named
-
-
-def _lag(lags: Sequence[Lag]) -> str:
-    worst = max((lag for lag in lags if lag.epochs), key=lambda lag: lag.epochs or 0, default=None)
-    if worst is None:
-        return ""
-    return (
-        f" Evaluated with the statistics of the batch instead of the moving ones, {worst.variant} "
-        f"arrives {worst.epochs:g} epochs earlier (median): that much is the lag of an average."
-    )
-
-
-_ORDER = ("different", "inconclusive", "refused", "equivalent", "identical")
-
-
-def _lead(verdicts: Iterable[str]) -> str:
-    seen = set(verdicts)
+def _lead(seen: set[str], judged: Sequence[Comparison]) -> str:
     if "different" in seen:
         return "No"
     if seen == {"refused"}:
         return "Not judged"
-    return "Not settled" if seen & {"inconclusive", "refused"} else "Yes"
+    if seen & {"inconclusive", "refused"}:
+        return "Not settled"
+    whole = not any(one.diverged or one.missing for one in judged)
+    if "within" not in seen:
+        return "Yes" if whole else "Yes, where both finished"
+    # An interval inside the margin speaks of the mean; single runs may lie further apart.
+    runs = "in every run" if whole else "in every pair that finished"
+    return f"Yes, {runs}" if all(map(_all_inside, judged)) else f"Yes, on average or {runs}"
 
 
 def _part(verdict: str, group: Sequence[Comparison]) -> str:
-    names = ", ".join(one.variant for one in group)
+    told = {"inconclusive": _further, "refused": _refused, "within": _few}.get(verdict)
+    listed = "; ".join(map(told, group)) if told else ", ".join(one.variant for one in group)
     margin = f"±{group[0].margin[1]:g}"
     phrases = {
-        "different": f"different in {len(group)} ({names})",
-        "inconclusive": f"not settled in {len(group)} ({', '.join(map(_further, group))})",
-        "refused": f"not judged in {len(group)} ({'; '.join(map(_refused, group))})",
-        "equivalent": f"equivalent within {margin} in {len(group)} ({names})",
+        "different": f"different in {len(group)} ({listed})",
+        "inconclusive": f"not settled in {len(group)} ({listed})",
+        "refused": f"not judged in {len(group)} ({listed})",
+        "within": f"within {margin} in every run of {len(group)} ({listed})",
+        "equivalent": f"equivalent within {margin} in {len(group)} ({listed})",
         "identical": f"identical, pair by pair, in {len(group)}",
     }
     return phrases[verdict]
@@ -141,5 +89,23 @@ def _refused(one: Comparison) -> str:
     return f"{one.variant}: {one.reason}"
 
 
-def _joined(parts: Sequence[str]) -> str:
+def _few(one: Comparison) -> str:
+    """What differs where every difference is small, but there are too few values to judge."""
+    assert one.share is not None
+    return f"{one.variant}: {one.share.in_words(f'{one.share.at_most:.3g}')}, so no interval"
+
+
+def _left_out(judged: Sequence[Comparison]) -> str:
+    """The runs that are in none of the numbers, counted."""
+    diverged, missing = (
+        len({name for one in judged for name in getattr(one, group)})
+        for group in ("diverged", "missing")
+    )
+    parts = [f"{diverged} diverged"] if diverged else []
+    parts += [f"{missing} missing"] if missing else []
+    return f" Left out, with their partners: {joined(parts)}." if parts else ""
+
+
+def joined(parts: Sequence[str]) -> str:
+    """`a, b and c`, of at least one part."""
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

@@ -36,6 +36,9 @@ EXPLAINED: Mapping[str, str] = MappingProxyType(
         "tutorial": "The tutorial prints one run of each; here is where it lies in the range of "
         "our seeds, from the smallest to the largest.",
         "verdicts": _VERDICTS,
+        "races": "Seed by seed: which framework reaches the target in an earlier epoch; a run that "
+        "never does comes after every other. The two-sided sign test asks whether either comes "
+        "first equally often; seeds in which they arrive together, or never, say nothing of it.",
         "epochs-to-target": "The share of seeds whose test accuracy has reached the target, by "
         "epoch. A curve that ends below 1 has runs that never reached it. Where the dashed curve, "
         "evaluated with the statistics of the batch, rises long before the solid one, the network "

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from compare import cli_checks, cli_study, cli_time
+from compare import cli_checks, cli_readme, cli_study, cli_time
 from compare.errors import CompareError
 
 app = typer.Typer(
@@ -44,6 +44,7 @@ for command, examples in (
     (cli_checks.floors, cli_checks.FLOORS_EXAMPLES),
     (cli_checks.conventions, cli_checks.CONVENTIONS_EXAMPLES),
     (cli_checks.selftest, cli_checks.SELFTEST_EXAMPLES),
+    (cli_readme.readme, cli_readme.README_EXAMPLES),
 ):
     app.command(epilog=examples)(command)
 

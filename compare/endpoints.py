@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from statistics import fmean
 from types import MappingProxyType
-
-import numpy as np
 
 from compare.records import Record
 from compare.spec import Settings
@@ -44,7 +43,7 @@ class Endpoint:
 
 
 def _area(record: Record) -> float:
-    return float(np.mean(record["history"]["test_accuracy"]))
+    return fmean(record["history"]["test_accuracy"])
 
 
 _EXACT = MappingProxyType({"float32": 1e-12, "float64": 1e-12})

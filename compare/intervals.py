@@ -116,8 +116,7 @@ def _studentized(
     n = differences.shape[-1]
     mean, error = _mean_and_error(differences)
     centred = differences - mean[:, None]
-    # How often each difference is drawn is all that a mean and a variance need of a resample.
-    counts = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES).astype(float)
+    counts = _counts(n, rng)
     means = centred @ counts.T / n
     spread = (centred**2) @ counts.T / n - means**2
     np.maximum(spread, 0.0, out=spread)
@@ -132,6 +131,17 @@ def _studentized(
         ends = (mean - ratios[:, -1 - first] * error, mean - ratios[:, first] * error)
         found.append(ends)
     return found
+
+
+def _counts(n: int, rng: np.random.Generator) -> Array:
+    """How often each of n differences is drawn, (RESAMPLES, n).
+
+    It is all that a mean and a variance need of a resample. The law is that of `rng.multinomial`,
+    which takes five times as long at n = 500.
+    """
+    drawn = rng.integers(n, size=(RESAMPLES, n)) + n * np.arange(RESAMPLES)[:, None]
+    counts = np.bincount(drawn.ravel(), minlength=RESAMPLES * n).reshape(RESAMPLES, n)
+    return counts.astype(np.float64)
 
 
 def chosen(differences: Array, levels: Sequence[float], rng: np.random.Generator) -> list[Ends]:

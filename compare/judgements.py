@@ -47,6 +47,15 @@ class Share:
     interval: Interval
     at_most: float
 
+    def in_words(self, most: str) -> str:
+        """`3 of 10 runs differ, by at most 0.006`.
+
+        Args:
+            most: `at_most` as a reader wants it.
+        """
+        verb, by = ("differs", "by") if self.differ == 1 else ("differ", "by at most")
+        return f"{self.differ} of {self.n} runs {verb}, {by} {most}"
+
 
 @dataclass(frozen=True)
 class Judgement:

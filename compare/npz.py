@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Collection
 from functools import lru_cache
 from io import BytesIO
@@ -12,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from compare.data import Array
+
+_LOCAL_HEADER = 30
 
 
 def read_npz(file: Path, left_out: Collection[str] = ()) -> tuple[list[str], dict[str, Array]]:
@@ -27,12 +30,31 @@ def read_npz(file: Path, left_out: Collection[str] = ()) -> tuple[list[str], dic
     Raises:
         OSError: The file cannot be read.
         zipfile.BadZipFile: It is corrupt.
+        zlib.error: Compressed data in it are corrupt.
         ValueError: An array in it is corrupt, or a pickle.
     """
-    with zipfile.ZipFile(BytesIO(file.read_bytes())) as archive:
-        names = [name.removesuffix(".npy") for name in archive.namelist()]
-        wanted = [name for name in names if name not in left_out]
-        return names, {name: _array(archive.read(f"{name}.npy")) for name in wanted}
+    content = file.read_bytes()
+    with zipfile.ZipFile(BytesIO(content)) as archive:
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+    wanted = [name for name in members if name not in left_out]
+    return list(members), {name: _array(_member(content, members[name])) for name in wanted}
+
+
+def _member(content: bytes, info: zipfile.ZipInfo) -> bytes:
+    """What `ZipFile.read` returns, without the file object that it makes for every member."""
+    header = content[info.header_offset : info.header_offset + _LOCAL_HEADER]
+    if len(header) < _LOCAL_HEADER or not header.startswith(b"PK\x03\x04"):
+        raise zipfile.BadZipFile(f"no local header of {info.filename!r}")
+    lengths = (int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
+    first = info.header_offset + _LOCAL_HEADER + sum(lengths)
+    packed = content[first : first + info.compress_size]
+    if info.compress_type == zipfile.ZIP_DEFLATED:
+        packed = zlib.decompress(packed, -zlib.MAX_WBITS)
+    elif info.compress_type != zipfile.ZIP_STORED:
+        raise zipfile.BadZipFile(f"{info.filename!r}: neither deflated nor stored")
+    if len(packed) != info.file_size or zlib.crc32(packed) != info.CRC:
+        raise zipfile.BadZipFile(f"bad CRC-32 of {info.filename!r}")
+    return packed
 
 
 def _array(content: bytes) -> Array:

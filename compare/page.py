@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from compare import answers, captions, table, verdict_table
+from compare import answers, captions, gains, race_table, table, verdict_table
 from compare.conventions import CONVENTIONS
 from compare.records import Record
 from compare.results import Results
@@ -27,6 +27,10 @@ def words(results: Results) -> dict[str, Any]:
     return {
         "summary": _summary(results),
         "warnings": _warnings(settings, records),
+        "short_headings": _with_verdict(
+            [_stacked(heading) for heading in table.headings(settings.target)],
+            ["difference", "verdict"],
+        ),
         "headings": _with_verdict(table.headings(settings.target), ["difference", "verdict"]),
         "cells": _cells(results),
         "answers": _answers(results),
@@ -34,6 +38,9 @@ def words(results: Results) -> dict[str, Any]:
         "verdicts": verdict_table.lines(results.comparisons),
         "effect_headings": verdict_table.EFFECT_HEADINGS,
         "effects": verdict_table.effect_lines(results.benefits),
+        "gains": gains.in_full(results.benefits, results.lags),
+        "race_headings": race_table.HEADINGS,
+        "races": race_table.lines(results.races),
         "legend": captions.legend(settings, timed=bool(results.timings)),
         "explained": captions.EXPLAINED,
         "tutorial_lines": table.tutorial_lines(rows),
@@ -59,6 +66,7 @@ def facts(results: Results) -> dict[str, Any]:
         "summary": _summary(results),
         "warnings": _warnings(results.settings, results.records),
         "answers": _answers(results),
+        "effects_in_words": gains.in_full(results.benefits, results.lags),
         "settings": results.settings.to_dict(),
         "data_digest": manifest.get("data_digest"),
         "hardware": manifest.get("hardware") or {},
@@ -85,10 +93,18 @@ def _with_verdict(line: Sequence[str], judged: Sequence[str]) -> list[str]:
     return [*line[:3], *judged, *line[3:]]
 
 
+def _stacked(heading: str) -> str:
+    """A heading in lines as short as the cells below it."""
+    short = heading.replace("test accuracy", "accuracy").replace("epochs to ", "epochs\nto ")
+    for label in (*table.LABELS.values(), "|Δp|"):
+        short = short.replace(f" {label}", f"\n{label}")
+    return short
+
+
 def _answers(results: Results) -> dict[str, str]:
     return {
         answers.SAME: answers.same(results.comparisons),
-        answers.HELPS: answers.helps(results.benefits, results.lags),
+        gains.HELPS: gains.helps(results.benefits),
     }
 
 

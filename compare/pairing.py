@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import cast
 
-from compare.records import Record, run_name
+from compare.records import Record, json_number, run_name
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,30 @@ def is_sound(record: Record) -> bool:
     return record["status"] == "ok" and all(map(_is_finite, curves))
 
 
+def counted(record: Record) -> Record:
+    """A record as a report counts it: a run that lacks a number diverged, whatever it says.
+
+    Args:
+        record: Any record; not changed.
+
+    Returns:
+        The record itself where it is sound or says that it diverged; else a copy of status
+        `"diverged"` with None for each number that is not finite.
+    """
+    if record["status"] != "ok" or is_sound(record):
+        return record
+    final = {name: json_number(value) for name, value in record["final"].items()}
+    history = {name: [*map(json_number, values)] for name, values in record["history"].items()}
+    return {**record, "status": "diverged", "final": final, "history": history}
+
+
 def _is_finite(values: Collection[float | None]) -> bool:
     # A sum is finite only if every term is; it may overflow, and then each one is looked at.
-    if None in values:
-        return False
     known = cast("Collection[float]", values)
-    return math.isfinite(sum(known)) or all(map(math.isfinite, known))
+    try:
+        return math.isfinite(sum(known)) or all(map(math.isfinite, known))
+    except TypeError:  # None, where a record could not hold a number
+        return False
 
 
 @dataclass(frozen=True)
@@ -82,15 +100,17 @@ def match(
         sides: What it holds on either side.
     """
     left, right = ({int(r["seed"]): r for r in side} for side in (first, second))
-    both = [(left[seed], right[seed]) for seed in sorted(left.keys() & right.keys())]
+    lost = [
+        (run, seed) for side in (left, right) for seed, run in side.items() if not is_sound(run)
+    ]
+    fine = (left.keys() & right.keys()) - {seed for _, seed in lost}
     missing = [
         run_name({**there[seed], by: name})
         for here, there, name in ((left, right, sides[0]), (right, left, sides[1]))
         for seed in sorted(there.keys() - here.keys())
     ]
-    lost = [r for r in (*left.values(), *right.values()) if not is_sound(r)]
     return Matched(
-        pairs=tuple((a, b) for a, b in both if is_sound(a) and is_sound(b)),
-        diverged=tuple(run_name(r) for r in lost),
+        pairs=tuple((left[seed], right[seed]) for seed in sorted(fine)),
+        diverged=tuple(run_name(run) for run, _ in lost),
         missing=tuple(missing),
     )

@@ -57,7 +57,7 @@ def decision_boundaries(
             image = _draw_difference(panels[2], sides["keras"], sides["torch"])
             low, high = image.get_clim()
             bar |= {"ticks": [low, 0.0, high], "format": lambda tick, _: magnitude(tick)}
-            figure.colorbar(image, ax=panels[2], label="difference", aspect=20, **bar)
+            figure.colorbar(image, ax=panels[2], label="difference", aspect=16, shrink=0.8, **bar)
     return figure
 
 

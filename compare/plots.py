@@ -72,11 +72,11 @@ def save(figure: Figure, folder: Path, name: str) -> None:
     with own_style(**{"svg.hashsalt": name}):
         canvas = FigureCanvasAgg(figure)
         figure.set_dpi(_DPI)
-        # The layout takes two passes to settle; then both files shall have the same one.
+        # Both files shall have the same layout. A second pass would move a panel by less than half
+        # a pixel, and takes as long as drawing the figure.
         layout = figure.get_layout_engine()
-        for _ in range(2):
-            if layout is not None:
-                layout.execute(figure)
+        if layout is not None:
+            layout.execute(figure)
         figure.set_layout_engine("none")
         # Not savefig, which draws everything once more to find out how large it is.
         png, svg = BytesIO(), BytesIO()

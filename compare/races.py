@@ -24,6 +24,7 @@ class Race:
         pairs: Number of pairs that did not diverge.
         torch_first: Pairs in which Torch arrives in an earlier epoch; a miss is later than any.
         keras_first: Pairs in which Keras does.
+        neither: Pairs in which neither arrives; where both do, in one epoch, they are together.
         sign_test: Two-sided p-value of the sign test, ties left out; None where all are ties.
         log_rank: Two-sided p-value of the log-rank test, which knows of no pairs; None where no
             run arrives.
@@ -34,13 +35,19 @@ class Race:
     pairs: int
     torch_first: int
     keras_first: int
+    neither: int
     sign_test: float | None
     log_rank: float | None
     paired: bool
 
+    @property
+    def together(self) -> int:
+        """Pairs in which both arrive in one epoch."""
+        return self.pairs - self.torch_first - self.keras_first - self.neither
+
     def to_json(self) -> dict[str, Any]:
         """JSON types."""
-        return asdict(self)
+        return {**asdict(self), "together": self.together}
 
 
 def sign_test(first: int, second: int) -> float | None:
@@ -81,12 +88,14 @@ def _race(
     hits = [[first_crossing(r["history"][curve], target) or np.inf for r in p] for p in pairs]
     first = sum(torch < keras for torch, keras in hits)
     second = sum(keras < torch for torch, keras in hits)
+    neither = sum(torch == keras == np.inf for torch, keras in hits)
     groups = [arrivals(side, target, curve) for side in sides]
     return Race(
         variant=variant,
         pairs=len(pairs),
         torch_first=first,
         keras_first=second,
+        neither=neither,
         sign_test=sign_test(first, second),
         log_rank=log_rank(groups[0], groups[1]),
         paired=paired,

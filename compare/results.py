@@ -21,6 +21,7 @@ from compare.convergence import Convergence, convergence
 from compare.distances import Distance, distances
 from compare.endpoints import ENDPOINTS
 from compare.pairing import Pair, pairs
+from compare.races import Race, races
 from compare.records import Record, RunFolder, Timing
 from compare.spec import FRAMEWORKS, Settings
 from compare.tutorial import Line, lines
@@ -118,6 +119,13 @@ class Results:
         ]
 
     @cached_property
+    def races(self) -> list[Race]:
+        """Which framework arrives at the target first, seed by seed."""
+        settings = self.settings
+        paired = settings.alignment != "naive"
+        return races(self._with_history, settings.target, paired=paired)
+
+    @cached_property
     def _with_history(self) -> list[Record]:
         return [record for record in self.records if record.get("history")]
 
@@ -198,6 +206,7 @@ def report_json(results: Results, words: Mapping[str, Any]) -> str:
         "benefits": [found.to_json() for found in results.benefits],
         "lags": [found.to_json() for found in results.lags],
         "convergence": [found.to_json() for found in results.convergences],
+        "races": [found.to_json() for found in results.races],
         "tutorial": [found.to_json() for found in results.tutorial],
         "rows": [_plain(asdict(row)) for row in results.rows],
         "largest_differences": [_plain(asdict(found)) for found in results.differences],

@@ -209,9 +209,8 @@ def _with_share(judged: Judgement, endpoint: Endpoint) -> str:
     if share.differ == 0:
         return judged.reason
     most = endpoint.from_scale(share.at_most)
-    by = f"a factor of at most {most:.3g}" if endpoint.is_ratio else f"at most {most:.3g}"
     ends = f"{100 * share.interval.low:.0f} to {100 * share.interval.high:.0f} %"
-    count = f"{share.differ} of {share.n} runs differ, by {by}"
+    count = share.in_words(f"×{most:.3g}" if endpoint.is_ratio else f"{most:.3g}")
     return f"{count} (share: {ends}); {judged.reason}"
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from compare.distances import largest_difference
 from compare.errors import InputError
-from compare.pairing import match
+from compare.pairing import counted, match
 from compare.records import Record, RunFolder, json_number
 from compare.spec import Settings
 from compare.stats import Row, rows
@@ -92,7 +92,7 @@ def versus(first: RunFolder, second: RunFolder) -> list[Versus]:
         RunFolderError: Records or arrays are missing or corrupt.
     """
     check_match(first, second)
-    ours, theirs = (_groups(folder.records()) for folder in (first, second))
+    ours, theirs = (_groups(map(counted, folder.records())) for folder in (first, second))
     rng = np.random.default_rng(_RESAMPLING_SEED)
     sides = (str(second.path), str(first.path))
     summaries = [_rows(folder, groups) for folder, groups in ((first, ours), (second, theirs))]

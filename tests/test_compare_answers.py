@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
-from compare.answers import helps, same
+from compare.answers import same
 from compare.benefit import Benefit
+from compare.intervals import Interval
+from compare.judgements import Share
 from compare.verdict_table import by_variant, difference, effect_lines, lines, signed
 from compare.verdicts import Comparison
 
@@ -29,8 +31,8 @@ def test_the_same_is_yes_and_names_what_is_not_identical() -> None:
     found = [comparison("mlp", "identical"), comparison("cnn", "equivalent")]
     text = same(found)
     assert text.startswith(
-        "Yes: final test accuracy, over 2 variants, is equivalent within ±0.01 in 1 (cnn) "
-        "and identical, pair by pair, in 1."
+        "Yes: final test accuracy, over 2 variants, is identical, pair by pair, in 1 "
+        "and equivalent within ±0.01 in 1 (cnn)."
     )
     assert "All 2 comparisons" in text
     assert "1 identical, 1 equivalent." in text
@@ -67,6 +69,62 @@ def test_nothing_to_compare_is_said() -> None:
     assert same([comparison("a", "refused")]).startswith("Not judged")
 
 
+def few(at_most: float, differ: int = 1, n: int = 10, **changes: Any) -> Comparison:
+    share = Share(differ, n, Interval(0.0, 0.45, "Clopper–Pearson"), at_most)
+    return comparison("odd", "refused", n=n, share=share, **changes)
+
+
+def inside(variant: str, verdict: str, at_most: float) -> Comparison:
+    share = Share(3, 10, Interval(0.0, 0.7, "Clopper–Pearson"), at_most)
+    return comparison(variant, verdict, share=share)
+
+
+def test_few_differences_inside_the_margin_are_a_yes_in_every_run() -> None:
+    text = same([inside("a", "identical", 0.0), inside("b", "equivalent", 0.004), few(0.002)])
+    assert text.startswith("Yes, in every run: final test accuracy, over 3 variants, is identical")
+    assert "within ±0.01 in every run of 1 (odd: 1 of 10 runs differs, by 0.002, so no" in text
+    two = same([few(0.004, differ=2)])
+    assert two.startswith("Yes, in every run: final test accuracy, over the one variant, is within")
+    assert "2 of 10 runs differ, by at most 0.004" in two
+
+
+def test_a_mean_inside_the_margin_does_not_speak_for_every_run() -> None:
+    text = same([inside("b", "equivalent", 0.02), few(0.002)])
+    assert text.startswith("Yes, on average or in every run:")
+
+
+@pytest.mark.parametrize(
+    "one",
+    [few(0.01), few(0.5), few(0.002, n=2), few(0.003, margin=(-0.001, 0.01)), few(0.0, 0, n=1)],
+    ids=["on the margin", "far outside", "two pairs", "lopsided margin", "one pair that agrees"],
+)
+def test_few_differences_outside_the_margin_or_too_few_pairs_settle_nothing(
+    one: Comparison,
+) -> None:
+    assert same([comparison("a", "identical"), one]).startswith("Not settled:")
+    assert same([one]).startswith("Not judged:")
+    assert "not judged in 1 (odd: because)" in same([one])
+
+
+def test_what_differs_outweighs_what_is_small() -> None:
+    assert same([comparison("a", "different"), few(0.002)]).startswith("No:")
+    assert same([comparison("a", "inconclusive"), few(0.002)]).startswith("Not settled:")
+    assert same([comparison("a", "refused"), few(0.002)]).startswith("Not settled:")
+
+
+def test_runs_that_are_left_out_are_not_spoken_for() -> None:
+    lost = {"diverged": ("odd-torch-1", "odd-keras-1")}
+    text = same([few(0.002, **lost)])
+    assert text.startswith("Yes, in every pair that finished:")
+    assert "Left out, with their partners: 2 diverged." in text
+    absent = same([comparison("a", "identical", missing=("a-torch-3",))])
+    assert absent.startswith("Yes, where both finished:")
+    assert "Left out, with their partners: 1 missing." in absent
+    both = same([inside("b", "equivalent", 0.02), few(0.002, missing=("odd-keras-2",), **lost)])
+    assert both.startswith("Yes, on average or in every pair that finished:")
+    assert "2 diverged and 1 missing." in both
+
+
 def test_differences_have_their_sign_and_interval() -> None:
     assert difference(comparison("a", "equivalent")) == "+0.0020 [−0.0010, +0.0050]"
     assert difference(comparison("a", "refused", low=None)) == "+0.0020"
@@ -90,41 +148,6 @@ def test_one_endpoint_by_variant() -> None:
 
 def benefit(variant: str, effect: str, framework: str = "keras", **changes: Any) -> Benefit:
     return Benefit(framework, "mlp", comparison(variant, "different", **changes), effect)
-
-
-def test_one_effect_in_both_frameworks_is_said_once() -> None:
-    found = [
-        benefit("a", "better", side, metric=metric)
-        for side in ("keras", "torch")
-        for metric in ("test_accuracy", "epochs_to_target")
-    ]
-    text = helps(found, [])
-    assert text.startswith(
-        "Yes, against the same network without it: final test accuracy is better"
-    )
-    assert text.count("better in 1 (a)") == 2
-
-
-def test_better_here_and_worse_there_depends_and_a_lone_framework_is_named() -> None:
-    found = [benefit("a", "better"), benefit("a", "worse", "torch")]
-    found += [
-        benefit("a", "not settled", side, metric="epochs_to_target") for side in ("keras", "torch")
-    ]
-    text = helps(found, [])
-    assert text.startswith("It depends")
-    assert "better in 1 (a (Keras)) and worse in 1 (a (Lightning))" in text
-
-
-@pytest.mark.parametrize(
-    ("effect", "lead"), [("worse", "No,"), ("not settled", "Not settled,"), ("no effect", "No,")]
-)
-def test_no_better_is_no_yes(effect: str, lead: str) -> None:
-    found = [benefit("a", effect, metric=m) for m in ("test_accuracy", "epochs_to_target")]
-    assert helps(found, []).startswith(lead)
-
-
-def test_no_baseline_is_said() -> None:
-    assert helps([], []).startswith("Nothing to compare")
 
 
 def test_effects_have_a_line_each() -> None:

@@ -65,6 +65,7 @@ def test_the_race_pairs_seeds_and_counts_a_miss_as_last():
     records = [*group([2, 5, 5, None, None]), *group([1, 5, 6, 9, None], "torch")]
     (race,) = races(records, 0.8)
     assert (race.pairs, race.torch_first, race.keras_first) == (5, 2, 1)
+    assert (race.together, race.neither) == (1, 1)
     assert race.sign_test == 1.0
     clear = [*group([9] * 8), *group([1] * 8, "torch")]
     (race,) = races(clear, 0.8)

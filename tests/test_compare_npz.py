@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -45,3 +46,31 @@ def test_a_flipped_byte_is_noticed(tmp_path: Path) -> None:
     file.write_bytes(content)
     with pytest.raises(zipfile.BadZipFile):
         read_npz(file)
+
+
+def test_a_flipped_byte_of_a_packed_array_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "x.npz"
+    np.savez_compressed(file, a=np.random.default_rng(0).normal(size=100))
+    content = bytearray(file.read_bytes())
+    content[400] ^= 1
+    file.write_bytes(content)
+    with pytest.raises((zipfile.BadZipFile, zlib.error)):
+        read_npz(file)
+
+
+def test_a_directory_that_points_nowhere_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "x.npz"
+    np.savez(file, a=np.ones(100))
+    content = bytearray(file.read_bytes())
+    content[:4] = b"none"
+    file.write_bytes(content)
+    with pytest.raises(zipfile.BadZipFile, match="local header"):
+        read_npz(file)
+
+
+def test_another_compression_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", a=np.ones(100))
+    with zipfile.ZipFile(tmp_path / "y.npz", "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("a.npy", (tmp_path / "x.npz").read_bytes())
+    with pytest.raises(zipfile.BadZipFile, match="neither deflated nor stored"):
+        read_npz(tmp_path / "y.npz")

@@ -130,7 +130,7 @@ def test_every_endpoint_of_a_study_is_compared():
 def test_few_that_differ_are_counted_not_given_an_interval():
     found = study([(0.8, 0.8)] * 9 + [(0.806, 0.8)])["test_accuracy"]
     assert (found.verdict, found.low, found.high, found.method) == ("refused", None, None, "")
-    assert found.reason.startswith("1 of 10 runs differ, by at most 0.006 (share: 0 to 45 %)")
+    assert found.reason.startswith("1 of 10 runs differs, by 0.006 (share: 0 to 45 %)")
     assert (found.share.differ, found.share.n) == (1, 10)
 
 

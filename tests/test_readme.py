@@ -1,5 +1,6 @@
 """What the README tells a user to type works."""
 
+import inspect
 import re
 import subprocess
 import sys
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from compare import cli_study, readme
+from compare.records import RunFolder
 from compare.spec import VARIANTS
 
 ROOT = Path(__file__).parent.parent
@@ -16,6 +19,28 @@ COMMANDS = re.findall(r"^\$ (.*?)(?:\s+#.*)?$", README, flags=re.MULTILINE)
 
 def test_the_table_has_every_variant():
     assert re.findall(r"^\| ((?:mlp|cnn|lstm)\S*) \|", README, flags=re.MULTILINE) == list(VARIANTS)
+
+
+STUDY = RunFolder.open(readme.study_beside(ROOT / "README.md"))
+
+
+def test_the_first_screen_is_what_the_records_give():
+    assert not readme.faults(STUDY, ROOT / "README.md")
+
+
+def test_the_records_are_of_a_run_at_defaults():
+    declared = inspect.signature(cli_study.run).parameters
+    settings = STUDY.settings.to_dict()
+    given = {name: declared[name].default for name in settings.keys() & declared.keys()}
+    listed = {name: settings[name] for name in given}
+    for name in ("variants", "frameworks", "undo"):
+        listed[name] = ",".join(listed[name])
+    assert listed == given
+
+
+def test_the_records_name_no_folder_of_a_machine():
+    for file in STUDY.path.glob("*.json*"):
+        assert not re.search(r'"(/|~|[A-Z]:)', file.read_text(encoding="utf-8"))
 
 
 def test_make_targets_exist():
