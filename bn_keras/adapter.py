@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from bn_keras import clocked, inputs, probe, rules, settings, timing, weights
+from bn_keras import clocked, inputs, probe, repeating, rules, settings, timing, weights
 from bn_keras.cnn import build_cnn
 from bn_keras.data import PlannedBatches
 from bn_keras.demonstrations import DEMONSTRATIONS
@@ -219,6 +219,7 @@ sample_input = inputs.sample_input
 add_rule, forget_rule = rules.add_rule, rules.forget_rule
 optimizer_settings, loss_settings = settings.optimizer_settings, settings.loss_settings
 random_parts = settings.random_parts
+repeats = repeating.repeats
 
 
 def delivered(

@@ -162,7 +162,7 @@ def _evaluate(model: keras.Model, x: Arrays, sink: Sink, *, jit_compile: bool = 
         with recording(model, note):
             output = steps.forward(model, inputs.tensors(x), training=False)
     for path, leaf in inputs.leaves(output):
-        sink(f"evaluation/output{path}", to_numpy(leaf))
+        sink(f"prediction{path}", to_numpy(leaf))
 
 
 def _compiled_evaluation(model: keras.Model, x: Any) -> tuple[Any, dict[str, Any]]:

@@ -26,6 +26,7 @@ from bn_torch import (
     objective_settings,
     probe,
     randomness,
+    repeating,
     rules,
     timing,
     undo,
@@ -49,6 +50,7 @@ dtype_of, is_model, is_lightning = anybody.dtype_of, anybody.is_model, anybody.i
 optimizer_settings = objective_settings.optimizer_settings
 loss_settings = objective_settings.loss_settings
 random_parts, add_rule = randomness.random_parts, rules.add_rule
+repeats = repeating.repeats
 
 
 def read_weights(handle: nn.Module) -> dict[str, np.ndarray]:

@@ -85,7 +85,7 @@ def _evaluate(module: nn.Module, root: nn.Module, x: Any, sink: Sink) -> None:
     recording = Recording(root, sink, "evaluation")
     with torch.no_grad(), recording.watching():
         output = call(module, x)
-    for name, leaf in leaves(output_to_keras(output, recording.returned), "evaluation/output"):
+    for name, leaf in leaves(output_to_keras(output, recording.returned), "prediction"):
         sink(name, to_numpy(torch.as_tensor(leaf)))
 
 

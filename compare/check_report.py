@@ -81,7 +81,7 @@ class ParityReport:
         """A convention in this pair's own numbers, where inspection knows them."""
         assert self.first_divergence is not None
         for found in self.findings:
-            if (found.layer, found.convention) == (self.first_divergence.layer, name):
+            if found.is_of(self.first_divergence.layer) and found.convention == name:
                 return f"Explained by {name}: {found.values()}"
         convention = CONVENTIONS[name]
         return (
@@ -97,7 +97,7 @@ class ParityReport:
             for found in self.findings
             if found.convention not in {*told, *self.allowed} or found.convention is None
         ]
-        return sorted(left, key=lambda found: found.layer != layer)
+        return sorted(left, key=lambda found: not found.is_of(layer))
 
     def to_json(self) -> dict[str, Any]:
         """JSON types; what is not a finite number is null, and told in `where`."""

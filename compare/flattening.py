@@ -7,12 +7,13 @@ order: both are right. An **order** here says which of Keras' features stands at
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compare.traces import Layer, Trace, split
+from compare.traces import Layer, Trace, View, split
 
 Order = NDArray[np.int64]
 Arrays = Mapping[str, NDArray[Any]]
@@ -71,7 +72,7 @@ def _distance(one: NDArray[Any], other: NDArray[Any]) -> float:
     return float(np.abs(np.asarray(one, np.float64) - np.asarray(other, np.float64)).mean())
 
 
-def aligned(keras: Trace, torch: Trace) -> Trace:
+def rows_in_order(keras: Trace, torch: Trace) -> Trace:
     """Torch's trace, with every dense layer whose rows are in Torch's order read in Keras'.
 
     Only where Torch's initial kernel is Keras' with its rows in such an order, to the bit: what
@@ -81,12 +82,12 @@ def aligned(keras: Trace, torch: Trace) -> Trace:
         keras: Keras' trace.
         torch: Torch's, with Keras' layer names.
     """
-    found: dict[str, tuple[int, Order]] = {}
+    views: dict[str, View] = {}
     for layer in keras.layers:
         order = _rows(keras, torch, layer)
         if order is not None:
-            found |= _reading(torch, layer["name"], np.argsort(order))
-    return torch.reordered(found)
+            views |= _reading(torch, layer["name"], np.argsort(order))
+    return torch.viewed(views)
 
 
 def _rows(keras: Trace, torch: Trace, layer: Layer) -> Order | None:
@@ -100,16 +101,16 @@ def _rows(keras: Trace, torch: Trace, layer: Layer) -> Order | None:
     return next((order for order in every if np.array_equal(ours[order], theirs)), None)
 
 
-def _reading(torch: Trace, name: str, order: Order) -> dict[str, tuple[int, Order]]:
-    """Which arrays of a dense layer have its features along an axis."""
-    found: dict[str, tuple[int, Order]] = {}
+def _reading(torch: Trace, name: str, order: Order) -> dict[str, View]:
+    """Which arrays of a dense layer have its features along an axis, and which."""
+    views: dict[str, View] = {}
     for key in torch:
         group, inner = split(key)
         if group in _PASSES and inner == f"{name}/input":
-            found[key] = (-1, order)
+            views[key] = partial(np.take, indices=order, axis=-1)
         elif group and f"{inner}/".startswith(f"{name}/kernel/"):
-            found[key] = (0, order)
-    return found
+            views[key] = partial(np.take, indices=order, axis=0)
+    return views
 
 
 def channels_before(keras: Arrays, name: str) -> list[int]:

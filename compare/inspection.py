@@ -41,6 +41,10 @@ class Finding:
         name = f"{self.convention} at " if self.convention else ""
         return f"{name}{self.layer}: {self.values()}"
 
+    def is_of(self, layer: str) -> bool:
+        """Whether it is about a layer, or about a part of it."""
+        return f"{self.layer}/".startswith(f"{layer}/")
+
     def values(self) -> str:
         """What is set on either side, and the remedy where there is one."""
         remedy = f" In Torch: {CONVENTIONS[self.convention].to_torch}." if self.convention else ""
@@ -180,7 +184,16 @@ _LOSS: Mapping[str, Explain] = {
     "from_logits": _same_loss,
     "reduction": _reduction,
 }
+
+
+def _kind(keras: Settings, torch: Settings) -> str | None:
+    """A subclass is called after what it is based on, as a rule."""
+    ours, theirs = str(keras["kind"]), str(torch["kind"])
+    return _NO_DIFFERENCE if ours.endswith(theirs) or theirs.endswith(ours) else None
+
+
 _OPTIMIZER: Mapping[str, Explain] = {
+    "kind": _kind,
     "learning_rate": _default_rate,
     "epsilon": _epsilon,
     "weight_decay": _decoupled,

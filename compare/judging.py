@@ -12,14 +12,16 @@ from numpy.typing import NDArray
 
 from compare import allowances, noise, rungs, tolerances
 from compare.check_report import ParityReport
+from compare.cropping import without_borders
 from compare.errors import InputError, unknown
 from compare.explain import divergence
-from compare.flattening import aligned
+from compare.flattening import rows_in_order
 from compare.inspection import Finding, inspect_layers, inspect_training
 from compare.ladder import Check, Divergence, Ladder
 from compare.matching import match, partners
 from compare.sides import Batches, KerasSide, Side, TorchSide
 from compare.structures import Structure
+from compare.time_first import samples_first
 from compare.traces import Trace, rename, split
 
 
@@ -105,10 +107,12 @@ def judge(keras: Observed, torch: Observed, request: Request) -> ParityReport:
     """
     pairs = match(keras.trace.layers, torch.trace.layers, request.pairs)
     names = partners(pairs)
-    found = aligned(keras.trace, torch.trace.renamed(names))
-    expected: Any = keras.trace
+    ours, found = keras.trace, torch.trace.renamed(names)
+    found = rows_in_order(ours, samples_first(ours, found))
+    ours, found = without_borders(ours, found)
+    expected: Any = ours
     if request.allow:
-        expected = allowances.Predicted(keras.trace, found, request.allow, keras.evaluate)
+        expected = allowances.Predicted(ours, found, request.allow, keras.evaluate)
     base = tolerances.for_dtype(request.dtype)
     ladder = _climbed(Ladder(base), expected, found, request.tolerances)
     failure = ladder.first_failure()
@@ -120,7 +124,7 @@ def judge(keras: Observed, torch: Observed, request: Request) -> ParityReport:
     findings = (*inspect_layers(pairs), *inspect_training(keras.training, torch.training))
     return ParityReport(
         passed=ladder.passed,
-        first_divergence=_first(ladder, keras.trace, found, request.allow, findings),
+        first_divergence=_first(ladder, ours, found, request.allow, findings),
         rungs=tuple(ladder.results()),
         dtype=request.dtype,
         allowed=request.allow,
@@ -175,6 +179,6 @@ def _first(
         return None
     names = tuple(name for name in first.explained_by if name not in allow)
     if not names:
-        told = (f.convention for f in findings if f.layer == first.layer and f.convention)
+        told = (f.convention for f in findings if f.is_of(first.layer) and f.convention)
         names = tuple(dict.fromkeys(name for name in told if name not in allow))
     return replace(first, explained_by=names)

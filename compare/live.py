@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 from compare import frameworks
@@ -59,7 +61,7 @@ def live(
         MissingDependencyError: Keras or Torch is not installed.
     """
     given = {"keras": keras_model, "torch": torch_module}
-    if dtype is None and any(is_factory(name, one) for name, one in given.items()):
+    if dtype is None and any(map(is_factory, given.values())):
         dtype = "float64"
     models = {name: built(name, one, dtype) for name, one in given.items()}
     with usable():
@@ -70,9 +72,9 @@ def live(
     return LivePair(KerasSide(models["keras"]), torch, checked("x", x, found), found)
 
 
-def is_factory(name: str, given: Any) -> bool:
-    """Whether something is a function that returns a framework's model, rather than one."""
-    return callable(given) and not _adapter(name).is_model(given)
+def is_factory(given: Any) -> bool:
+    """Whether something is to be called for a model: a function or a class, and no model."""
+    return inspect.isroutine(given) or inspect.isclass(given) or isinstance(given, partial)
 
 
 def built(name: str, given: Any, dtype: str | None) -> Any:
@@ -87,7 +89,7 @@ def built(name: str, given: Any, dtype: str | None) -> Any:
         InputError: It is no model of the framework, or the function returned none.
     """
     adapter = _adapter(name)
-    if is_factory(name, given):
+    if is_factory(given):
         _check_dtype(dtype)
         with adapter.building(dtype):
             model = given()

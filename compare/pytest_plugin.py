@@ -158,7 +158,9 @@ class _Report:
         """Collect what a test found, in a worker of pytest-xdist too."""
         if report.when == "call":
             self.found += [
-                json.loads(str(value)) for name, value in report.user_properties if name == _PROPERTY
+                json.loads(str(value))
+                for name, value in report.user_properties
+                if name == _PROPERTY
             ]
 
     def pytest_sessionfinish(self) -> None:

@@ -136,7 +136,9 @@ def _forward(ladder: Ladder, rung: int, keras: Trace, torch: Trace, mode: str) -
     for name, ends in _passes(keras, mode).items():
         for end in ends:
             key = f"{mode}/{name}/{end}"
-            blame = name if end == "output" else f"between {before} and {name}"
+            # Of a layer in two parts, what passes between them may not be known: blame the whole.
+            whole = name if "input" in ends else name.rpartition("/")[0] or name
+            blame = whole if end == "output" else f"between {before} and {name}"
             # One side may give an attention its key and its value in one.
             if end in ("input", "output") or key in torch:
                 ladder.add(rung, *_entry(keras, torch, key, blame), step)

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,9 @@ from numpy.typing import NDArray
 Layer = dict[str, Any]
 """A weighted layer: `name`, `kind`, `tensors` (name → shape), `trained` (number of values), and
 `settings` (name → value in Keras' conventions)."""
+
+View = Callable[[NDArray[Any]], NDArray[Any]]
+"""What is read of an array: a part of it, or its elements in another order."""
 
 _PREFIX = re.compile(
     r"(initial|training|evaluation|gradient|backward|step/\d+/(weights|slots|statistics))/"
@@ -105,13 +108,13 @@ class Trace(Mapping[str, NDArray[Any]]):
         folder: Where it is.
         files: Name → file.
         layers: The weighted layers in the order in which they ran.
-        orders: Name → (axis, order) of arrays that are read in another order along an axis.
+        views: Name → what is read of an array instead of all of it as it stands.
     """
 
     folder: Path
     files: dict[str, str]
     layers: list[Layer]
-    orders: dict[str, tuple[int, NDArray[np.int64]]] = field(default_factory=dict)
+    views: Mapping[str, View] = field(default_factory=dict)
 
     @classmethod
     def open(cls, folder: Path) -> Trace:
@@ -121,10 +124,7 @@ class Trace(Mapping[str, NDArray[Any]]):
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         array: NDArray[Any] = np.load(self.folder / self.files[name], mmap_mode="r")
-        if name in self.orders:
-            axis, order = self.orders[name]
-            return np.take(array, order, axis)
-        return array
+        return self.views[name](array) if name in self.views else array
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.files)
@@ -143,14 +143,14 @@ class Trace(Mapping[str, NDArray[Any]]):
         layers = [
             {**layer, "name": names.get(layer["name"], layer["name"])} for layer in self.layers
         ]
-        orders = {rename(key, names): order for key, order in self.orders.items()}
+        views = {rename(key, names): view for key, view in self.views.items()}
         files = {rename(key, names): file for key, file in self.files.items()}
-        return Trace(self.folder, files, layers, orders)
+        return Trace(self.folder, files, layers, views)
 
-    def reordered(self, orders: Mapping[str, tuple[int, NDArray[np.int64]]]) -> Trace:
-        """The same trace with some arrays read in another order along an axis.
+    def viewed(self, views: Mapping[str, View]) -> Trace:
+        """The same trace with some arrays read otherwise.
 
         Args:
-            orders: Name → (axis, order).
+            views: Name → what is read of the array.
         """
-        return replace(self, orders={**self.orders, **orders})
+        return replace(self, views={**self.views, **views})

@@ -1,0 +1,24 @@
+"""Whether a model computes the same twice."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from bn_keras import inputs, steps
+from bn_keras.inputs import Arrays
+from bn_keras.restoring import as_found
+from bn_keras.tensors import to_numpy
+
+
+def repeats(model: keras.Model, x: Arrays) -> bool:
+    """Whether two forward passes in training mode return the same, to the bit.
+
+    Args:
+        model: A built model; it is left as it was found.
+        x: Samples.
+    """
+    with as_found(model), steps.eagerly():
+        outputs = [steps.forward(model, inputs.tensors(x), training=True) for _ in range(2)]
+        one, other = ([to_numpy(leaf) for _, leaf in inputs.leaves(o)] for o in outputs)
+    return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(one, other, strict=True))

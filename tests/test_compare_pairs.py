@@ -1,0 +1,76 @@
+"""Structurally different networks: weights carried both ways, parity, and bugs found in place."""
+
+import numpy as np
+import pairs
+import pytest
+
+import compare
+from bn_keras.weights import read_weights, write_weights
+
+PAIRS = pairs.discover()
+BUGS = [(name, bug) for name, pair in PAIRS.items() for bug in pair.BUGS]
+MODELS = {}
+
+
+def shaken(model):
+    """The model with weights that no initializer gives: no zeros, no ones."""
+    rng = np.random.default_rng(1)
+    weights = {}
+    for name, value in read_weights(model).items():
+        moved = 0.1 * rng.normal(size=value.shape)
+        weights[name] = value + (np.abs(moved) if name.endswith("variance") else moved)
+    write_weights(model, weights)
+    return model
+
+
+def ported(name):
+    """The Keras model, which checks leave as it was, and a new right port of it."""
+    pair = PAIRS[name]
+    if name not in MODELS:
+        MODELS[name] = shaken(pair.build_keras())
+    module = pair.build_torch().double()
+    options = {"to_torch": pair.to_torch} if hasattr(pair, "to_torch") else {}
+    x, _ = pair.inputs(np.random.default_rng(2))
+    compare.port_weights(MODELS[name], module, pairs=getattr(pair, "PAIRS", None), x=x, **options)
+    return pair, MODELS[name], module
+
+
+def check(pair, model, module, **objective):
+    return compare.check_parity(
+        model,
+        module,
+        *pair.inputs(np.random.default_rng(2)),
+        **{**getattr(pair, "OBJECTIVE", {}), **objective},
+        pairs=getattr(pair, "PAIRS", None),
+        to_torch=getattr(pair, "to_torch", None),
+        steps=3,
+    )
+
+
+def test_there_are_enough_of_them():
+    assert len(PAIRS) >= 8
+    assert all(len(pair.BUGS) >= 3 for pair in PAIRS.values())
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_port_passes_and_goes_back_unchanged(name):
+    pair, model, module = ported(name)
+    report = check(pair, model, module)
+    assert report.passed, str(report)
+    assert all(rung.max_abs is None or rung.max_abs <= 1e-10 for rung in report.rungs)
+    back = pair.build_keras()
+    compare.port_weights(module, back, pairs=getattr(pair, "PAIRS", None))
+    found = read_weights(back)
+    assert all(np.array_equal(value, found[key]) for key, value in read_weights(model).items())
+
+
+@pytest.mark.parametrize(("name", "bug"), BUGS, ids=[f"{n}-{b.name}" for n, b in BUGS])
+def test_a_bug_is_found_where_it_is(name, bug):
+    pair, model, module = ported(name)
+    if bug.build is not None:
+        right, module = module, bug.build().double()
+        module.load_state_dict(right.state_dict(), strict=False)
+    if bug.spoil is not None:
+        bug.spoil(module)
+    first = check(pair, model, module, **bug.objective).first_divergence
+    assert (first.rung, first.layer) == (bug.rung, bug.blame)
