@@ -59,12 +59,23 @@ def trace(
     for x, _ in batches:
         inputs.check(model, x)
     run = _trained if trained else _untrained
+    jit_compile = jit_compile or (trained and _needs_compiling(model))
     with as_found(model), _raising(), nullcontext() if jit_compile else steps.eagerly():
         for name, array in weights.read_weights(model).items():
             sink(f"initial/{name}", array)
         order = run(model, batches, sink, jit_compile)
         _evaluate(model, batches[0][0], sink, jit_compile=jit_compile)
         return _structure(model, order)
+
+
+def _needs_compiling(model: keras.Model) -> bool:
+    """TensorFlow takes gradients of grouped convolutions on a CPU through XLA alone."""
+    grouped = any(
+        getattr(layer, "groups", 1) > 1
+        for layer in model._flatten_layers()
+        if isinstance(layer, (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D))
+    )
+    return grouped and not steps.has_own_step(model)
 
 
 def _trained(

@@ -127,7 +127,12 @@ def _watch(stack: ExitStack, weighted: Weighted, taps: _Taps) -> None:
     def watched(*args: Any, **kwargs: Any) -> Any:
         first, running[0] = taps.run(weighted)
         bound = signature.bind(*args, **kwargs)
-        with _entered(layer, bound, lambda label, x: taps.enter(f"{first}/{label}", x, form)):
+        with _entered(
+            layer,
+            bound,
+            lambda label, x: taps.enter(f"{first}/{label}", x, form),
+            lambda label, x: taps.note(f"{first}/{label}", form(x)),
+        ):
             behind[0] = False
             output = call(*bound.args, **bound.kwargs)
         if behind[0]:
@@ -141,12 +146,20 @@ def _watch(stack: ExitStack, weighted: Weighted, taps: _Taps) -> None:
 
 @contextmanager
 def _entered(
-    layer: keras.Layer, bound: inspect.BoundArguments, tap: Callable[[str, Any], Any]
+    layer: keras.Layer, bound: inspect.BoundArguments, tap: Callable[[str, Any], Any], note: Note
 ) -> Iterator[None]:
-    """Replace the tensors among a layer's arguments by what `tap` returns for label and tensor."""
+    """Replace the tensors among a layer's arguments by what `tap` returns for label and tensor.
+
+    A tensor that comes twice, as in self-attention, is noted twice and stays one: what comes back
+    is what the layer adds in all its places.
+    """
     pairs: list[tuple[Any, Any]] = []
 
     def enter(label: str, x: Any) -> Any:
+        same = next((new for old, new in pairs if old is x), None)
+        if same is not None:
+            note(label, x)
+            return same
         pairs.append((x, tap(label, x)))
         return pairs[-1][1]
 

@@ -89,28 +89,18 @@ class Training:
             for name, copy in self._copies.items():
                 shadow(stack, model, name, copy)
                 shadow(stack, copy, "apply", _watched(copy, on_gradient))
-            loss = self._own_step(stack, data) if self._own else self._usual_step(*data)
+            loss = self._own_step(data) if self._own else self._usual_step(*data)
         return loss, order
 
-    def _own_step(self, stack: ExitStack, data: tuple[Any, Any]) -> Any:
-        model = self._model
-        compute, losses = model.compute_loss, []
-
-        def compute_loss(*args: Any, **kwargs: Any) -> Any:
-            losses.append(compute(*args, **kwargs))
-            return losses[-1]
-
-        shadow(stack, model, "compute_loss", compute_loss)
-        model.reset_metrics()
-        logs = model.train_step(data)
-        if len(losses) == 1:
-            return losses[0]
-        if isinstance(logs, dict) and "loss" in logs:
-            return logs["loss"]
-        raise ValueError(
-            f"the train_step of {type(model).__name__} gives no loss to compare: have it call "
-            'compute_loss once, or return a dictionary with "loss"'
-        )
+    def _own_step(self, data: tuple[Any, Any]) -> Any:
+        with _differentiated() as targets:
+            self._model.train_step(data)
+        if not targets:
+            raise ValueError(
+                f"the train_step of {type(self._model).__name__} gives no loss to compare: it "
+                "differentiates none with tf.GradientTape"
+            )
+        return targets[0]
 
     def _usual_step(self, x: Any, y: Any) -> Any:
         loss, gradients = _loss_and_gradients(self._model, x, y)
@@ -164,6 +154,28 @@ def _loss_and_gradients(model: keras.Model, x: Any, y: Any) -> tuple[Any, list[A
         output = forward(model, x, training=True)
         loss = model._compute_loss(x=x, y=y, y_pred=output, training=True)
     return loss, tape.gradient(loss, model.trainable_variables)
+
+
+@contextmanager
+def _differentiated() -> Iterator[list[Any]]:
+    """The numbers whose gradients are taken while the block runs.
+
+    Whatever a step calls its loss, and whatever it adds to it, is what it differentiates.
+    """
+    import tensorflow as tf
+
+    original, targets = tf.GradientTape.gradient, []
+
+    def gradient(tape: Any, target: Any, *args: Any, **kwargs: Any) -> Any:
+        if getattr(target, "shape", None) == ():
+            targets.append(target)
+        return original(tape, target, *args, **kwargs)
+
+    tf.GradientTape.gradient = gradient
+    try:
+        yield targets
+    finally:
+        tf.GradientTape.gradient = original
 
 
 def _watched(optimizer: keras.optimizers.Optimizer, on_gradient: OnGradient) -> Callable[..., Any]:

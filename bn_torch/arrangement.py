@@ -133,11 +133,19 @@ def channels_first(shape: torch.Size, returned: list[tuple[str, torch.Size]]) ->
     return shape != torch.Size([last[0], *last[2:], last[1]])
 
 
-def output_to_keras(output: Any, returned: list[tuple[str, torch.Size]]) -> Any:
-    """A module's output in Keras' layout, see `channels_first`."""
-    return mapped(
-        output,
-        lambda t: (
-            channels_last(t) if isinstance(t, Tensor) and channels_first(t.shape, returned) else t
-        ),
-    )
+def output_to_keras(output: Any, recording: Recording) -> Any:
+    """A module's output in Keras' layout: samples first, channels last; see `channels_first`.
+
+    Args:
+        output: A tensor, or a structure of tensors.
+        recording: The pass that returned it.
+    """
+
+    def moved(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        if channels_first(leaf.shape, recording.returned):
+            return channels_last(leaf)
+        return recording.times.samples_first(leaf)
+
+    return mapped(output, moved)

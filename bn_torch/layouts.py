@@ -26,13 +26,44 @@ def channels_last(x: Tensor) -> Tensor:
     return x.movedim(1, -1) if x.ndim > 2 else x
 
 
-def canonical(kind: str, module: nn.Module) -> Canonical:
+def canonical(kind: str, module: nn.Module, times: TimeFirst) -> Canonical:
     """Puts what a layer receives, or what it returns, into Keras' layout."""
     if kind in SPATIAL:
         return channels_last
     if is_recurrent(kind) or kind == "attention":
         return lambda x: x if module.batch_first or x.ndim < 3 else x.transpose(0, 1)
-    return lambda x: x
+    return times.samples_first
+
+
+@dataclass(frozen=True)
+class TimeFirst:
+    """Tells sequences (t, n, …) from (n, t, …) where a layer takes both.
+
+    Attributes:
+        samples: Number of samples; None where it is unknown, and nothing is moved.
+        usual: Whether all layers that say so take time first: decides where t is n.
+    """
+
+    samples: int | None = None
+    usual: bool = False
+
+    @classmethod
+    def of(cls, root: nn.Module, samples: int | None) -> TimeFirst:
+        """As a module's layers have it."""
+        said = {
+            part.batch_first
+            for part in root.modules()
+            if isinstance(part, (nn.RNNBase, nn.MultiheadAttention))
+        }
+        return cls(samples, said == {False})
+
+    def samples_first(self, x: Tensor) -> Tensor:
+        """(t, n, …) as (n, t, …); anything else as it is."""
+        n = self.samples
+        if n is None or x.ndim < 2 or x.shape[1] != n or (x.shape[0] == n and not self.usual):
+            return x
+        # (n, features) where there are as many features as samples.
+        return x if x.ndim == 2 and x.is_floating_point() else x.transpose(0, 1)
 
 
 def roles(kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, int | str]:
@@ -77,7 +108,7 @@ class Out:
     pick: Canonical
 
 
-def outputs(kind: str, module: nn.Module, output: Any) -> tuple[Out, list[Out]]:
+def outputs(kind: str, module: nn.Module, output: Any, times: TimeFirst) -> tuple[Out, list[Out]]:
     """The canonical output of a layer, and the tensors through which its gradient comes back.
 
     A recurrent layer's is its final state, which is the last of its outputs too: the gradient comes
@@ -87,13 +118,14 @@ def outputs(kind: str, module: nn.Module, output: Any) -> tuple[Out, list[Out]]:
         kind: The kind of layer.
         module: The layer.
         output: What it returned.
+        times: Tells sequences that have time first.
     """
     if is_recurrent(kind):
         return _final_state(module, output)
     tensor = output
     while isinstance(tensor, (tuple, list)):
         tensor = tensor[0]
-    out = Out(tensor, canonical(kind, module))
+    out = Out(tensor, canonical(kind, module, times))
     return out, [out]
 
 

@@ -72,7 +72,7 @@ def trace(
                 recorder.forward(module, batches[0][0])
             else:
                 _fit(module, batches, recorder)
-            _evaluate(module, root, batches[0][0], sink)
+            _evaluate(module, root, batches[0][0], recorder)
         # Whatever a port raises is a finding, told with what came first.
         except Exception as error:
             recorder.stop()
@@ -80,13 +80,15 @@ def trace(
         return structure(root, recorder.recording)
 
 
-def _evaluate(module: nn.Module, root: nn.Module, x: Any, sink: Sink) -> None:
+def _evaluate(module: nn.Module, root: nn.Module, x: Any, recorder: _Recorder) -> None:
     module.eval()
-    recording = Recording(root, sink, "evaluation")
+    samples = recorder.recording.times.samples
+    recording = Recording(root, recorder.sink, "evaluation", samples=samples)
     with torch.no_grad(), recording.watching():
         output = call(module, x)
-    for name, leaf in leaves(output_to_keras(output, recording.returned), "prediction"):
-        sink(name, to_numpy(torch.as_tensor(leaf)))
+    output = output_to_keras(output, recording)
+    for name, leaf in leaves(output, "prediction"):
+        recorder.sink(name, to_numpy(torch.as_tensor(leaf)))
 
 
 def _fit(module: L.LightningModule, batches: Sequence[Any], recorder: _Recorder) -> None:
@@ -96,6 +98,8 @@ def _fit(module: L.LightningModule, batches: Sequence[Any], recorder: _Recorder)
         warnings.filterwarnings("ignore", message=".*have no `val_dataloader`.*")
         # A frozen part is meant to be in eval() here, and is compared as such.
         warnings.filterwarnings("ignore", message=".*in eval mode.*")
+        # An error of its own, below.
+        warnings.filterwarnings("ignore", message=".*returned `None`.*")
         # Batches of several tensors have several sizes to infer a mean of metrics from.
         warnings.filterwarnings("ignore", message=".*infer the `batch_size`.*")
         trainer = L.Trainer(
@@ -122,7 +126,7 @@ class _Recorder(L.Callback):
 
     def __init__(self, root: nn.Module, sink: Sink, to_keras: Back) -> None:
         self.root, self.sink, self.to_keras = root, sink, to_keras
-        self.recording = Recording(root, sink)
+        self.recording = Recording(root)
         self.steps = 0
         self._slots = Slots()
         self._watching = ExitStack()
@@ -138,7 +142,11 @@ class _Recorder(L.Callback):
         self.write_weights("step/1")
 
     def _data(self, step: int, x: Any, y: Any) -> None:
-        for part, arrays in zip("xy", self.to_keras(step, x, y), strict=True):
+        x, y = self.to_keras(step, x, y)
+        if step == 1:
+            samples = next((len(leaf) for _, leaf in leaves(x)), None)
+            self.recording = Recording(self.root, self.sink, samples=samples)
+        for part, arrays in (("x", x), ("y", y)):
             for name, leaf in leaves(arrays, f"step/{step}/data/{part}"):
                 self.sink(name, to_numpy(torch.as_tensor(leaf)))
 

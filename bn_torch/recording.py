@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
@@ -30,16 +31,26 @@ class Recording:
             have a method `alias(new, old)`, called for an input that is the output just recorded.
             None to note the order of the layers alone.
         mode: `"training"` or `"evaluation"`.
+        samples: Number of samples, to tell sequences that have time first.
 
     Attributes:
         order: The layers that ran, each as it was noted.
         frozen: Names of the layers that ran as in inference.
         returned: Kind and shape, as Torch has it, of every output, in order.
+        times: Tells sequences that have time first.
         received: Number of axes of what the first layer received.
     """
 
-    def __init__(self, root: nn.Module, sink: Sink | None = None, mode: str = "training") -> None:
+    def __init__(
+        self,
+        root: nn.Module,
+        sink: Sink | None = None,
+        mode: str = "training",
+        *,
+        samples: int | None = None,
+    ) -> None:
         self._root, self._sink, self._mode = root, sink, mode
+        self.times = layouts.TimeFirst.of(root, samples)
         self._running: dict[nn.Module, list[str]] = {}
         self._sums: dict[str, Tensor] = {}
         self._before: tuple[str, Tensor, int] | None = None
@@ -72,7 +83,7 @@ class Recording:
 
         def leave(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             key = f"{self._running[module][-1]}/output"
-            out, back = layouts.outputs(kind, module, output)
+            out, back = layouts.outputs(kind, module, output, self.times)
             self.returned.append((kind, out.tensor.shape))
             self._note(key, out.pick(out.tensor.detach()))
             for way in back:
@@ -91,17 +102,20 @@ class Recording:
         self, key: str, layer: Layer, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Note what a layer receives, and let it go in through a tap of this layer's own."""
-        canonical = layouts.canonical(layer.kind, layer.module)
+        canonical = layouts.canonical(layer.kind, layer.module, self.times)
         call: dict[int | str, Any] = {**dict(enumerate(args)), **kwargs}
         taps: dict[int, Any] = {}
-        for role, place in layouts.roles(layer.kind, args, kwargs).items():
+        roles = layouts.roles(layer.kind, args, kwargs)
+        times = Counter(id(call[place]) for place in roles.values())
+        for role, place in roles.items():
             value = call[place]
             if self.received is None:
                 self.received = _data(value).ndim
-            if id(value) not in taps:
+            # What comes back to one tensor in two places cannot be told apart.
+            if times[id(value)] == 1:
                 taps[id(value)] = self._tap(f"{key}/{role}", value, canonical)
             self._note(f"{key}/{role}", _detached(value, canonical))
-        # One tensor in several places stays one: attention computes otherwise on three.
+        # A value's tap is in all its places: a key that is the value stays it.
         call = {place: taps.get(id(value), value) for place, value in call.items()}
         return tuple(call.pop(at) for at in range(len(args))), call
 

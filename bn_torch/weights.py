@@ -56,30 +56,32 @@ def weighted_layers(module: nn.Module) -> dict[str, Layer]:
         TypeError: No rule is known for a layer with weights of its own.
         ValueError: A lazy layer has no weights yet.
     """
-    return {layer.name: layer for layer in _walk(module, "")}
+    return {layer.name: layer for layer in _walk(module, "", set())}
 
 
-def _walk(module: nn.Module, path: str) -> Iterator[Layer]:
-    seen: set[int] = set()
+def _walk(module: nn.Module, path: str, seen: set[nn.Module]) -> Iterator[Layer]:
+    if module in seen:
+        return
+    seen.add(module)
+    rule = rule_of(module)
+    if rule is not None:
+        yield from _layers(module, path, rule)
+    elif next(module.parameters(recurse=False), None) is not None:
+        raise TypeError(f"no rule for the weights of {_where(module, path)}: {_REMEDY}")
+    if rule is None or not rule.whole:
+        for name, child in module.named_children():
+            yield from _walk(child, f"{path}/{name}" if path else name, seen)
 
-    def visit(module: nn.Module, path: str) -> Iterator[Layer]:
-        if id(module) in seen:
-            return
-        seen.add(id(module))
-        rule = rule_of(module)
-        if rule is None:
-            _refuse_unknown(module, path)
-        else:
-            yield from _layers(module, path, rule)
-        if rule is None or not rule.whole:
-            for name, child in module.named_children():
-                yield from visit(child, f"{path}/{name}" if path else name)
 
-    yield from visit(module, path)
+_REMEDY = "register one with @compare.weight_rule(KerasLayer, TorchModule)"
+
+
+def _where(module: nn.Module, path: str) -> str:
+    return f"{type(module).__name__} ({path or 'the module itself'})"
 
 
 def _layers(module: nn.Module, path: str, rule: Rule) -> Iterator[Layer]:
-    where = f"{type(module).__name__} ({path or 'the module itself'})"
+    where = _where(module, path)
     if any(is_lazy(p) for p in module.parameters(recurse=False)):
         raise ValueError(f"{where} has no weights yet: call the module once")
     try:
@@ -100,18 +102,7 @@ def _check_all_known(
     named = [path for one in known.values() for c in one.tensors.values() for path in c.own]
     own = {name for name, _ in module.named_parameters(recurse=whole)}
     if left := sorted(own - set(named)):
-        raise TypeError(
-            f"no rule for the weights of {where}: {', '.join(left)}: register one with "
-            "@compare.weight_rule(KerasLayer, TorchModule)"
-        )
-
-
-def _refuse_unknown(module: nn.Module, path: str) -> None:
-    if next(module.parameters(recurse=False), None) is not None:
-        raise TypeError(
-            f"no rule for the weights of {type(module).__name__} ({path or 'the module itself'}): "
-            "register one with @compare.weight_rule(KerasLayer, TorchModule)"
-        )
+        raise TypeError(f"no rule for the weights of {where}: {', '.join(left)}: {_REMEDY}")
 
 
 def named_tensors(

@@ -88,3 +88,179 @@ def test_what_a_layer_received_is_there_though_it_raised():
         model(torch.ones(1, 2))
     assert set(found) == {"training/0/input", "training/0/output", "training/1/input"}
     assert not any(layer._forward_hooks or layer._forward_pre_hooks for layer in model)
+
+
+def test_the_gradient_of_an_input_is_the_part_of_the_layer():
+    class Residual(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(2, 2), nn.Linear(2, 2)
+
+        def forward(self, x):
+            x = self.first(x)
+            x = x + self.second(x)
+            x += 1.0
+            return x
+
+    found = record(model := Residual().double(), torch.ones(3, 2, dtype=torch.float64))
+    part = np.repeat(model.second.weight.detach().numpy().sum(0, keepdims=True), 3, axis=0)
+    np.testing.assert_allclose(found["backward/second/input"], part)
+    np.testing.assert_allclose(found["backward/first/output"], part + 1.0)
+
+
+def test_a_layer_called_with_keywords_is_noted():
+    class Keyword(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.linear = nn.Linear(2, 2), nn.Linear(2, 1)
+
+        def forward(self, x):
+            return self.linear(input=self.first(x))
+
+    found = record(Keyword(), torch.ones(3, 2))
+    assert {"training/linear/input", "backward/linear/input"} <= found.keys()
+
+
+class Attending(nn.Module):
+    def __init__(self, batch_first, own):
+        super().__init__()
+        self.read = nn.Linear(4, 4)
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=batch_first)
+        self.own = own
+
+    def forward(self, x):
+        x = self.read(x)
+        other = x if self.own else x * 2.0
+        return self.attention(x, key=other, value=other, need_weights=False)[0]
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("own", [True, False])
+def test_attention_is_noted_with_samples_first(batch_first, own):
+    model = Attending(batch_first, own)
+    x = torch.randn(3, 5, 4)
+    found = {}
+    recording = Recording(model, found.__setitem__, samples=3)
+    with recording.watching():
+        output = model(x if batch_first else x.transpose(0, 1))
+    output.square().sum().backward()
+    assert found["training/attention/input"].shape == (3, 5, 4)
+    assert "training/attention/input_key" not in found
+    scale = 1.0 if own else 2.0
+    read = found["training/read/output"]
+    np.testing.assert_array_equal(found["training/attention/input_value"], scale * read)
+    returned = output.detach() if batch_first else output.detach().transpose(0, 1)
+    np.testing.assert_array_equal(found["training/attention/output"], returned)
+    # One tensor as query and value: their parts cannot be told apart.
+    parts = [] if own else ["backward/attention/input", "backward/attention/input_value"]
+    assert sorted(k for k in found if k.startswith("backward/attention/input")) == parts
+    if not own:
+        gradient = found[parts[0]] + 2.0 * found[parts[1]]
+        np.testing.assert_allclose(found["backward/read/output"], gradient, rtol=1e-5)
+
+
+@pytest.mark.parametrize("times", [5, 3])
+def test_a_layer_between_sequences_with_time_first_is_noted_with_samples_first(times):
+    class TimeFirst(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.rnn = nn.Embedding(7, 2), nn.GRU(2, 4)
+            self.norm = nn.LayerNorm(4)
+
+        def forward(self, tokens):
+            return self.norm(self.rnn(self.embed(tokens.t()))[0])
+
+    tokens = torch.arange(3 * times).reshape(3, times) % 7
+    found = {}
+    model = TimeFirst()
+    with Recording(model, found.__setitem__, samples=3).watching():
+        output = model(tokens)
+    np.testing.assert_array_equal(found["training/embed/input"], tokens)
+    assert found["training/rnn/input"].shape == (3, times, 2)
+    np.testing.assert_array_equal(found["training/norm/output"], output.detach().transpose(0, 1))
+
+
+def test_an_rnn_of_several_layers_and_directions_is_noted_as_its_layers():
+    class Reader2(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = nn.GRU(2, 3, num_layers=2, bidirectional=True, batch_first=True)
+
+        def forward(self, x):
+            sequence, _ = self.rnn(x)
+            return torch.cat([sequence[:, -1, :3], sequence[:, 0, 3:]], -1)
+
+    x = torch.randn(4, 5, 2, requires_grad=True)
+    model = Reader2()
+    found = record(model, x)
+    assert set(found) == {
+        "training/rnn/layer_0/input",
+        "training/rnn/layer_1/output",
+        "backward/rnn/layer_0/input",
+        "backward/rnn/layer_1/output",
+    }
+    np.testing.assert_array_equal(found["training/rnn/layer_1/output"], model(x).detach())
+    np.testing.assert_array_equal(found["backward/rnn/layer_1/output"], np.ones((4, 6)))
+    np.testing.assert_array_equal(found["backward/rnn/layer_0/input"], x.grad)
+
+
+def test_packed_sequences_are_noted_padded():
+    class Packed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.read, self.rnn = nn.Linear(2, 2), nn.LSTM(2, 3, batch_first=True)
+
+        def forward(self, x):
+            lengths = torch.tensor([2, 4])
+            packed = nn.utils.rnn.pack_padded_sequence(
+                self.read(x), lengths, batch_first=True, enforce_sorted=False
+            )
+            return self.rnn(packed)[1][0][-1]
+
+    model = Packed()
+    x = torch.randn(2, 4, 2)
+    found = record(model, x)
+    assert found["training/rnn/input"].shape == (2, 4, 2)
+    assert not found["training/rnn/input"][0, 2:].any()
+    np.testing.assert_array_equal(found["training/rnn/output"], model(x).detach())
+    np.testing.assert_array_equal(found["backward/rnn/input"], found["backward/read/output"])
+
+
+class Aliasing(dict):
+    def __call__(self, name, array):
+        self[name] = array
+
+    def alias(self, new, old):
+        self[new] = old
+
+
+def test_an_input_that_is_the_output_before_may_be_an_alias():
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.ReLU(inplace=True), nn.Conv2d(2, 1, 1)
+    )
+    sink = Aliasing()
+    with Recording(model, sink).watching():
+        model(torch.randn(2, 1, 3, 3))
+    assert sink["training/1/input"] == "training/0/output"
+    assert isinstance(sink["training/3/input"], np.ndarray), "changed in place meanwhile"
+
+
+def test_recording_changes_no_value():
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(inplace=True), nn.Flatten(), nn.LazyLinear(2)
+    )
+    x = torch.randn(4, 3, 9, 9)
+    model(x)
+    model.zero_grad()
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    results = []
+    for recorded in (False, True):
+        model.load_state_dict(start)
+        model.zero_grad()
+        if recorded:
+            record(model, x, lambda y: y.square().mean())
+        else:
+            model(x).square().mean().backward()
+        gradients = [p.grad.clone() for p in model.parameters()]
+        results.append([*gradients, *(t.clone() for t in model.state_dict().values())])
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
