@@ -211,9 +211,9 @@ def _default_learning_rate(e: Evidence) -> Sequence[str]:
 
 def _momentum_float32(e: Evidence) -> Sequence[str]:
     """From the second step on, velocities differ by a rounding error times the one before."""
-    if e.check.step != 2:
-        return ()
     keys = [key for key in e.keras if key.startswith("step/2/slots/") and key.endswith("/velocity")]
+    if e.check.step != 2 or not keys:
+        return ()
     apart = np.concatenate([np.subtract(*e.both(key)).ravel() for key in keys])
     before = np.concatenate([e.both(key.replace("step/2", "step/1"))[0].ravel() for key in keys])
     share = float(apart @ before / (before @ before))
