@@ -18,7 +18,7 @@ from bn_keras import inputs, settings, steps, weights
 from bn_keras.inputs import Arrays
 from bn_keras.recording import recording
 from bn_keras.restoring import as_found
-from bn_keras.slots import slots
+from bn_keras.slots import optimizers_of, slots
 from bn_keras.tensors import to_numpy
 
 Sink = Callable[[str, np.ndarray], None]
@@ -53,12 +53,14 @@ def trace(
         ValueError: The model is not built or not compiled, or raises.
     """
     trained = batches[0][1] is not None
-    if trained and getattr(model, "optimizer", None) is None:
+    if trained and not optimizers_of(model):
         raise ValueError(f"{model.name} is not compiled: call compile(optimizer=…, loss=…)")
     weights.weighted_layers(model)
     for x, _ in batches:
         inputs.check(model, x)
     run = _trained if trained else _untrained
+    # A model's own step runs as it is: XLA could not hand over what its optimizers are given.
+    jit_compile = jit_compile and not steps.has_own_step(model)
     with as_found(model), _raising(), nullcontext() if jit_compile else steps.eagerly():
         for name, array in weights.read_weights(model).items():
             sink(f"initial/{name}", array)
@@ -208,7 +210,9 @@ def _raising() -> Iterator[None]:
     except OSError:
         raise
     except Exception as error:
-        text = re.sub(r"\x1b\[\d+m", "", str(error))
+        # The text of a KeyError is that of its argument, quoted.
+        text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+        text = re.sub(r"\x1b\[\d+m", "", text)
         if text.startswith("Exception encountered when calling"):
             text = text.split("\n\n")[1]
         text = " ".join(text.split())
