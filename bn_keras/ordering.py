@@ -9,16 +9,19 @@ import keras
 
 from bn_keras.restoring import shadow
 
+_ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
+
 
 def run_in_order(stack: ExitStack, model: keras.Model) -> None:
     """Have functional models run what is equally deep in the order in which it was written.
 
     Keras runs the last of several outputs, and the last run of a shared layer, first. Values do not
-    depend on it, unless a layer that remembers something runs twice: that keeps its order.
+    depend on it, unless a layer that remembers something runs twice: that keeps its order. So does
+    everything beside attention, which takes the mask off what it receives.
     """
     for functional in model._flatten_layers():
         by_depth = vars(functional).get("_nodes_by_depth")
-        if by_depth is None:
+        if by_depth is None or any(isinstance(o, _ATTENTION) for o in functional._operations):
             continue
         written = {id(operation): i for i, operation in enumerate(functional._operations)}
 

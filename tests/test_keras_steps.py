@@ -132,7 +132,8 @@ class Own(keras.Model):
                 loss = tf.reduce_mean((y - 2.0 * output) ** 2)
         gradients = tape.gradient(loss, self.trainable_variables)
         self.optimizer.apply(gradients, self.trainable_variables)
-        return {"loss": loss} if self.report == "logs" else {}
+        logs = self.compute_metrics(x, y, output)
+        return {**logs, "loss": loss} if self.report == "logs" else {}
 
 
 @pytest.mark.parametrize("report", ["compute_loss", "logs"])
@@ -142,7 +143,9 @@ def test_a_train_step_of_ones_own_is_what_trains(report, compiled):
     if compiled:
         model.__dict__["train_step"] = tf.function(model.train_step)
     model.report = report
-    model.compile(OPT.SGD(0.1, momentum=np.float64(0.9)), "mse")
+    model.compile(OPT.SGD(0.1, momentum=np.float64(0.9)), "mse", metrics=["mae"])
+    model.evaluate(X, Y, verbose=0)
+    metrics = [to_numpy(v) for v in model.metrics_variables]
     w = read_weights(model)["l/kernel"]
     found = traced(model)
     error = 2.0 * X @ w - Y
@@ -154,6 +157,8 @@ def test_a_train_step_of_ones_own_is_what_trains(report, compiled):
     assert np.allclose(found["backward/l/output"], error * 4.0 / Y.size, atol=1e-14)
     assert np.array_equal(read_weights(model)["l/kernel"], w)
     assert not model.optimizer.built
+    after = [to_numpy(v) for v in model.metrics_variables]
+    assert all(np.array_equal(a, b) for a, b in zip(metrics, after, strict=True))
 
 
 def test_a_train_step_that_tells_no_loss_is_refused():
