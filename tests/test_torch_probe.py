@@ -226,7 +226,7 @@ def test_several_inputs_targets_and_outputs(keyed):
     np.testing.assert_array_equal(found["training/image/input"], IMAGE)
     assert found["training/embed/input"].dtype == np.int64
     assert "backward/embed/input" not in found
-    outputs = {k.removeprefix("evaluation/output/") for k in found if "evaluation/output/" in k}
+    outputs = {k.removeprefix("prediction/") for k in found if "prediction/" in k}
     assert outputs == {"sum", "parts/0", "parts/1"}
     assert {"step/1/data/y/a", "step/1/data/y/b"} <= found.keys()
 
@@ -356,7 +356,7 @@ def test_images_that_are_targets_move_as_the_samples_do(size):
     x = RNG.normal(size=(2, size, size, 3))
     found = trace(module, ((x, x),))
     np.testing.assert_array_equal(found["step/1/data/y"], x)
-    output = found["evaluation/output"]
+    output = found["prediction"]
     assert output.shape == x.shape
     np.testing.assert_array_equal(output, found["evaluation/2/output"])
     loss = np.mean((found["training/2/output"] - x) ** 2)
@@ -368,4 +368,4 @@ def test_maps_of_classes_stay():
     y = RNG.integers(0, 3, (4, 5, 6))
     found = trace(module, ((IMAGE, y),), loss=F.cross_entropy)
     np.testing.assert_array_equal(found["step/1/data/y"], y)
-    assert found["evaluation/output"].shape == (4, 5, 6, 3)
+    assert found["prediction"].shape == (4, 5, 6, 3)
