@@ -15,9 +15,9 @@ from compare.check_report import ParityReport
 from compare.errors import InputError, unknown
 from compare.judging import Request, judge, observe
 from compare.live import live
-from compare.porting import carry
+from compare.porting import SAMPLES, carry
 from compare.sides import Objective, Side
-from compare.structures import Structure, checked
+from compare.structures import Structure, checked, samples
 
 
 def check_parity(
@@ -216,4 +216,5 @@ def carry_as_asked(keras: Side, torch: Side, request: Request, to: str | None = 
     """
     if request.weights_from is not None:
         other = "torch" if request.weights_from == "keras" else "keras"
-        carry(keras, torch, request.x, to=to or other, pairs=request.pairs)
+        x = samples(request.x, SAMPLES) if to is None else request.x
+        carry(keras, torch, x, to=to or other, pairs=request.pairs)

@@ -229,6 +229,9 @@ def open_golden(folder: Path, name: str) -> Golden:
             arrays = {member: archive[member] for member in archive.files}
     except (ValueError, OSError, zipfile.BadZipFile) as error:
         raise GoldenError(f"{file.with_suffix('.npz')}: cannot be read ({error}).") from error
+    members = {*content["arrays"].values(), *content["evaluated"].values()}
+    if not members <= arrays.keys():
+        raise GoldenError(f"{folder / name}.npz: lacks arrays that {file.name} names: {_AGAIN}.")
     return Golden(file, content, arrays)
 
 
