@@ -15,7 +15,8 @@ from bn_torch.structures import leaves
 SPATIAL = ("conv", "depthwise_conv", "conv_transpose", "batch_norm", "group_norm")
 """Kinds of layers that have their channels on axis 1."""
 
-Canonical = Callable[[Tensor], Tensor]
+Pick = Callable[[Tensor], Tensor]
+"""From a tensor to what of it is recorded, in Keras' layout."""
 
 
 def is_recurrent(kind: str) -> bool:
@@ -28,7 +29,7 @@ def channels_last(x: Tensor) -> Tensor:
     return x.movedim(1, -1) if x.ndim > 2 else x
 
 
-def canonical(kind: str, module: nn.Module, times: TimeFirst) -> Canonical:
+def canonical(kind: str, module: nn.Module, times: TimeFirst) -> Pick:
     """Puts what a layer receives, or what it returns, into Keras' layout."""
     if kind in SPATIAL:
         return channels_last
@@ -109,7 +110,7 @@ class Out:
     """A tensor that a layer returned, and where the layer's canonical output is in it."""
 
     tensor: Tensor
-    pick: Canonical
+    pick: Pick
 
 
 def outputs(kind: str, module: nn.Module, output: Any, times: TimeFirst) -> tuple[Out, list[Out]]:

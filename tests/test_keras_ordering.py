@@ -41,8 +41,8 @@ def test_a_shared_layer_that_remembers_keeps_its_order():
 def test_what_runs_beside_attention_keeps_its_order():
     tokens = keras.Input((4,), dtype="int32")
     x = K.Embedding(5, 3, mask_zero=True)(tokens)
-    # Attention takes the mask off what it receives: which of the two runs first matters.
-    outputs = [K.GlobalAveragePooling1D()(x), K.MultiHeadAttention(1, 2, name="attend")(x, x)]
+    # The first to run takes the mask off what both receive.
+    outputs = [K.MultiHeadAttention(1, 2, name=name)(x, x) for name in ("one", "other")]
     model = keras.Model(tokens, outputs)
     tokens = np.array([[1, 2, 0, 0]])
     found = {}

@@ -91,7 +91,7 @@ def test_images_that_are_targets_move_as_the_samples_do(size):
     x = RNG.normal(size=(2, size, size, 3))
     found = trace(module, x, x)
     np.testing.assert_array_equal(found["step/1/data/y"], x)
-    output = found["evaluation/output"]
+    output = found["prediction"]
     assert output.shape == x.shape
     np.testing.assert_array_equal(output, found["evaluation/2/output"])
     loss = np.mean((found["training/2/output"] - x) ** 2)
@@ -103,7 +103,7 @@ def test_maps_of_classes_stay():
     y = RNG.integers(0, 3, (4, 5, 6))
     found = trace(module, IMAGE, y, loss=F.cross_entropy)
     np.testing.assert_array_equal(found["step/1/data/y"], y)
-    assert found["evaluation/output"].shape == (4, 5, 6, 3)
+    assert found["prediction"].shape == (4, 5, 6, 3)
 
 
 def test_targets_may_have_a_map_of_their_own():
@@ -119,6 +119,6 @@ def test_a_sequence_that_comes_out_with_time_first_is_recorded_with_samples_firs
     found = {}
     adapter.trace_any(module, [(x, None)], found.__setitem__, to_torch=lambda x: x.swapaxes(0, 1))
     assert found["training/gru/input"].shape == (4, 5, 2)
-    assert found["evaluation/output/0"].shape == (4, 5, 3)
-    last = found["evaluation/output/0"][:, -1]
+    assert found["prediction/0"].shape == (4, 5, 3)
+    last = found["prediction/0"][:, -1]
     np.testing.assert_allclose(found["evaluation/gru/output"], last)

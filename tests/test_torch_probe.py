@@ -314,47 +314,7 @@ def test_what_is_computed_again_on_the_way_back_is_noted_once():
         def forward(self, x):
             return checkpoint(self.second, self.first(x), use_reentrant=False)
 
-<<<<<<< HEAD
-@pytest.mark.parametrize(
-    ("shape", "returned", "expected"),
-    [
-        ((4, 3, 8, 9), [("conv", (4, 3, 8, 9))], True),
-        ((4, 3, 4, 5), [("conv", (4, 3, 8, 9))], True),  # pooled
-        ((4, 8, 9, 3), [("conv", (4, 3, 8, 9))], False),  # the module moved them itself
-        ((4, 3), [("conv", (4, 3, 8, 9))], False),
-        ((4, 5, 3), [("conv", (4, 3, 5)), ("dense", (4, 5, 3))], False),
-        ((4, 6, 5), [("conv", (4, 3, 5))], False),
-        ((4, 3, 3, 3), [("dense", (4, 27)), ("conv_transpose", (4, 3, 3, 3))], True),
-        ((4, 3, 5), [], False),
-    ],
-)
-def test_where_an_output_has_its_channels(shape, returned, expected):
-    shapes = [(kind, torch.Size(s)) for kind, s in returned]
-    assert channels_first(torch.Size(shape), shapes) is expected
-
-
-@pytest.mark.parametrize("size", [4, 3])
-def test_images_that_are_targets_move_as_the_samples_do(size):
-    module = nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU(), nn.ConvTranspose2d(2, 3, 1)).double()
-    x = RNG.normal(size=(2, size, size, 3))
-    found = trace(module, ((x, x),))
-    np.testing.assert_array_equal(found["step/1/data/y"], x)
-    output = found["prediction"]
-    assert output.shape == x.shape
-    np.testing.assert_array_equal(output, found["evaluation/2/output"])
-    loss = np.mean((found["training/2/output"] - x) ** 2)
-    np.testing.assert_allclose(found["step/1/loss"], loss)
-
-
-def test_maps_of_classes_stay():
-    module = nn.Conv2d(2, 3, 1).double()
-    y = RNG.integers(0, 3, (4, 5, 6))
-    found = trace(module, ((IMAGE, y),), loss=F.cross_entropy)
-    np.testing.assert_array_equal(found["step/1/data/y"], y)
-    assert found["prediction"].shape == (4, 5, 6, 3)
-=======
     found = trace(Checkpointed().double())
     assert [layer["name"] for layer in found["layers"]] == ["first", "second"]
     assert {"backward/second/input", "backward/first/output"} <= found.keys()
     assert not [key for key in found if "#" in key]
->>>>>>> 02877b5d8d171d38dfa88201afa0fd5a3f4bf76e
