@@ -203,3 +203,19 @@ def test_the_same_without_weights_to_carry_is_a_report_that_names_the_structure(
     report = compare.check_parity(dense(3, 2), linear(4, 3, 3, 2), X)
     assert (report.first_divergence.rung, report.first_divergence.layer) == (1, "1")
     assert "no partner in Keras" in str(report)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"allow": "bn-epsilon"}, r"allow: expected a list, .*received a string"),
+        ({"pairs": [("dense", "0")]}, "pairs: expected a dict"),
+        ({"tolerances": 1e-3}, "tolerances: expected a dict"),
+        ({"tolerances": {"dense": np.nan}}, "tolerances: expected a number of at least 0 for"),
+        ({"steps": True}, "steps: expected a whole number"),
+        ({"weights_from": "karas"}, "Did you mean 'keras'"),
+    ],
+)
+def test_options_of_another_kind_are_refused(options, message):
+    with pytest.raises(compare.InputError, match=message):
+        compare.check_parity(dense(2), linear(4, 2), X, **options)
