@@ -7,11 +7,11 @@ kinks, is what it makes of rounding.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from compare.gaps import gap
 from compare.sides import Batches, TorchSide, jogged
@@ -45,11 +45,26 @@ def measure(side: TorchSide, batches: Batches, found: Trace, dtype: str) -> dict
     rng = np.random.default_rng(0)
     worst: dict[str, float] = {}
     for _ in range(DRAWS):
-        with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
-            moved = side.perturbed(rng).trace(jogged(batches, rng), Path(scratch))
-            for path in moved:
-                if path in found and path != "error":
-                    floor = gap(found[path], moved[path]).required
-                    worst[path] = max(worst.get(path, 0.0), floor)
+        floors = _Floors(found)
+        side.perturbed(rng).stream(jogged(batches, rng), floors)
+        for path, floor in floors.found.items():
+            worst[path] = max(worst.get(path, 0.0), floor)
     ceiling = CEILING[dtype]
     return {path: min(MARGIN * floor, ceiling) for path, floor in worst.items()}
+
+
+class _Floors:
+    """How far arrays are from those of a trace, looked at as they come."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        self.found: dict[str, float] = {}
+
+    def __call__(self, path: str, array: NDArray[Any]) -> None:
+        if path in self._trace and path != "error":
+            self.found[path] = gap(self._trace[path], array).required
+
+    def alias(self, path: str, existing: str) -> None:
+        # What is one array here is one array there: the module is the same.
+        if path in self._trace and existing in self.found:
+            self.found[path] = self.found[existing]
