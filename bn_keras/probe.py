@@ -18,7 +18,7 @@ from bn_keras import inputs, settings, steps, weights
 from bn_keras.inputs import Arrays
 from bn_keras.recording import recording
 from bn_keras.restoring import as_found
-from bn_keras.slots import slots
+from bn_keras.slots import optimizers_of, slots
 from bn_keras.tensors import to_numpy
 
 Sink = Callable[[str, np.ndarray], None]
@@ -53,13 +53,15 @@ def trace(
         ValueError: The model is not built or not compiled, or raises.
     """
     trained = batches[0][1] is not None
-    if trained and getattr(model, "optimizer", None) is None:
+    if trained and not optimizers_of(model):
         raise ValueError(f"{model.name} is not compiled: call compile(optimizer=…, loss=…)")
     weights.weighted_layers(model)
     for x, _ in batches:
         inputs.check(model, x)
     run = _trained if trained else _untrained
-    jit_compile = jit_compile or (trained and _needs_compiling(model))
+    # A model's own step runs as it is: XLA could not hand over what its optimizers are given.
+    own = steps.has_own_step(model)
+    jit_compile = not own and (jit_compile or (trained and _needs_compiling(model)))
     with as_found(model), _raising(), nullcontext() if jit_compile else steps.eagerly():
         for name, array in weights.read_weights(model).items():
             sink(f"initial/{name}", array)
@@ -70,12 +72,8 @@ def trace(
 
 def _needs_compiling(model: keras.Model) -> bool:
     """TensorFlow takes gradients of grouped convolutions on a CPU through XLA alone."""
-    grouped = any(
-        getattr(layer, "groups", 1) > 1
-        for layer in model._flatten_layers()
-        if isinstance(layer, (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D))
-    )
-    return grouped and not steps.has_own_step(model)
+    kinds = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+    return any(isinstance(part, kinds) and part.groups > 1 for part in model._flatten_layers())
 
 
 def _trained(
@@ -219,7 +217,9 @@ def _raising() -> Iterator[None]:
     except OSError:
         raise
     except Exception as error:
-        text = re.sub(r"\x1b\[\d+m", "", str(error))
+        # The text of a KeyError is that of its argument, quoted.
+        text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+        text = re.sub(r"\x1b\[\d+m", "", text)
         if text.startswith("Exception encountered when calling"):
             text = text.split("\n\n")[1]
         text = " ".join(text.split())

@@ -15,13 +15,14 @@ from typing import Any
 import keras
 
 from bn_keras import rules, weights
+from bn_keras.ordering import run_in_order
+from bn_keras.restoring import shadow
 from bn_keras.weights import Weighted
 
 Note = Callable[[str, Any], None]
 """Receives `<layer>/input` or `<layer>/output`, and a tensor."""
 
 _K = keras.layers
-_ABSENT = object()
 _RECURRENT = (_K.RNN, _K.Bidirectional)
 _ASIDE = ("training", "initial_state")
 _ATTENTION = {"query": "input", "value": "input_value", "key": "input_key"}
@@ -45,6 +46,7 @@ def recording(model: keras.Model, note: Note, back: Note | None = None) -> Itera
     """
     taps = _Taps(note, back)
     with ExitStack() as stack:
+        run_in_order(stack, model)
         for weighted in weights.weighted_layers(model):
             if weighted.host is not None:
                 _watch_host(stack, weighted, taps)
@@ -264,23 +266,6 @@ def _watch_host(stack: ExitStack, weighted: Weighted, taps: _Taps) -> None:
         return taps.leave(f"{name}/output", output, _as_it_is) if whole and linear else output
 
     shadow(stack, host, "call", watched)
-
-
-def shadow(stack: ExitStack, owner: Any, attribute: str, value: Any) -> None:
-    """Replace an attribute of a layer, model or optimizer until the stack unwinds.
-
-    In the instance's own dictionary: setting it the usual way would have Keras track it.
-    """
-    before = owner.__dict__.get(attribute, _ABSENT)
-    owner.__dict__[attribute] = value
-
-    def put_back() -> None:
-        if before is _ABSENT:
-            del owner.__dict__[attribute]
-        else:
-            owner.__dict__[attribute] = before
-
-    stack.callback(put_back)
 
 
 def _channels_last(layer: Any) -> Callable[[Any], Any]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import keras
 
 from bn_keras.tensors import to_numpy
+
+_ABSENT = object()
 
 
 @contextmanager
@@ -37,3 +40,20 @@ def _variables(model: keras.Model) -> list[keras.Variable]:
         if isinstance(state, keras.Variable)
     ]
     return list({id(v): v for v in [*model.variables, *metrics, *states]}.values())
+
+
+def shadow(stack: ExitStack, owner: Any, attribute: str, value: Any) -> None:
+    """Replace an attribute of a layer, model or optimizer until the stack unwinds.
+
+    In the instance's own dictionary: setting it the usual way would have Keras track it.
+    """
+    before = owner.__dict__.get(attribute, _ABSENT)
+    owner.__dict__[attribute] = value
+
+    def put_back() -> None:
+        if before is _ABSENT:
+            del owner.__dict__[attribute]
+        else:
+            owner.__dict__[attribute] = before
+
+    stack.callback(put_back)

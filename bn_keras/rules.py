@@ -106,7 +106,14 @@ def _at(layer: keras.Layer, path: str | tuple[str, Sequence[int]]) -> Tensor:
     path, axes = (path, None) if isinstance(path, str) else (path[0], tuple(path[1]))
     found: Any = layer
     for step in path.split("."):
-        found = found[int(step)] if step.isdigit() else getattr(found, step)
+        try:
+            found = found[int(step)] if step.isdigit() else getattr(found, step)
+        except (AttributeError, LookupError, TypeError):
+            raise _UnknownError(f"its rule names {path!r}, which it does not have") from None
+    if not isinstance(found, keras.Variable):
+        raise _UnknownError(f"its rule names {path!r}, which is no variable")
+    if axes is not None and sorted(axes) != list(range(len(found.shape))):
+        raise _UnknownError(f"its rule transposes {path!r}, {found.shape}, by {axes}")
     return Tensor(found, axes=axes)
 
 

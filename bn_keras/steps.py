@@ -12,7 +12,8 @@ from typing import Any
 import keras
 
 from bn_keras.inputs import tensors
-from bn_keras.recording import recording, shadow
+from bn_keras.recording import recording
+from bn_keras.restoring import shadow
 from bn_keras.slots import copied, optimizers_of
 
 Note = Callable[[str, Any], None]
@@ -50,13 +51,14 @@ class Training:
             name: copied(o, model.trainable_variables if name == "optimizer" else None)
             for name, o in originals.items()
         }
-        self._jit = jit_compile
+        self._used: set[str] = set()
+        self._jit = jit_compile and not self._own
         self._plain: Callable[..., Any] | None = None
 
     @property
     def optimizers(self) -> Sequence[keras.optimizers.Optimizer]:
-        """The copies, which move on with every step."""
-        return list(self._copies.values())
+        """The copies that took part in steps so far: a compiled one may never be asked."""
+        return [copy for name, copy in self._copies.items() if name in self._used]
 
     def step(
         self,
@@ -79,7 +81,7 @@ class Training:
         Returns:
             The loss, and the names of the layers in the order in which they ran.
         """
-        if self._jit and not self._own:
+        if self._jit:
             return self._compiled(x, y, note, back, on_gradient)
         model, data = self._model, (tensors(x), tensors(y))
         with ExitStack() as stack:
@@ -88,7 +90,7 @@ class Training:
                 order = stack.enter_context(recording(model, note, back))
             for name, copy in self._copies.items():
                 shadow(stack, model, name, copy)
-                shadow(stack, copy, "apply", _watched(copy, on_gradient))
+            self._watch(stack, on_gradient)
             loss = self._own_step(data) if self._own else self._usual_step(*data)
         return loss, order
 
@@ -112,6 +114,26 @@ class Training:
         if variables:
             optimizer = self._copies["optimizer"]
             optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+    def _watch(self, stack: ExitStack, on_gradient: OnGradient) -> None:
+        for name, copy in self._copies.items():
+            shadow(stack, copy, "apply", self._watched(name, copy.apply, on_gradient))
+
+    def _watched(
+        self, name: str, apply: Callable[..., Any], on_gradient: OnGradient
+    ) -> Callable[..., Any]:
+        def watched(grads: Sequence[Any], trainable_variables: Any = None) -> Any:
+            self._used.add(name)
+            given = trainable_variables
+            if given is None:
+                given = self._copies[name]._trainable_variables
+            grads, given = list(grads), list(given)
+            for variable, gradient in zip(given, grads, strict=False):
+                if gradient is not None:
+                    on_gradient(variable, gradient)
+            return apply(grads, None if trainable_variables is None else given)
+
+        return watched
 
     def _compiled(
         self, x: Any, y: Any, note: Note | None, back: Note | None, on_gradient: OnGradient
@@ -141,8 +163,7 @@ class Training:
             )
             loss, gradients = self._plain(tensors(x), tensors(y))
         with ExitStack() as stack:
-            for copy in self._copies.values():
-                shadow(stack, copy, "apply", _watched(copy, on_gradient))
+            self._watch(stack, on_gradient)
             self._apply(gradients)
         return loss, order
 
@@ -176,23 +197,6 @@ def _differentiated() -> Iterator[list[Any]]:
         yield targets
     finally:
         tf.GradientTape.gradient = original
-
-
-def _watched(optimizer: keras.optimizers.Optimizer, on_gradient: OnGradient) -> Callable[..., Any]:
-    apply = optimizer.apply
-
-    def watched(grads: Sequence[Any], trainable_variables: Any = None) -> Any:
-        grads = list(grads)
-        given = (
-            optimizer._trainable_variables if trainable_variables is None else trainable_variables
-        )
-        given = list(given)
-        for variable, gradient in zip(given, grads, strict=False):
-            if gradient is not None:
-                on_gradient(variable, gradient)
-        return apply(grads, None if trainable_variables is None else given)
-
-    return watched
 
 
 @contextmanager

@@ -83,6 +83,10 @@ def of_targets(module: nn.Module, x: Any, y: Any) -> Arrangement:
         x: Samples in the module's layout.
         y: Targets in Keras' layout.
     """
+    targets: list[Tensor] = []
+    mapped(unchanged(y), targets.append)
+    if all(target.ndim < 3 for target in targets):
+        return _moving(lambda t: False)
     recording = Recording(module)
     with looking(module), recording.watching():
         try:
@@ -107,8 +111,7 @@ def of_targets(module: nn.Module, x: Any, y: Any) -> Arrangement:
             for shape, first in shapes
         )
 
-    ranks = set()
-    mapped(unchanged(y), lambda t: ranks.add(t.ndim) if t.ndim > 2 and moves(t.shape) else None)
+    ranks = {t.ndim for t in targets if t.ndim > 2 and moves(t.shape)}
     return _moving(lambda t: t.ndim in ranks)
 
 

@@ -10,10 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
+from bn_torch.structures import leaves
+
 SPATIAL = ("conv", "depthwise_conv", "conv_transpose", "batch_norm", "group_norm")
 """Kinds of layers that have their channels on axis 1."""
 
-Canonical = Callable[[Tensor], Tensor]
+Pick = Callable[[Tensor], Tensor]
+"""From a tensor to what of it is recorded, in Keras' layout."""
 
 
 def is_recurrent(kind: str) -> bool:
@@ -26,7 +29,7 @@ def channels_last(x: Tensor) -> Tensor:
     return x.movedim(1, -1) if x.ndim > 2 else x
 
 
-def canonical(kind: str, module: nn.Module, times: TimeFirst) -> Canonical:
+def canonical(kind: str, module: nn.Module, times: TimeFirst) -> Pick:
     """Puts what a layer receives, or what it returns, into Keras' layout."""
     if kind in SPATIAL:
         return channels_last
@@ -40,7 +43,7 @@ class TimeFirst:
     """Tells sequences (t, n, …) from (n, t, …) where a layer takes both.
 
     Attributes:
-        samples: Number of samples; None where it is unknown, and nothing is moved.
+        samples: Number of samples; None to move nothing.
         usual: Whether all layers that say so take time first: decides where t is n.
     """
 
@@ -49,13 +52,13 @@ class TimeFirst:
 
     @classmethod
     def of(cls, root: nn.Module, samples: int | None) -> TimeFirst:
-        """As a module's layers have it."""
+        """As a module's layers have it: where none takes time first, nothing is moved."""
         said = {
             part.batch_first
             for part in root.modules()
             if isinstance(part, (nn.RNNBase, nn.MultiheadAttention))
         }
-        return cls(samples, said == {False})
+        return cls(samples if False in said else None, said == {False})
 
     def samples_first(self, x: Tensor) -> Tensor:
         """(t, n, …) as (n, t, …); anything else as it is."""
@@ -77,9 +80,11 @@ def roles(kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str,
     if kind == "attention":
         places = {name: at for at, name in enumerate(("query", "key", "value")) if at < len(args)}
         places |= {name: name for name in ("query", "key", "value") if name in kwargs}
+        if len(places) < 3:
+            return {}  # It is about to raise.
         value, key = (args[at] if isinstance(at := places[n], int) else kwargs[at] for n in _VK)
         found = {"input": places["query"], "input_value": places["value"]}
-        # A key that is the value has its part in it; it must stay the same tensor.
+        # A key that is the value has no gradient of its own.
         return found | ({"input_key": places["key"]} if key is not value else {})
     everything = [*enumerate(args), *kwargs.items()]
     tensors = [at for at, value in everything if isinstance(value, (Tensor, PackedSequence))]
@@ -105,7 +110,7 @@ class Out:
     """A tensor that a layer returned, and where the layer's canonical output is in it."""
 
     tensor: Tensor
-    pick: Canonical
+    pick: Pick
 
 
 def outputs(kind: str, module: nn.Module, output: Any, times: TimeFirst) -> tuple[Out, list[Out]]:
@@ -122,9 +127,7 @@ def outputs(kind: str, module: nn.Module, output: Any, times: TimeFirst) -> tupl
     """
     if is_recurrent(kind):
         return _final_state(module, output)
-    tensor = output
-    while isinstance(tensor, (tuple, list)):
-        tensor = tensor[0]
+    tensor = next(leaf for _, leaf in leaves(output) if isinstance(leaf, Tensor))
     out = Out(tensor, canonical(kind, module, times))
     return out, [out]
 

@@ -14,6 +14,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -157,6 +158,11 @@ class _Recorder(L.Callback):
                 group = "statistics" if name.endswith(_STATISTICS) else "weights"
                 under = prefix if prefix == "initial" else f"{prefix}/{group}"
                 self.sink(f"{under}/{layer.name}/{name}", to_numpy(tensor))
+
+    def setup(self, trainer: Any, module: Any, stage: str) -> None:
+        # What a module brings along may change the steps, but not end them or write files.
+        aside = (Checkpoint, EarlyStopping)
+        trainer.callbacks = [c for c in trainer.callbacks if not isinstance(c, aside)]
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
         # It would wait, at the end of the epoch, for a metric that nobody measures here.

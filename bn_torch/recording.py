@@ -119,7 +119,7 @@ class Recording:
         call = {place: taps.get(id(value), value) for place, value in call.items()}
         return tuple(call.pop(at) for at in range(len(args))), call
 
-    def _tap(self, key: str, value: Any, canonical: layouts.Canonical) -> Any:
+    def _tap(self, key: str, value: Any, canonical: layouts.Pick) -> Any:
         """The same values, by a way of their own: the gradient that comes back is one part."""
         data = _data(value)
         if not (data.requires_grad and torch.is_grad_enabled()):
@@ -175,7 +175,7 @@ def _packed(like: PackedSequence, data: Tensor) -> PackedSequence:
     return PackedSequence(data, like.batch_sizes, like.sorted_indices, like.unsorted_indices)
 
 
-def _detached(value: Tensor | PackedSequence, canonical: layouts.Canonical) -> Tensor:
+def _detached(value: Tensor | PackedSequence, canonical: layouts.Pick) -> Tensor:
     if isinstance(value, PackedSequence):
         return layouts.padded(_packed(value, value.data.detach()))
     return canonical(value.detach())

@@ -46,11 +46,11 @@ class Slots:
         self, root: nn.Module, optimizer: torch.optim.Optimizer
     ) -> Iterator[tuple[str, np.ndarray]]:
         """`<layer>/<tensor>/<slot>` and its value, for everything that the optimizer keeps."""
-        groups = {
+        groups = optimizer.param_groups
+        rates = self._rates.get(id(optimizer)) or [float(group["lr"]) for group in groups]
+        of_parameter = {
             id(p): (group, rate)
-            for group, rate in zip(
-                optimizer.param_groups, self._rates.get(id(optimizer), []), strict=False
-            )
+            for group, rate in zip(groups, rates, strict=True)
             for p in group["params"]
         }
         kept = {key for state in optimizer.state.values() for key in state}
@@ -60,7 +60,7 @@ class Slots:
 
             def of(p: Tensor, key: str = key, convert: Any = convert) -> Tensor | None:
                 value = optimizer.state.get(p, {}).get(key)
-                return None if value is None else convert(value.detach(), *groups[id(p)])
+                return None if value is None else convert(value.detach(), *of_parameter[id(p)])
 
             for name, tensor in named_tensors(root, of).items():
                 yield f"{name}/{slot}", to_numpy(tensor)

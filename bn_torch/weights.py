@@ -82,8 +82,11 @@ def _where(module: nn.Module, path: str) -> str:
 
 def _layers(module: nn.Module, path: str, rule: Rule) -> Iterator[Layer]:
     where = _where(module, path)
-    if any(is_lazy(p) for p in module.parameters(recurse=False)):
-        raise ValueError(f"{where} has no weights yet: call the module once")
+    for parameter in module.parameters(recurse=False):
+        if is_lazy(parameter):
+            raise ValueError(f"{where} has no weights yet: call the module once")
+        if parameter.device.type != "cpu":
+            raise ValueError(f"{where} is on {parameter.device}: use module.cpu()")
     try:
         known = rule.layers(module)
     except TypeError as error:

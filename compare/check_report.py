@@ -11,7 +11,7 @@ from compare.allowances import PREDICTABLE
 from compare.conventions import CONVENTIONS
 from compare.errors import MissingDependencyError
 from compare.inspection import Finding
-from compare.ladder import Check, Divergence, RungResult, nan_last
+from compare.ladder import FORWARD, Check, Divergence, RungResult, nan_last
 from compare.records import json_number
 
 
@@ -149,9 +149,9 @@ class LayerResult:
 
 
 def layers(checks: Sequence[Check]) -> list[LayerResult]:
-    """Who was compared on which rung, in order of appearance."""
+    """Who was compared on which rung, in the order in which layers run, then everything else."""
     groups: dict[tuple[str, int], list[Check]] = {}
-    for check in checks:
+    for check in sorted(checks, key=lambda check: check.rung != FORWARD):
         groups.setdefault((check.layer, check.rung), []).append(check)
     found = []
     for (layer, rung), group in groups.items():

@@ -40,7 +40,7 @@ def explain(
             # A prediction that overflows is not finite, and does not hold.
             with np.errstate(all="ignore"):
                 names = tuple(explanation(evidence))
-        # One side lacks an array that the hypothesis is about, or has another shape of it.
+        # One side lacks the arrays that the hypothesis is about, or has others.
         except (KeyError, ValueError):
             continue
         if names:

@@ -99,7 +99,7 @@ def _windows(image: Array, reach: Sequence[int], dilation: Sequence[int]) -> Arr
     rank = len(reach)
     view = sliding_window_view(image, [r + 1 for r in reach], axis=tuple(range(rank)))
     taken: Any = (..., *(slice(None, None, d) for d in dilation))
-    return view[taken]
+    return np.asarray(view[taken])
 
 
 def norm_epsilon(e: Evidence) -> Sequence[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from compare.conventions import CONVENTIONS
 from compare.inspection_rules import (
+    EXACT,
     NO_DIFFERENCE,
     OF_LAYERS,
     OF_LOSSES,
@@ -20,9 +21,6 @@ from compare.inspection_rules import (
 )
 from compare.matching import Partners
 from compare.traces import Trace
-
-_EXACT = 1e-12
-"""Two settings are one where they differ by no more: 1.0 - 0.99 is not 0.01 to the bit."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ def _layer(pair: Partners, sizes: Mapping[str, Sequence[int]]) -> Iterator[Findi
     if torch.get("padding_idx") is not None and not keras.get("mask_zero"):
         yield Finding(name, "padding_idx", None, torch["padding_idx"], "padding-idx")
     for setting in keras:
-        if setting not in torch or equal(keras[setting], torch[setting]):
+        if setting not in torch or _equal(keras[setting], torch[setting]):
             continue
         explain = OF_LAYERS.get((pair.keras["kind"], setting), OF_LAYERS.get(("", setting)))
         convention = explain({**keras, **geometry}, torch) if explain else None
@@ -129,7 +127,7 @@ def inspect_training(keras: Settings, torch: Settings) -> list[Finding]:
 def _equal(one: Any, other: Any) -> bool:
     numbers = (int, float)
     if isinstance(one, numbers) and isinstance(other, numbers):
-        return abs(one - other) <= _EXACT
+        return abs(one - other) <= EXACT
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         return True  # Two schedules: their names differ between the frameworks.
     return bool(one == other)

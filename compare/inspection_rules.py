@@ -11,6 +11,9 @@ from typing import Any
 
 Settings = Mapping[str, Any]
 
+EXACT = 1e-12
+"""Two settings are one where they differ by no more: 1.0 - 0.99 is not 0.01 to the bit."""
+
 NO_DIFFERENCE = ""
 """What an explanation returns where two settings come to the same."""
 
@@ -21,7 +24,7 @@ def _decay(keras: Settings, torch: Settings) -> str | None:
     """Torch's default, or Keras' number copied without turning it round."""
     if torch["decay"] is None or keras["decay"] is None:
         return None
-    copied = abs(torch["decay"] - (1.0 - keras["decay"])) <= _EXACT
+    copied = abs(torch["decay"] - (1.0 - keras["decay"])) <= EXACT
     return "bn-momentum-copied" if copied else "bn-momentum"
 
 

@@ -17,7 +17,7 @@ from compare.errors import InputError, unknown
 from compare.explain import divergence
 from compare.flattening import rows_in_order
 from compare.inspection import Finding, inspect_layers, inspect_training
-from compare.ladder import Check, Divergence, Ladder
+from compare.ladder import FORWARD, Check, Divergence, Ladder
 from compare.matching import match, partners
 from compare.sides import Batches, KerasSide, Side, TorchSide
 from compare.structures import Structure
@@ -117,7 +117,7 @@ def judge(keras: Observed, torch: Observed, request: Request) -> ParityReport:
     ladder = _climbed(Ladder(base), expected, found, request.tolerances)
     failure = ladder.first_failure()
     measured: Mapping[str, float] = {}
-    if failure is not None and failure.rung >= 4:
+    if failure is not None and failure.rung >= FORWARD:
         _refuse_unrepeatable(keras, torch)
         measured = {rename(path, names): wide for path, wide in torch.rounding().items()}
         ladder = _climbed(Ladder(base, measured), expected, found, request.tolerances)

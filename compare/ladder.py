@@ -26,6 +26,9 @@ RUNGS: Mapping[int, str] = {
     11: "outcome",
 }
 
+FORWARD = 4
+"""The first rung on which anything is computed, layer by layer."""
+
 
 @dataclass(frozen=True)
 class Check:

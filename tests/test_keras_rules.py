@@ -158,6 +158,13 @@ class Scaled(K.Layer):
         return self.inner(x @ self.factor)
 
 
+WRONG = {
+    "absent": "names 'absent', which it does not have",
+    "inner": "names 'inner', which is no variable",
+    ("factor", (0, 2)): r"transposes 'factor', \(3, 2\), by \(0, 2\)",
+}
+
+
 @pytest.fixture
 def rule():
     yield adapter.add_rule
@@ -186,6 +193,10 @@ def test_a_rule_of_ones_own_makes_a_layer_known_as_a_whole(rule):
     assert np.array_equal(read_weights(model)["l/weight"], weights["l/weight"])
     rule(Scaled)
     assert len(read_weights(model)) == 3
+    for wrong, message in WRONG.items():
+        rule(Scaled, {"weight": wrong})
+        with pytest.raises(TypeError, match=rf"l \(Scaled\): its rule {message}"):
+            read_weights(model)
     with pytest.raises(TypeError, match=r"expected a subclass of keras\.Layer, received 3"):
         rule(3)
 

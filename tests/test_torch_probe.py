@@ -1,14 +1,15 @@
-"""A trace of anybody's module: structures, layouts, optimizers, and what is left behind."""
+"""A trace of anybody's module: structures, optimizers, and what is left behind."""
 
 import lightning as L
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from bn_torch import adapter
-from bn_torch.arrangement import channels_first, of_samples
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(4, 2)), RNG.normal(size=(4, 1))
@@ -226,7 +227,7 @@ def test_several_inputs_targets_and_outputs(keyed):
     np.testing.assert_array_equal(found["training/image/input"], IMAGE)
     assert found["training/embed/input"].dtype == np.int64
     assert "backward/embed/input" not in found
-    outputs = {k.removeprefix("evaluation/output/") for k in found if "evaluation/output/" in k}
+    outputs = {k.removeprefix("prediction/") for k in found if "prediction/" in k}
     assert outputs == {"sum", "parts/0", "parts/1"}
     assert {"step/1/data/y/a", "step/1/data/y/b"} <= found.keys()
 
@@ -290,82 +291,30 @@ def test_a_plain_module_needs_something_to_train_with():
         adapter.trace_any(dense(), [(X, Y)], {}.__setitem__)
 
 
-class Ordered(nn.Module):
-    """Holds a dense layer first, and runs it last."""
+def test_callbacks_of_the_module_neither_stop_it_nor_write_files(tmp_path):
+    class Watched(Stepping):
+        def configure_callbacks(self):
+            return [EarlyStopping("val_loss"), ModelCheckpoint(tmp_path)]
 
-    def __init__(self, first, channels):
-        super().__init__()
-        self.head, self.first = nn.Linear(channels, 1), first
-
-    def forward(self, x):
-        x = self.first(x)
-        return self.head((x[0] if isinstance(x, tuple) else x).flatten(2).mean(2))
+    trace(Watched().double(), (({"table": TABLE, "more": ()}, np.ones((4, 3))),) * 2)
+    assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("module", "shape", "moved"),
-    [
-        (Ordered(nn.Conv1d(2, 3, 2), 3), (4, 5, 2), (4, 2, 5)),
-        (Ordered(nn.BatchNorm1d(2), 2), (4, 5, 2), (4, 2, 5)),
-        (nn.GRU(2, 3, batch_first=True), (4, 5, 2), (4, 5, 2)),
-        (nn.Sequential(nn.Flatten(), nn.BatchNorm1d(10)), (4, 5, 2), (4, 5, 2)),
-        (Ordered(nn.Conv3d(2, 3, 2), 3), (4, 5, 6, 7, 2), (4, 2, 5, 6, 7)),
-        (nn.Sequential(nn.Flatten(), nn.Linear(60, 1)), (4, 5, 6, 2), (4, 5, 6, 2)),
-    ],
-)
-def test_channels_move_where_the_module_wants_them(module, shape, moved):
-    x = RNG.normal(size=shape)
-    arrange = of_samples(module.double(), x)
-    tensor = arrange.to_torch(x)
-    assert tuple(tensor.shape) == moved
-    np.testing.assert_array_equal(arrange.to_keras(tensor).numpy(), x)
+def test_a_module_elsewhere_is_refused():
+    with pytest.raises(ValueError, match=r"Linear \(0\) is on meta"):
+        adapter.trace_any(nn.Sequential(nn.Linear(2, 1, device="meta")), [(X, None)], {}.get)
 
 
-def test_a_map_of_the_users_is_taken_as_it_is():
-    module = nn.Sequential(nn.Flatten(), nn.Linear(10, 1)).double()
-    x = RNG.normal(size=(4, 5, 2))
-    found = trace(module, ((x, Y),), to_torch=lambda x: x.transpose(0, 2, 1))
-    np.testing.assert_array_equal(found["step/1/data/x"], x)
-    received = x.transpose(0, 2, 1).reshape(4, 10)
-    np.testing.assert_array_equal(found["training/1/input"], received)
-    with pytest.raises(ValueError, match="to_torch raised TypeError"):
-        trace(module, ((x, Y),), to_torch=lambda x: x + None)
+def test_what_is_computed_again_on_the_way_back_is_noted_once():
+    class Checkpointed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(2, 3), nn.Linear(3, 1)
 
+        def forward(self, x):
+            return checkpoint(self.second, self.first(x), use_reentrant=False)
 
-@pytest.mark.parametrize(
-    ("shape", "returned", "expected"),
-    [
-        ((4, 3, 8, 9), [("conv", (4, 3, 8, 9))], True),
-        ((4, 3, 4, 5), [("conv", (4, 3, 8, 9))], True),  # pooled
-        ((4, 8, 9, 3), [("conv", (4, 3, 8, 9))], False),  # the module moved them itself
-        ((4, 3), [("conv", (4, 3, 8, 9))], False),
-        ((4, 5, 3), [("conv", (4, 3, 5)), ("dense", (4, 5, 3))], False),
-        ((4, 6, 5), [("conv", (4, 3, 5))], False),
-        ((4, 3, 3, 3), [("dense", (4, 27)), ("conv_transpose", (4, 3, 3, 3))], True),
-        ((4, 3, 5), [], False),
-    ],
-)
-def test_where_an_output_has_its_channels(shape, returned, expected):
-    shapes = [(kind, torch.Size(s)) for kind, s in returned]
-    assert channels_first(torch.Size(shape), shapes) is expected
-
-
-@pytest.mark.parametrize("size", [4, 3])
-def test_images_that_are_targets_move_as_the_samples_do(size):
-    module = nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU(), nn.ConvTranspose2d(2, 3, 1)).double()
-    x = RNG.normal(size=(2, size, size, 3))
-    found = trace(module, ((x, x),))
-    np.testing.assert_array_equal(found["step/1/data/y"], x)
-    output = found["evaluation/output"]
-    assert output.shape == x.shape
-    np.testing.assert_array_equal(output, found["evaluation/2/output"])
-    loss = np.mean((found["training/2/output"] - x) ** 2)
-    np.testing.assert_allclose(found["step/1/loss"], loss)
-
-
-def test_maps_of_classes_stay():
-    module = nn.Conv2d(2, 3, 1).double()
-    y = RNG.integers(0, 3, (4, 5, 6))
-    found = trace(module, ((IMAGE, y),), loss=F.cross_entropy)
-    np.testing.assert_array_equal(found["step/1/data/y"], y)
-    assert found["evaluation/output"].shape == (4, 5, 6, 3)
+    found = trace(Checkpointed().double())
+    assert [layer["name"] for layer in found["layers"]] == ["first", "second"]
+    assert {"backward/second/input", "backward/first/output"} <= found.keys()
+    assert not [key for key in found if "#" in key]

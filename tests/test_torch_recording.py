@@ -180,6 +180,16 @@ def test_a_layer_between_sequences_with_time_first_is_noted_with_samples_first(t
     np.testing.assert_array_equal(found["training/norm/output"], output.detach().transpose(0, 1))
 
 
+def test_nothing_is_taken_for_time_where_no_layer_takes_time_first():
+    positions = torch.arange(3).unsqueeze(0)
+    found = {}
+    model = nn.Sequential(nn.Embedding(7, 2), nn.Linear(2, 2))
+    with Recording(model, found.__setitem__, samples=3).watching():
+        model(positions)
+    assert found["training/0/input"].shape == (1, 3)
+    assert found["training/1/output"].shape == (1, 3, 2)
+
+
 def test_an_rnn_of_several_layers_and_directions_is_noted_as_its_layers():
     class Reader2(nn.Module):
         def __init__(self):

@@ -100,7 +100,7 @@ def undilated(module):
 
 BUGS = [
     Bug("a norm with a scale too many", "stem_bn", 1, spoil=scaled),
-    Bug("wrong dilation", "dilated/depthwise", 4, spoil=undilated),
+    Bug("wrong dilation", "dilated", 4, spoil=undilated),
     Bug(
         "activation before the norm",
         "between depthwise and depthwise_bn",

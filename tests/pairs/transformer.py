@@ -148,7 +148,7 @@ class BatchForTime(Transformer):
 BUGS = [
     Bug("pre-norm", "between embed/positions and block/attention", 4, build=Prenormed),
     Bug("batch for time", "between embed/positions and block/attention", 4, build=BatchForTime),
-    Bug("four heads", "block/attention", 4, build=lambda: Transformer(heads=4)),
+    Bug("four heads", "block/attention", 1, build=lambda: Transformer(heads=4)),
     Bug(
         "forgotten residual",
         "between block/attention and block/norm1",
