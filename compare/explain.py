@@ -10,7 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from compare import explain_epochs, explain_forward, explain_losses, explain_steps
+from compare import (
+    explain_epochs,
+    explain_first_step,
+    explain_forward,
+    explain_losses,
+    explain_steps,
+)
 from compare.evidence import Evidence, Histories, Plans
 from compare.ladder import RUNGS, Check, Divergence, Ladder
 from compare.traces import Trace
@@ -158,7 +164,7 @@ _EXPLANATIONS: Mapping[int, Sequence[Explanation]] = {
     7: (
         explain_steps.single_bias,
         explain_steps.sparse_gradients,
-        explain_steps.first_step,
+        explain_first_step.first_step,
         explain_steps.momentum_float32,
         explain_steps.schedule,
     ),
