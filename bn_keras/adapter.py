@@ -21,6 +21,7 @@ from bn_keras.demonstrations import DEMONSTRATIONS
 from bn_keras.events import EventLog
 from bn_keras.lstm import build_lstm
 from bn_keras.mlp import build_mlp
+from bn_keras.resnet import build_resnet
 from bn_keras.training import compile_model, fit, reporting
 
 if TYPE_CHECKING:
@@ -86,6 +87,25 @@ def build(
     if "sgd-momentum-float32" not in undone:
         momentum = np.float64(momentum)
     return compile_model(model, learning_rate=sgd["learning_rate"], momentum=momentum)
+
+
+def build_classifier(
+    *, blocks: Sequence[int], width: int, size: int, seed: int, sgd: Mapping[str, float]
+) -> keras.Model:
+    """A compiled residual network over 1,000 classes, with Keras' own initial weights.
+
+    Args:
+        blocks: Blocks per stage; see `bn_keras.resnet.build_resnet`.
+        width: Channels within a block of the first stage.
+        size: Height and width of an image.
+        seed: Seed of Keras' initializers.
+        sgd: `learning_rate` and `momentum`.
+    """
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(seed)
+    model = build_resnet(blocks, width=width, size=size)
+    model.compile(keras.optimizers.SGD(**sgd), "sparse_categorical_crossentropy")
+    return model
 
 
 def draw_orders(n: int, *, epochs: int, seed: int) -> np.ndarray:

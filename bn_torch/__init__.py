@@ -10,25 +10,31 @@ L.Trainer(max_epochs=100).fit(model, data)
 ```
 
 Every file of `bn_keras` has a twin of the same name here: `diff -y bn_keras/mlp.py bn_torch/mlp.py`
-is the difference between the frameworks. `module.py` and `norm.py` are Torch's alone, as are the
-files that leave out remedies (`undo.py`) and put in bugs (`mutat*.py`), which test the judge.
+is the difference between the frameworks. `module.py`, `classifier.py` and `norm.py` are Torch's
+alone, as are the files that leave out remedies (`undo.py`) and put in bugs (`mutat*.py`), which
+test the judge.
 """
 
+from bn_torch.classifier import Classifier
 from bn_torch.cnn import build_cnn
 from bn_torch.data import CirclesDataModule, PlannedSampler
 from bn_torch.lstm import build_lstm
 from bn_torch.mlp import build_mlp
 from bn_torch.module import BinaryClassifier
 from bn_torch.norm import BiasedBatchNorm
+from bn_torch.resnet import build_resnet, build_resnet50
 from bn_torch.training import fit
 
 __all__ = [
     "BiasedBatchNorm",
     "BinaryClassifier",
     "CirclesDataModule",
+    "Classifier",
     "PlannedSampler",
     "build_cnn",
     "build_lstm",
     "build_mlp",
+    "build_resnet",
+    "build_resnet50",
     "fit",
 ]

@@ -33,10 +33,12 @@ from bn_torch import (
     weights,
 )
 from bn_torch import building as networks
+from bn_torch.classifier import Classifier
 from bn_torch.data import CirclesDataModule, channels_first
 from bn_torch.demonstrations import DEMONSTRATIONS
 from bn_torch.events import EventLog
 from bn_torch.module import BinaryClassifier
+from bn_torch.resnet import build_resnet
 from bn_torch.training import Reporting, fit
 
 # Lightning announces every Trainer and its devices; warnings still pass.
@@ -63,6 +65,22 @@ def write_weights(handle: nn.Module, values: Mapping[str, np.ndarray]) -> None:
     if "kernel-layout" in undo.undone_in(handle):
         values = undo.misplaced(values)
     weights.write_weights(anybody.network(handle), values)
+
+
+def build_classifier(
+    *, blocks: Sequence[int], width: int, size: int, seed: int, sgd: Mapping[str, float]
+) -> Classifier:
+    """A residual network over 1,000 classes in a LightningModule, with Torch's initial weights.
+
+    Args:
+        blocks: Blocks per stage; see `bn_torch.resnet.build_resnet`.
+        width: Channels within a block of the first stage.
+        size: Height and width of an image; the module takes any.
+        seed: Seed of Torch's initializers.
+        sgd: `learning_rate` and `momentum`.
+    """
+    torch.manual_seed(seed)
+    return Classifier(build_resnet(blocks, width=width), **sgd)
 
 
 def draw_orders(n: int, *, epochs: int, seed: int) -> np.ndarray:

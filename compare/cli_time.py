@@ -56,7 +56,8 @@ _Self = Annotated[
 _Parts = Annotated[
     str,
     typer.Option(
-        metavar="A,B", help="With --self: of overhead, study, scaling, bare, variants; or all."
+        metavar="A,B",
+        help="With --self: of overhead, study, scaling, bare, variants, parity; or all.",
     ),
 ]
 _Seeds = Annotated[int | None, _count("With --self: seeds of the part variants.")]

@@ -17,6 +17,7 @@ PARTS: Mapping[str, str] = MappingProxyType(
         "scaling": "cost against the number of seeds and of epochs",
         "bare": "the fast pace against a loop written by hand",
         "variants": "many seeds of every variant at both paces",
+        "parity": "a network of 50 layers carried over and checked, in one process",
     }
 )
 """Part → what it measures."""
@@ -25,8 +26,10 @@ BARE_VARIANTS = ("mlp-bn-after", "cnn-bn", "lstm-bn")
 """Those for which a loop is written by hand."""
 
 OVERHEAD_TARGET, BARE_TARGET = 0.02, 1.3
+PARITY_SECONDS_TARGET, PARITY_BYTES_TARGET = 90.0, 8 * 2**30
 
 ONE_VARIANT = ("mlp-bn-after",)
+DEEP = "resnet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +48,10 @@ class Sizes:
         many_seeds: View of a variant → seeds of `variants`.
         few_seeds: Seeds of `variants` at the idiomatic pace.
         few_epochs: View of a variant → their epochs, at least 3.
+        parity_blocks: Blocks per stage of the residual network of `parity`.
+        parity_width: Channels within a block of its first stage.
+        parity_pixels: Height and width of its images.
+        parity_samples: Its images.
     """
 
     overhead_epochs: int = 20
@@ -64,6 +71,10 @@ class Sizes:
     few_epochs: Mapping[str, int] = field(
         default_factory=lambda: {"vector": 100, "image": 20, "sequence": 100}
     )
+    parity_blocks: tuple[int, ...] = (3, 4, 6, 3)
+    parity_width: int = 64
+    parity_pixels: int = 224
+    parity_samples: int = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +121,13 @@ class CostPlan:
                 "for which a bare loop is written."
             )
 
+        if self.parts == ("parity",) and self.variants is not None:
+            raise InputError("--variants: the part parity has a network of its own: leave it out.")
+
     def of(self, part: str) -> tuple[str, ...]:
-        """The variants of a part."""
+        """The variants of a part, or the network that it has instead."""
+        if part == "parity":
+            return (DEEP,)
         if part == "bare":
             return tuple(v for v in self.variants or BARE_VARIANTS if v in BARE_VARIANTS)
         if self.variants is not None:

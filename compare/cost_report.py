@@ -14,6 +14,7 @@ from typing import Any
 from compare import (
     cost_bare,
     cost_overhead,
+    cost_parity,
     cost_scaling,
     cost_study,
     cost_table,
@@ -36,6 +37,7 @@ _MEASURES: Mapping[str, Callable[[CostPlan, Say], Iterable[dict[str, Any]]]] = {
     "scaling": cost_scaling.measure,
     "bare": cost_bare.measure,
     "variants": cost_variants.measure,
+    "parity": cost_parity.measure,
 }
 
 
@@ -113,7 +115,10 @@ def show(plan: CostPlan, parts: list[Part], path: Path, *, as_json: bool) -> Non
     for part in parts:
         head, *lines = cost_table.table(part)
         columns = [
-            Column(name, justify="left" if name in ("variant", "framework", "study") else "right")
+            Column(
+                name,
+                justify="left" if name in ("variant", "framework", "study", "network") else "right",
+            )
             for name in head
         ]
         grid = Table(*columns, title=PARTS[part.name], title_justify="left", padding=(0, 0, 0, 1))

@@ -40,6 +40,11 @@ with its {level:g} % interval; target ≤ {bare_target:g}.""",
         "variants": """\
 Both frameworks at the same time at either pace, from the start of the job. Fast: measured.
 Idiomatic: extrapolated from {few}.""",
+        "parity": """\
+A bottleneck residual network written for both frameworks, in one process of its own, with as many
+threads as there are cores: both imported and built, the weights carried over from Keras, and the
+ladder climbed: forward, loss, gradients, one step of SGD, moving statistics and evaluation, in
+{dtype}. Target ≤ {seconds:.0f} s and {gibibytes:.0f} GiB. Largest differences: {differences}.""",
     }
 )
 
@@ -49,14 +54,17 @@ def about(part: Part) -> str:
     row = part.rows[0] if part.rows else {}
     words: dict[str, Any] = {
         "level": 100 * CONFIDENCE,
-        "overhead_target": 100 * row.get("target", 0.0),
         "bare_target": row.get("target"),
     }
+    if part.name == "overhead" and row:
+        words["overhead_target"] = 100 * row["target"]
     if part.name == "study" and row:
         words["extrapolated"] = (
             f"extrapolated from one seed of every variant and {row['sampled_epochs']} of "
             f"{row['epochs']} epochs"
         )
+    if part.name == "parity" and row:
+        words |= _ladder(row)
     if part.name == "variants":
         words["few"] = "; ".join(_few(part.rows))
     return textwrap.fill(ABOUT[part.name].format(**words), _WIDTH)
@@ -69,6 +77,17 @@ def _few(rows: Sequence[Row]) -> list[str]:
         how = f"{row['few_seeds']} seeds and {row['few_epochs']} of {row['epochs']} epochs"
         groups.setdefault(how, []).append(row["variant"])
     return [f"{how} ({', '.join(names)})" for how, names in groups.items()]
+
+
+def _ladder(row: Row) -> dict[str, Any]:
+    found = row["differences"]
+    told = (f"{rung} {_digits(apart, '.1e')}" for rung, apart in found.items())
+    return {
+        "dtype": row["dtype"],
+        "seconds": row["target"]["seconds"],
+        "gibibytes": row["target"]["bytes"] / 2**30,
+        "differences": ", ".join(told),
+    }
 
 
 def table(part: Part) -> list[list[str]]:
@@ -161,12 +180,31 @@ def _variants(rows: Sequence[Row]) -> list[list[str]]:
     return [head, *lines]
 
 
+def _parity(rows: Sequence[Row]) -> list[list[str]]:
+    stages = ("import", "build", "port", "check")
+    head = ["network", "images", *(f"{stage}, s" for stage in stages), "all, s", "peak MiB"]
+    head += ["verdict"]
+    lines = [
+        [
+            f"{row['layers']} layers, {row['parameters'] / 1e6:.1f} M parameters",
+            f"{row['samples']} × {row['pixels']} × {row['pixels']} × 3",
+            *(_digits(row["seconds"][stage], ".1f") for stage in stages),
+            _digits(sum(row["seconds"].values()), ".1f"),
+            _mebibytes(row["peak_bytes"]["check"]),
+            "passed" if row["passed"] else "differs",
+        ]
+        for row in rows
+    ]
+    return [head, *lines]
+
+
 _TABLES: Mapping[str, Callable[[Sequence[Row]], list[list[str]]]] = {
     "overhead": _overhead,
     "study": _study,
     "scaling": _scaling,
     "bare": _bare,
     "variants": _variants,
+    "parity": _parity,
 }
 
 
@@ -197,7 +235,7 @@ def load(part: Part) -> str:
 def markdown(parts: Sequence[Part]) -> str:
     """The page `self.md`."""
     text = ["# What the judge itself costs", ""]
-    text += ["float32, one thread per framework.", ""]
+    text += ["float32, one thread per framework where nothing else is said.", ""]
     for part in parts:
         head, *lines = table(part)
         rule = ["---"] + ["---:"] * (len(head) - 1)

@@ -51,6 +51,16 @@ class Framework(Protocol):
         undone: Collection[str],
     ) -> Handle: ...
 
+    def build_classifier(
+        self,
+        *,
+        blocks: Sequence[int],
+        width: int,
+        size: int,
+        seed: int,
+        sgd: Mapping[str, float],
+    ) -> Handle: ...
+
     def read_weights(self, handle: Handle, /) -> dict[str, Array]: ...
 
     def write_weights(self, handle: Handle, weights: Mapping[str, Array], /) -> None: ...

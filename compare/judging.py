@@ -16,7 +16,7 @@ from compare.cropping import without_borders
 from compare.errors import InputError, unknown
 from compare.explain import divergence
 from compare.flattening import rows_in_order
-from compare.inspection import Finding, inspect_layers, inspect_training
+from compare.inspection import Finding, image_sizes, inspect_layers, inspect_training
 from compare.ladder import FORWARD, Check, Divergence, Ladder
 from compare.matching import match, partners
 from compare.sides import Batches, KerasSide, Side, TorchSide
@@ -121,7 +121,10 @@ def judge(keras: Observed, torch: Observed, request: Request) -> ParityReport:
         _refuse_unrepeatable(keras, torch)
         measured = {rename(path, names): wide for path, wide in torch.rounding().items()}
         ladder = _climbed(Ladder(base, measured), expected, found, request.tolerances)
-    findings = (*inspect_layers(pairs), *inspect_training(keras.training, torch.training))
+    findings = (
+        *inspect_layers(pairs, image_sizes(ours)),
+        *inspect_training(keras.training, torch.training),
+    )
     return ParityReport(
         passed=ladder.passed,
         first_divergence=_first(ladder, ours, found, request.allow, findings),

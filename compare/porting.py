@@ -215,7 +215,9 @@ def _follows_an_image(keras: Trace, layer: Layer) -> bool:
     entered = keras.get(f"training/{layer['name']}/input")
     if layer["kind"] != "dense" or entered is None or entered.ndim != 2:
         return False
-    return any(count > 1 for count in channels_before(keras, layer["name"]))
+    channels = channels_before(keras, layer["name"])
+    # As many features as channels: a pooled image has but one order.
+    return any(count > 1 for count in channels) and channels[0] != entered.shape[1]
 
 
 def _reorder(

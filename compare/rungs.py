@@ -51,7 +51,7 @@ def climb(ladder: Ladder, keras: Trace, torch: Trace) -> None:
     _forward(ladder, 4, keras, torch, "training")
     ladder.climbed.append(5)
     if "step/1/loss" in keras or "step/1/loss" in torch:
-        ladder.add(5, "loss", "loss", _found(keras, torch, "step/1/loss"), 1)
+        ladder.add(5, "step/1/loss", "loss", _found(keras, torch, "step/1/loss"), 1)
     _backward(ladder, keras, torch, order)
     for step in range(1, max(keras.steps, torch.steps) + 1):
         _optimizer(ladder, keras, torch, step, order)

@@ -114,10 +114,13 @@ class TorchSide:
 
     def trace(self, batches: Batches, folder: Path) -> Trace:
         """See `Side.trace`."""
+        return _traced(partial(self.stream, batches), folder)
+
+    def stream(self, batches: Batches, sink: Callable[[str, NDArray[Any]], None]) -> Any:
+        """The same, handed to a sink array by array; returns the layers."""
         options = {"objective": self.objective, "to_torch": self.to_torch}
-        trace = partial(_adapter("torch").trace_any, self.module, batches, **options)
         with _in_its_dtype("torch", self.module):
-            return _traced(trace, folder)
+            return _adapter("torch").trace_any(self.module, batches, sink, **options)
 
     def training(self) -> dict[str, Any]:
         """See `Side.training`."""

@@ -6,6 +6,7 @@ from test_compare_timing import Process
 from compare import (
     cost_bare,
     cost_jobs,
+    cost_parity,
     cost_report,
     cost_scaling,
     cost_study,
@@ -39,9 +40,17 @@ VARIANTS = {
     **{"variant": "mlp", "seeds": 100, "epochs": 100, "few_seeds": 3, "few_epochs": 20},
     **{"fast_seconds": 10.0, "idiomatic_seconds": 400.0, "ratio": 40.0},
 }
+PARITY = {
+    **{"network": "resnet", "layers": 50, "parameters": 25_557_032, "samples": 4, "pixels": 224},
+    **{"dtype": "float32", "threads": 2, "passed": True},
+    "seconds": {"import": 8.0, "build": 2.0, "port": 10.0, "check": 35.04},
+    "peak_bytes": {"import": 2**30, "build": 2**30, "port": 2**31, "check": 3 * 2**30},
+    "differences": {"forward, training": 7.2e-6, "loss": None},
+    "target": {"seconds": 90.0, "bytes": 8 * 2**30},
+}
 ROWS = {
     **{"overhead": OVERHEAD, "study": STUDY, "scaling": SCALING},
-    **{"bare": BARE, "variants": VARIANTS},
+    **{"bare": BARE, "variants": VARIANTS, "parity": PARITY},
 }
 TINY = Sizes(
     overhead_epochs=4,
@@ -55,6 +64,9 @@ TINY = Sizes(
     many_seeds={"vector": 3},
     few_seeds=2,
     few_epochs={"vector": 3},
+    parity_blocks=(1, 1),
+    parity_width=4,
+    parity_pixels=32,
 )
 
 
@@ -82,6 +94,14 @@ def made_up(name, other_cores=0.0):
         ("scaling", ["mlp", "1,000", "100", "60", "40", "60", "65", "1,024", "–"]),
         ("bare", ["mlp-bn-after", "Keras", "100", "0.06", "0.05", "1.200 [1.100, 1.300]"]),
         ("variants", ["mlp", "100", "100", "10", "~400", "40.0"]),
+        (
+            "parity",
+            [
+                "50 layers, 25.6 M parameters",
+                "4 × 224 × 224 × 3",
+                *("8.0", "2.0", "10.0", "35.0", "55.0", "3,072", "passed"),
+            ],
+        ),
     ],
 )
 def test_a_row_says_what_was_measured(name, expected):
@@ -98,6 +118,7 @@ def test_a_row_says_what_was_measured(name, expected):
         ("scaling", "with imports"),
         ("bare", "target ≤ 1.3"),
         ("variants", "extrapolated from 2 seeds and 20 of 100 epochs (mlp)"),
+        ("parity", "≤ 90 s and 8 GiB. Largest differences: forward, training 7.2e-06, loss –."),
     ],
 )
 def test_what_is_extrapolated_is_said(name, expected):
@@ -123,6 +144,7 @@ def test_a_busy_machine_is_told():
         ({"repetitions": "many"}, "'many'"),
         ({"seeds": 0}, "--seeds: expected"),
         ({"parts": ("bare",), "variants": ("mlp",)}, "a bare loop is written"),
+        ({"parts": ("parity",), "variants": ("mlp",)}, "a network of its own"),
     ],
 )
 def test_a_plan_refuses_what_cannot_be_measured(options, message):
@@ -165,7 +187,9 @@ def here(monkeypatch):
         for name in FRAMEWORKS:
             progress(Run("mlp", name, settings.seeds - 1), settings.epochs)
 
-    monkeypatch.setattr(cost_bare, "Worker", InFloat32)
+    monkeypatch.setattr(cost_parity, "cores", lambda: 1)
+    for module in (cost_bare, cost_parity):
+        monkeypatch.setattr(module, "Worker", InFloat32)
     for module in (cost_study, cost_scaling, cost_variants):
         monkeypatch.setattr(module, "started", started)
     monkeypatch.setattr(cost_jobs, "side_by_side", in_turn)
@@ -190,16 +214,20 @@ def test_every_part_is_saved_and_shown(here, tmp_path, capsys):
     for row in rows["scaling"]:
         assert 0 < max(row["by_framework"].values()) <= row["seconds"]
         assert min(row["peak_bytes"].values()) > 2**26
-    (study,), (variant,) = rows["study"], rows["variants"]
+    (study,), (variant,), (deep,) = rows["study"], rows["variants"], rows["parity"]
+    assert deep["passed"], deep["verdict"]
+    assert (deep["layers"], deep["threads"]) == (8, 1)
+    assert deep["seconds"].keys() == {"import", "build", "port", "check"}
+    assert min(deep["peak_bytes"].values()) > 2**26
     assert study["idiomatic_seconds"] > study["start_seconds"] == 0.5
     assert study["peak_bytes"]["parent"] > 2**26
     assert (variant["seeds"], variant["few_seeds"], variant["few_epochs"]) == (3, 2, 3)
     assert "bare: mlp-bn-after, torch: repetition 2" in said
-    assert (out / "self.md").read_text().count("## ") == 4
+    assert (out / "self.md").read_text().count("## ") == 5
     cost_report.show(plan, parts, out, as_json=True)
     assert json.loads(capsys.readouterr().out)["parts"] == content["parts"]
     cost_report.show(plan, parts, out, as_json=False)
-    assert capsys.readouterr().out.count("Took ") == 4
+    assert capsys.readouterr().out.count("Took ") == 5
 
 
 def test_the_overhead_in_processes_of_its_own(tmp_path):

@@ -6,9 +6,10 @@ import torch
 from made_up_trace import written
 from torch import nn
 
-from compare.noise import CEILING, MARGIN, measure
+from compare.noise import CEILING, LEAST, MARGIN, measure
 from compare.sides import TorchSide, jog, jogged
 
+PATHS = ("prediction", "training/a/output")
 X = np.random.default_rng(0).normal(size=(8, 4))
 
 
@@ -40,12 +41,14 @@ def test_what_is_given_is_not_widened_and_nothing_beyond_the_ceiling(tmp_path):
 
 
 def test_nan_widens_nothing(tmp_path):
-    found = written(tmp_path / "a", {"prediction": np.array([np.nan])})
-    side = SimpleNamespace(
-        perturbed=lambda rng: SimpleNamespace(trace=lambda batches, folder: found)
-    )
-    wide = measure(side, [], found, "float64")["prediction"]
-    assert not wide > 0.0
+    def stream(batches, sink):
+        sink("prediction", np.array([np.nan]))
+        sink("training/a/output", np.array([np.nan]))
+
+    found = written(tmp_path / "a", {path: np.array([np.nan]) for path in PATHS})
+    side = SimpleNamespace(perturbed=lambda rng: SimpleNamespace(stream=stream))
+    wide = measure(side, [], found, "float64")
+    assert wide == {"prediction": LEAST * np.finfo("float64").eps, "training/a/output": 0.0}
 
 
 def test_a_jog_is_to_a_neighbour_and_spares_zeros_and_whole_numbers():
@@ -60,3 +63,11 @@ def test_a_jog_is_to_a_neighbour_and_spares_zeros_and_whole_numbers():
     ((x, y),) = jogged([({"a": values, "b": np.arange(200)}, 5)], rng)
     assert y == 5
     assert np.array_equal(x["b"], np.arange(200))
+
+
+def test_an_array_that_is_another_one_is_measured_once(tmp_path):
+    module = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)).double()
+    side, batches, found = traced(tmp_path, module, "float64")
+    assert found.files["training/1/input"] == found.files["training/0/output"]
+    wide = measure(side, batches, found, "float64")
+    assert wide["training/1/input"] == wide["training/0/output"] > 0.0

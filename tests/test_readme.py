@@ -33,8 +33,8 @@ def test_the_records_are_of_a_run_at_defaults():
     settings = STUDY.settings.to_dict()
     given = {name: declared[name].default for name in settings.keys() & declared.keys()}
     listed = {name: settings[name] for name in given}
-    for name in ("variants", "frameworks", "undo"):
-        listed[name] = ",".join(listed[name])
+    for name in ("variants", "frameworks", "undo", "epochs_ratio_margin"):
+        listed[name] = ",".join(map(str, listed[name]))
     assert listed == given
 
 

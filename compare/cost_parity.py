@@ -1,0 +1,134 @@
+"""A deep network carried over and checked, as a user does it: seconds and memory of one process."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import psutil
+
+from compare import frameworks
+from compare.check import check_parity
+from compare.check_report import ParityReport
+from compare.cost_plan import DEEP, PARITY_BYTES_TARGET, PARITY_SECONDS_TARGET, CostPlan, Sizes
+from compare.engine import Worker
+from compare.porting import PortReport, port_weights
+from compare.records import json_number
+from compare.spec import Settings
+from compare.usage import peak_bytes
+
+_SGD = {"learning_rate": 0.01, "momentum": 0.9}
+_CLASSES = 1000
+
+
+def measure(plan: CostPlan, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+    """One row.
+
+    Args:
+        plan: Says how large the network is.
+        say: Told what is under way.
+    """
+    settings = Settings(threads=cores())
+    with Worker("keras", settings) as worker:
+        say("parity: starting the frameworks")
+        worker.ready()
+        job = partial(checked, plan.sizes, settings)
+        row = worker.call(job, lambda stage: say(f"parity: {stage}"))
+        row["seconds"]["import"] += worker.import_seconds
+        yield row
+
+
+def cores() -> int:
+    """Cores that this machine has."""
+    return psutil.cpu_count() or 1
+
+
+def checked(
+    sizes: Sizes, settings: Settings, keras: frameworks.Framework, tell: Callable[[str], None]
+) -> dict[str, Any]:
+    """Import what is missing, build, carry weights over, and climb the ladder, in this process.
+
+    Args:
+        sizes: Says how large the network is.
+        settings: Dtype and threads.
+        keras: Its loaded adapter.
+        tell: Told every stage before it begins.
+    """
+    seconds: dict[str, float] = {}
+    peaks: dict[str, int | None] = {}
+
+    def stage(name: str, work: Callable[[], Any]) -> Any:
+        tell(name)
+        begin = time.perf_counter()
+        found = work()
+        seconds[name], peaks[name] = time.perf_counter() - begin, peak_bytes()
+        return found
+
+    torch = stage("import", partial(_torch, settings))
+    model, module = stage(
+        "build", lambda: [_built(side, sizes, settings) for side in (keras, torch)]
+    )
+    rng = np.random.default_rng(0)
+    size = sizes.parity_pixels
+    x = rng.normal(size=(sizes.parity_samples, size, size, 3)).astype(settings.dtype)
+    y = rng.integers(0, _CLASSES, sizes.parity_samples)
+    ported = stage("port", partial(port_weights, model, module, x=x))
+    check = partial(check_parity, model, module, x, y, steps=1, dtype=settings.dtype)
+    report = stage("check", check)
+    return {
+        "network": DEEP,
+        **_sizes(ported),
+        "samples": sizes.parity_samples,
+        "pixels": size,
+        "dtype": settings.dtype,
+        "threads": settings.threads,
+        "seconds": seconds,
+        "peak_bytes": peaks,
+        **_outcome(report),
+        "target": {"seconds": PARITY_SECONDS_TARGET, "bytes": PARITY_BYTES_TARGET},
+    }
+
+
+def _torch(settings: Settings) -> frameworks.Framework:
+    torch = frameworks.load("torch")
+    torch.configure(dtype=settings.dtype, threads=settings.threads)
+    return torch
+
+
+def _built(framework: Any, sizes: Sizes, settings: Settings) -> frameworks.Handle:
+    with framework.building(settings.dtype):
+        return framework.build_classifier(
+            blocks=sizes.parity_blocks,
+            width=sizes.parity_width,
+            size=sizes.parity_pixels,
+            seed=0,
+            sgd=_SGD,
+        )
+
+
+def _sizes(ported: PortReport) -> dict[str, int]:
+    """Layers as the literature counts them, without shortcuts and norms, and trained values."""
+    shapes = [
+        shape
+        for layer in ported.layers
+        for name, shape in layer.tensors.items()
+        if not name.startswith("moving_")
+    ]
+    counted = [x for x in ported.layers if x.kind != "batch_norm" and "_0_" not in x.keras]
+    return {"layers": len(counted), "parameters": sum(map(math.prod, shapes))}
+
+
+def _outcome(report: ParityReport) -> dict[str, Any]:
+    rungs = [rung for rung in report.rungs if rung.rung >= 4 and rung.max_abs is not None]
+    return {
+        "passed": report.passed,
+        "verdict": report.verdict(),
+        "measured": report.measured,
+        "differences": {rung.rung_name: json_number(rung.max_abs) for rung in rungs},
+        "required": {rung.rung_name: json_number(rung.required) for rung in rungs},
+        "tolerances": {rung.rung_name: rung.allowed for rung in rungs},
+    }
