@@ -77,7 +77,7 @@ def checked(
     x = rng.normal(size=(sizes.parity_samples, size, size, 3)).astype(settings.dtype)
     y = rng.integers(0, _CLASSES, sizes.parity_samples)
     ported = stage("port", partial(port_weights, model, module, x=x))
-    options = {"steps": 1, "dtype": settings.dtype}
+    options: dict[str, Any] = {"steps": 1, "dtype": settings.dtype}
     report = stage("check", partial(check_parity, model, module, x, y, **options))
     return {
         "network": DEEP,

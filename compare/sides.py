@@ -63,7 +63,10 @@ class KerasSide:
 
     def trace(self, batches: Batches, folder: Path) -> Trace:
         """See `Side.trace`."""
-        return _traced(partial(_adapter("keras").trace, self.model, batches), folder)
+        adapter = _adapter("keras")
+        # A loss that was named is made when first called, and computes in the dtype of then.
+        with adapter.building(adapter.dtype_of(self.model)):
+            return _traced(partial(adapter.trace, self.model, batches), folder)
 
     def training(self) -> dict[str, Any]:
         """See `Side.training`."""
