@@ -109,6 +109,30 @@ def average_pool_same(remedied: bool) -> Arrays:
     return {"output": keras.ops.convert_to_numpy(output)}
 
 
+def transposed_padding(remedied: bool) -> Arrays:
+    """A transposed 3×3 convolution of stride 2 over 4×4 images, to twice the size."""
+    image, kernel = normal(2, 4, 4, 1), normal(3, 3, 2, 1)
+    output = keras.ops.conv_transpose(image, kernel, strides=2, padding="same")
+    return {"output": keras.ops.convert_to_numpy(output)}
+
+
+def norm_epsilon(remedied: bool) -> Arrays:
+    """Layer and group normalization of four features with Keras' defaults."""
+    x = normal(8, 4)
+    norms = {"layer": layers.LayerNormalization(), "group": layers.GroupNormalization(2)}
+    return {name: keras.ops.convert_to_numpy(norm(x)) for name, norm in norms.items()}
+
+
+def leaky_relu_slope(remedied: bool) -> Arrays:
+    """A leaky ReLU with Keras' default slope of 0.3, which it rounds to float32."""
+    return {"output": keras.ops.convert_to_numpy(layers.LeakyReLU()(normal(20, 3)))}
+
+
+def float32_constants(remedied: bool) -> Arrays:
+    """A leaky ReLU of large values: its slope is rounded to float32."""
+    return {"output": keras.ops.convert_to_numpy(layers.LeakyReLU(0.3)(100.0 * normal(20, 3)))}
+
+
 def float64_plumbing(remedied: bool) -> Arrays:
     """A dense layer in float64."""
     model = keras.Sequential([keras.Input((3,)), layers.Dense(4, name="dense")])

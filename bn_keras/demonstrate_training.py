@@ -66,6 +66,11 @@ def rmsprop_epsilon(remedied: bool) -> Arrays:
     return trained(keras.optimizers.RMSprop(RATE))
 
 
+def optimizer_defaults(remedied: bool) -> Arrays:
+    """RMSprop with Keras' default learning rate."""
+    return trained(keras.optimizers.RMSprop(rho=np.float64(0.9)))
+
+
 def weight_decay(remedied: bool) -> Arrays:
     """Weights that shrink beside the gradient step."""
     return trained(sgd(weight_decay=DECAY))
@@ -122,6 +127,13 @@ def loss_from_logits(remedied: bool) -> Arrays:
     step = np.eye(4) - keras.ops.convert_to_numpy(model.weights[0])
     # The gradient of a kernel on the diagonal is that of its logit, times the input.
     return {"loss": np.float64(loss), "gradient": np.diag(step) / logits[0]}
+
+
+def cross_entropy_logits(remedied: bool) -> Arrays:
+    """The cross-entropy of a softmax."""
+    probabilities = keras.ops.softmax(normal(20, 3))
+    losses = keras.losses.sparse_categorical_crossentropy(np.arange(20) % 3, probabilities)
+    return {"loss": keras.ops.convert_to_numpy(keras.ops.mean(losses))}
 
 
 def accuracy_threshold(remedied: bool) -> Arrays:

@@ -145,6 +145,35 @@ def average_pool_same(remedied: bool) -> Arrays:
     return {"output": output.permute(0, 2, 3, 1).numpy()}
 
 
+def transposed_padding(remedied: bool) -> Arrays:
+    """A transposed 3×3 convolution of stride 2, cropped at the end or at the beginning."""
+    image, kernel = normal(2, 4, 4, 1).permute(0, 3, 1, 2), normal(3, 3, 2, 1).permute(3, 2, 0, 1)
+    if remedied:
+        output = F.conv_transpose2d(image, kernel, stride=2)[..., :-1, :-1]
+    else:
+        output = F.conv_transpose2d(image, kernel, stride=2, padding=1, output_padding=1)
+    return {"output": output.permute(0, 2, 3, 1).numpy()}
+
+
+def norm_epsilon(remedied: bool) -> Arrays:
+    """Layer and group normalization of four features with Keras' epsilon, or Torch's."""
+    x, options = normal(8, 4), {"eps": 1e-3} if remedied else {}
+    norms = {"layer": nn.LayerNorm(4, **options), "group": nn.GroupNorm(2, 4, **options)}
+    return {name: norm.double()(x).detach().numpy() for name, norm in norms.items()}
+
+
+def leaky_relu_slope(remedied: bool) -> Arrays:
+    """A leaky ReLU with Keras' slope, or Torch's default."""
+    relu = nn.LeakyReLU(float(np.float32(0.3))) if remedied else nn.LeakyReLU()
+    return {"output": relu(normal(20, 3)).numpy()}
+
+
+def float32_constants(remedied: bool) -> Arrays:
+    """A leaky ReLU of large values, its slope rounded to float32 or not."""
+    slope = float(np.float32(0.3)) if remedied else 0.3
+    return {"output": F.leaky_relu(100.0 * normal(20, 3), slope).numpy()}
+
+
 def float64_plumbing(remedied: bool) -> Arrays:
     """A dense layer made double before its weights are loaded, or after."""
     layer = nn.Linear(3, 4, dtype=torch.float64 if remedied else torch.float32)

@@ -84,6 +84,11 @@ def rmsprop_epsilon(remedied: bool) -> Arrays:
     model = dense()
     if not remedied:
         return trained(model, torch.optim.RMSprop(model.parameters(), lr=RATE))
+    return trained(model, sgd(model, lr=RATE, momentum=0.0), keras_rmsprop(model))
+
+
+def keras_rmsprop(model: nn.Module) -> Callable[[int], None]:
+    """What makes each step of plain SGD one of Keras' RMSprop."""
     squares = {p: torch.zeros_like(p) for p in model.parameters()}
 
     def rescale(step: int) -> None:
@@ -91,7 +96,14 @@ def rmsprop_epsilon(remedied: bool) -> Arrays:
             square.mul_(0.9).add_((1.0 - 0.9) * p.grad**2)
             p.grad /= torch.sqrt(square + 1e-7)
 
-    return trained(model, sgd(model, momentum=0.0), rescale)
+    return rescale
+
+
+def optimizer_defaults(remedied: bool) -> Arrays:
+    """RMSprop as Keras computes it, with its default learning rate or with Torch's."""
+    model = dense()
+    rate = 0.001 if remedied else 0.01
+    return trained(model, sgd(model, lr=rate, momentum=0.0), keras_rmsprop(model))
 
 
 def weight_decay(remedied: bool) -> Arrays:
@@ -180,6 +192,13 @@ def loss_from_logits(remedied: bool) -> Arrays:
         loss = F.binary_cross_entropy(logits.sigmoid(), labels)
     loss.backward()
     return {"loss": loss.detach().numpy(), "gradient": logits.grad.numpy()}
+
+
+def cross_entropy_logits(remedied: bool) -> Arrays:
+    """The cross-entropy of logits, or of what is a softmax already."""
+    logits = normal(20, 3)
+    given = logits if remedied else logits.softmax(dim=1)
+    return {"loss": F.cross_entropy(given, torch.arange(20) % 3).numpy()}
 
 
 def accuracy_threshold(remedied: bool) -> Arrays:

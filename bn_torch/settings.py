@@ -38,13 +38,18 @@ def _is_stock(module: nn.Module) -> bool:
 def _batch_norm(norm: nn.Module, frozen: bool) -> Settings:
     if not isinstance(norm, (nn.modules.batchnorm._BatchNorm, BiasedBatchNorm)):
         return {"frozen": frozen}
-    return {
+    found = {
         "epsilon": norm.eps,
         # Torch counts the share of the new batch; None is the mean of all batches so far.
         "decay": None if norm.momentum is None else 1.0 - norm.momentum,
-        "biased": isinstance(norm, BiasedBatchNorm),
         "frozen": frozen,
     }
+    if isinstance(norm, BiasedBatchNorm):
+        found["biased"] = True
+    elif type(norm).__module__.startswith("torch.nn."):
+        # What a subclass tracks is its own affair.
+        found["biased"] = False
+    return found
 
 
 def _recurrent(layer: Layer) -> Settings:

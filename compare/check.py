@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -14,9 +15,9 @@ from compare.check_report import ParityReport
 from compare.errors import InputError, unknown
 from compare.judging import Request, judge, observe
 from compare.live import live
-from compare.porting import carry
+from compare.porting import SAMPLES, carry
 from compare.sides import Objective, Side
-from compare.structures import Structure, checked
+from compare.structures import Structure, checked, samples
 
 
 def check_parity(
@@ -73,16 +74,17 @@ def check_parity(
         InputError: An argument or a model cannot be used, or a side draws random numbers.
         MissingDependencyError: Keras or Torch is not installed.
     """
+    __tracebackhide__ = True
     options = Options(
         torch_loss=torch_loss,
         torch_optimizer=torch_optimizer,
         steps=steps,
         dtype=dtype,
-        pairs=pairs or {},
+        pairs={} if pairs is None else pairs,
         to_torch=to_torch,
-        allow=tuple(allow),
+        allow=allow,
         weights_from=weights_from,
-        tolerances=tolerances or {},
+        tolerances={} if tolerances is None else tolerances,
     )
     pair = live(
         keras_model,
@@ -128,11 +130,8 @@ class Options:
         Raises:
             InputError: An option, samples or targets cannot be used.
         """
+        self._check_kinds()
         check_allowed(self.allow)
-        if not isinstance(self.steps, int) or self.steps < 1:
-            raise InputError(
-                f"steps: expected a whole number of at least 1, received {self.steps!r}."
-            )
         if self.weights_from not in (None, *frameworks.NAMES):
             raise unknown("weights_from", str(self.weights_from), frameworks.NAMES)
         return Request(
@@ -145,6 +144,31 @@ class Options:
             weights_from=self.weights_from,
             tolerances=dict(self.tolerances),
         )
+
+    def _check_kinds(self) -> None:
+        """Raise where a value is of a kind that would be misunderstood, or fail far from here."""
+        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
+            raise InputError(
+                f"steps: expected a whole number of at least 1, received {self.steps!r}."
+            )
+        if isinstance(self.allow, str):
+            raise InputError(
+                f'allow: expected a list, such as ["{self.allow}"], received a string.'
+            )
+        for name, values, example in (
+            ("pairs", self.pairs, '{"keras_layer": "torch.module"}'),
+            ("tolerances", self.tolerances, '{"layer/kernel": 1e-8}'),
+        ):
+            if not isinstance(values, Mapping):
+                raise InputError(
+                    f"{name}: expected a dict, such as {example}, received {values!r}."
+                )
+        for name, tolerance in self.tolerances.items():
+            if not isinstance(tolerance, int | float) or not 0.0 <= tolerance < math.inf:
+                raise InputError(
+                    f"tolerances: expected a number of at least 0 for {name!r}, received "
+                    f"{tolerance!r}."
+                )
 
     def check_objective(self, module: Any, y: Structure | None) -> None:
         """Raise `InputError` unless a module is trained by itself, or by a loss and an optimizer.
@@ -192,4 +216,5 @@ def carry_as_asked(keras: Side, torch: Side, request: Request, to: str | None = 
     """
     if request.weights_from is not None:
         other = "torch" if request.weights_from == "keras" else "keras"
-        carry(keras, torch, request.x, to=to or other, pairs=request.pairs)
+        x = samples(request.x, SAMPLES) if to is None else request.x
+        carry(keras, torch, x, to=to or other, pairs=request.pairs)

@@ -18,6 +18,8 @@ from compare.records import json_number
 class ParityError(AssertionError):
     """Two models that should be the same computation are not; the message is the report."""
 
+    __module__ = "compare"  # The name to import it by, which a failed test shows.
+
 
 @dataclass(frozen=True)
 class ParityReport:
@@ -125,6 +127,16 @@ class ParityReport:
             MissingDependencyError: Jinja is not installed.
         """
         return page([{"test": "", **self.to_json()}])
+
+
+def refused(message: str) -> dict[str, Any]:
+    """What `ParityReport.to_json` has, of a check that could not be made.
+
+    Args:
+        message: Why not.
+    """
+    empty = ParityReport(False, None, (), "")
+    return {**empty.to_json(), "dtype": None, "verdict": [message]}
 
 
 @dataclass(frozen=True)

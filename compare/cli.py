@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from compare import cli_checks, cli_readme, cli_study, cli_time
+from compare import cli_checks, cli_pair, cli_readme, cli_study, cli_time
 from compare.errors import CompareError
 
 app = typer.Typer(
@@ -41,6 +41,7 @@ for command, examples in (
     (cli_study.report, cli_study.REPORT_EXAMPLES),
     (cli_time.time, cli_time.TIME_EXAMPLES),
     (cli_checks.parity, cli_checks.PARITY_EXAMPLES),
+    (cli_pair.init, cli_pair.INIT_EXAMPLES),
     (cli_checks.floors, cli_checks.FLOORS_EXAMPLES),
     (cli_checks.conventions, cli_checks.CONVENTIONS_EXAMPLES),
     (cli_checks.selftest, cli_checks.SELFTEST_EXAMPLES),

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from compare import cli_pair
 from compare.cli_options import (
     ALL_VARIANTS,
     DEFAULT,
@@ -18,6 +19,7 @@ from compare.cli_options import (
     Seeds,
     Undo,
     Variants,
+    given_options,
     split_names,
 )
 from compare.errors import InputError
@@ -29,6 +31,9 @@ Examples:
   bn-compare parity --variants mlp-bn-after,cnn-bn --seeds 5
   bn-compare parity --variants lstm --undo lstm-single-bias
   bn-compare parity --alignment stock --epochs 5 --json
+  bn-compare parity nets:keras_net nets:torch_net --input-shape 28,28,1    your own pair
+  bn-compare parity nets:keras_net nets:torch_net --targets classes:10 --html parity.html
+  bn-compare parity nets:keras_net nets:torch_net --dry-run
 """
 FLOORS_EXAMPLES = """\b
 Examples:
@@ -52,6 +57,8 @@ Examples:
 
 
 def parity(
+    context: typer.Context,
+    pair: cli_pair.Pair = None,
     variants: Variants = ALL_VARIANTS,
     seeds: Seeds = DEFAULT.seeds,
     epochs: Epochs = DEFAULT.epochs,
@@ -60,8 +67,21 @@ def parity(
     undo: Undo = "",
     out: Out = None,
     json_output: Json = False,
+    input_shape: cli_pair.InputShape = None,
+    samples: cli_pair.Samples = 8,
+    seed: cli_pair.Seed = 0,
+    targets: cli_pair.Targets = "none",
+    steps: cli_pair.Steps = 2,
+    pairs: cli_pair.Pairs = "",
+    weights_from: cli_pair.WeightsFrom = "",
+    allow: cli_pair.Allow = "",
+    html: cli_pair.Html = None,
+    dry_run: cli_pair.DryRun = False,
 ) -> None:
-    """Climb the ladder with every variant: are the two the same computation? Exit 1 if not."""
+    """Climb the ladder with every variant, or with a pair of your own. Exit 1 if any differs."""
+    cli_pair.check_options(given_options(context), pair or [])
+    if pair:
+        raise typer.Exit(cli_pair.check_pair(context.params))
     settings = Settings(
         variants=split_names(variants),
         seeds=seeds,

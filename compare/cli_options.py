@@ -32,6 +32,15 @@ def split_names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
+def given_options(context: typer.Context) -> set[str]:
+    """The parameters that the command line names."""
+    return {
+        name
+        for name in context.params
+        if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
+    }
+
+
 def _number(text: str) -> object:
     return typer.Option(metavar="N", parser=number, help=text)
 

@@ -8,7 +8,16 @@ from typing import Annotated, Any
 
 import typer
 
-from compare.cli_options import DEFAULT, Dtype, Json, Out, Variants, number, split_names
+from compare.cli_options import (
+    DEFAULT,
+    Dtype,
+    Json,
+    Out,
+    Variants,
+    given_options,
+    number,
+    split_names,
+)
 from compare.errors import InputError
 from compare.samples import Plan
 from compare.spec import Settings
@@ -72,7 +81,7 @@ def time(
     json_output: Json = False,
 ) -> None:
     """Time model.fit and Trainer.fit as a user writes them, and a bare loop below each."""
-    given = _given(context)
+    given = given_options(context)
     _check_options(given, self_cost=self_cost)
     chosen = split_names(variants)
     if self_cost:
@@ -107,15 +116,6 @@ def _time_fits(plan: Plan, out: Path | None, json_output: bool) -> None:
         print(f"bn-compare: {timing_report.interrupted(path)}", file=sys.stderr)
         raise typer.Exit(130) from None
     timing_report.show(plan, measurements, path, as_json=json_output)
-
-
-def _given(context: typer.Context) -> set[str]:
-    """The parameters that the command line names."""
-    return {
-        name
-        for name in context.params
-        if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
-    }
 
 
 def _check_options(given: set[str], *, self_cost: bool) -> None:

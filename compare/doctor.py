@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compare.inspection import Finding, inspect_layers, inspect_training
+from compare.inspection import Finding, image_sizes, inspect_layers, inspect_training
 from compare.live import live
 from compare.matching import match
 from compare.sides import Side
 from compare.structures import Structure, samples
-from compare.traces import Layer
+from compare.traces import Trace
 
 _SAMPLES = 4
 
@@ -69,11 +69,13 @@ def inspect_pair(
     pair = live(keras_model, torch_module, x, objective=objective, to_torch=to_torch)
     with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
 
-        def described(side: Side, name: str) -> list[Layer]:
+        def traced(side: Side, name: str) -> Trace:
             batches = [(samples(pair.x, _SAMPLES), None)]
-            return side.trace(batches, Path(scratch) / name).layers
+            return side.trace(batches, Path(scratch) / name)
 
-        keras, torch = described(pair.keras, "keras"), described(pair.torch, "torch")
+        ours = traced(pair.keras, "keras")
+        keras, torch = ours.layers, traced(pair.torch, "torch").layers
+        sizes = image_sizes(ours)
     found = match(keras, torch, pairs)
     alone = [
         f"{layer['name']} ({layer['kind']}) in {name} has no partner"
@@ -82,7 +84,7 @@ def inspect_pair(
         if layer["name"] not in {getattr(one, side)["name"] for one in found}
     ]
     findings = (
-        *inspect_layers(found),
+        *inspect_layers(found, sizes),
         *inspect_training(pair.keras.training(), pair.torch.training()),
     )
     return Inspection(findings, tuple(alone))

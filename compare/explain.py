@@ -10,12 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from compare.evidence import Array, Evidence, Histories, Plans, statistics_update
+from compare import (
+    explain_epochs,
+    explain_first_step,
+    explain_forward,
+    explain_losses,
+    explain_steps,
+)
+from compare.evidence import Evidence, Histories, Plans
 from compare.ladder import RUNGS, Check, Divergence, Ladder
 from compare.traces import Trace
-
-_TORCH_LEARNING_RATE = 1e-3
-"""What `torch.optim.SGD` takes where nobody says otherwise."""
 
 Explanation = Callable[[Evidence], Sequence[str]]
 
@@ -78,7 +82,10 @@ def _affine(e: Evidence) -> Sequence[str]:
         next((set(x["tensors"]) for x in side.layers if x["name"] == e.check.layer), set())
         for side in (e.keras, e.torch)
     ]
-    return ("bn-affine",) if sides[1] - sides[0] == {"gamma", "beta"} else ()
+    more = sides[1] - sides[0]
+    if not more or more - {"gamma", "beta"}:
+        return ()
+    return ("bn-center-only",) if more == {"gamma"} else ("bn-affine",)
 
 
 def _plan(e: Evidence) -> Sequence[str]:
@@ -121,165 +128,46 @@ def _initializers(e: Evidence) -> Sequence[str]:
     return ("initializers",) if all(differ) else ()
 
 
-def _batch_first(e: Evidence) -> Sequence[str]:
-    """Torch took the batch for the time steps."""
+def _gate_order(e: Evidence) -> Sequence[str]:
+    """A GRU's first two gates have changed places."""
+    layer = e.layer()
+    if layer is None or not layer["kind"].endswith("gru"):
+        return ()
     keras, torch = e.both(e.check.path)
-    lstm = any(
-        layer["kind"] == "lstm" and f"/{layer['name']}/" in e.check.path for layer in e.keras.layers
-    )
-    swapped = lstm and keras.ndim == 3 and e.close(keras.transpose(1, 0, 2), torch)
-    return ("lstm-batch-first",) if swapped else ()
-
-
-def _flatten_order(e: Evidence) -> Sequence[str]:
-    keras, torch = e.both(e.check.path)
-    before = e.check.layer.removeprefix("between ").partition(" and ")[0]
-    channels = e.keras[f"training/{before}/output"].shape[-1]
-    if keras.ndim != 2 or keras.shape[1] % channels:
-        return ()
-    first = keras.reshape(len(keras), -1, channels).transpose(0, 2, 1).reshape(keras.shape)
-    return ("flatten-order",) if e.close(first, torch) else ()
-
-
-def _batch_norm_forward(e: Evidence) -> Sequence[str]:
-    """An epsilon that fits Torch's output, or moving statistics in training mode."""
-    layer = e.layer()
-    if layer is None or layer["kind"] != "batch_norm":
-        return ()
-    name = layer["name"]
-    x = np.asarray(e.torch[f"training/{name}/input"], dtype=np.float64)
-    _, found = e.both(f"training/{name}/output")
-    gamma, beta = _affine_of(e, name)
-    axes = tuple(range(x.ndim - 1))
-    moving_mean, moving_variance = (
-        np.asarray(e.torch[f"initial/{name}/moving_{part}"]) for part in ("mean", "variance")
-    )
-    hypotheses: tuple[tuple[str, Array, Array], ...] = (
-        ("bn-epsilon", x.mean(axes), x.var(axes)),
-        ("train-mode", moving_mean, moving_variance),
-    )
-    for convention, mean, variance in hypotheses:
-        centred = gamma * (x - mean)
-        shifted = found - beta
-        # Where rounding weighs least: the sample farthest from the mean, per channel.
-        far = np.abs(centred).reshape(-1, x.shape[-1]).argmax(axis=0)
-        columns = np.arange(x.shape[-1])
-        pick = [part.reshape(-1, x.shape[-1])[far, columns] for part in (centred, shifted)]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            # A channel that is all zeros says nothing.
-            epsilon = float(np.nanmedian((pick[0] / pick[1]) ** 2 - variance))
-            predicted = centred / np.sqrt(variance + epsilon) + beta
-        if epsilon > 0 and e.close(predicted, found):
-            return (convention,)
-    return ()
-
-
-def _affine_of(e: Evidence, name: str) -> tuple[Array, Array]:
-    x = e.keras[f"training/{name}/input"]
-    parts = (("gamma", np.ones(x.shape[-1])), ("beta", np.zeros(x.shape[-1])))
-    gamma, beta = (np.asarray(e.keras.get(f"initial/{name}/{p}", other)) for p, other in parts)
-    return gamma, beta
-
-
-def _loss_reduction(e: Evidence) -> Sequence[str]:
-    keras, torch = e.both("step/1/loss")
-    samples = len(e.keras["step/1/data/x"])
-    return ("loss-reduction",) if e.close(keras * samples, torch) else ()
-
-
-def _single_bias(e: Evidence) -> Sequence[str]:
-    layer = e.layer()
-    if layer is None or layer["kind"] != "lstm" or e.check.step != 1:
-        return ()
-    keras, torch = e.both(f"step/1/slots/{layer['name']}/bias/velocity")
-    return ("lstm-single-bias",) if e.close(2 * keras, torch) and keras.any() else ()
-
-
-def _default_learning_rate(e: Evidence) -> Sequence[str]:
-    """The first velocity is minus the learning rate times the gradient."""
-    if e.check.step != 1:
-        return ()
-    rates = []
-    for side in (e.keras, e.torch):
-        keys = [key for key in side if key.startswith("gradient/")]
-        slope = np.concatenate([np.asarray(side[key], dtype=np.float64).ravel() for key in keys])
-        slots = [f"{key.replace('gradient', 'step/1/slots', 1)}/velocity" for key in keys]
-        moved = np.concatenate([np.asarray(side[key], dtype=np.float64).ravel() for key in slots])
-        rates.append(-float(moved @ slope / (slope @ slope)))
-    default = abs(rates[1] / _TORCH_LEARNING_RATE - 1.0) < 1e-6 < abs(rates[1] / rates[0] - 1.0)
-    return ("sgd-default-learning-rate",) if default else ()
-
-
-def _momentum_float32(e: Evidence) -> Sequence[str]:
-    """From the second step on, velocities differ by a rounding error times the one before."""
-    if e.check.step != 2:
-        return ()
-    keys = [key for key in e.keras if key.startswith("step/2/slots/") and key.endswith("/velocity")]
-    apart = np.concatenate([np.subtract(*e.both(key)).ravel() for key in keys])
-    before = np.concatenate([e.both(key.replace("step/2", "step/1"))[0].ravel() for key in keys])
-    share = float(apart @ before / (before @ before))
-    fits = np.abs(apart - share * before).max() <= 1e-2 * np.abs(apart).max()
-    return ("sgd-momentum-float32",) if fits and abs(share) <= np.finfo(np.float32).eps / 2 else ()
-
-
-def _moving_statistics(e: Evidence) -> Sequence[str]:
-    """A decay fitted to the moving mean, and the variance tracked with ÷ n or ÷ (n − 1)."""
-    layer = e.layer()
-    if layer is None or e.check.step != 1:
-        return ()
-    update = statistics_update(e.torch, layer["name"])
-    decay, expected = update.decay, statistics_update(e.keras, layer["name"]).decay
-    found = np.asarray(e.torch[f"step/1/statistics/{layer['name']}/moving_variance"])
-    # In float32 both may hold to rounding: the better one counts.
-    unbiased = min((False, True), key=lambda u: e.misfit(update.variance(decay, unbiased=u), found))
-    if not e.close(update.variance(decay, unbiased=unbiased), found):
-        return ()
-    names = ("bn-biased-variance",) if unbiased else ()
-    equal = 1e-4 if e.single else 1e-6
-    if abs(decay - expected) <= equal:
-        return names
-    if abs(decay - (1.0 - expected)) <= equal:
-        return ("bn-momentum-copied", *names)
-    # Updated twice, or never: bugs, and no convention.
-    known_bug = min(abs(decay - expected**2), abs(decay - 1.0)) <= equal
-    return () if known_bug else ("bn-momentum", *names)
-
-
-def _evaluated_while_training(e: Evidence) -> Sequence[str]:
-    """Moving statistics move although weights do not, and Torch's test curve is the batch's."""
-    moving = e.check.path.endswith(("/moving_mean", "/moving_variance"))
-    if e.histories is None or not moving:
-        return ()
-    torch = e.histories["torch"]
-    fits = list(torch["test_accuracy"]) == list(torch["batch_statistics_test_accuracy"])
-    return ("eval-mode",) if fits else ()
-
-
-def _epoch_metrics(e: Evidence) -> Sequence[str]:
-    """The mean of the steps' losses, each step weighing the same whatever its size.
-
-    It differs from the mean over samples by the short batch's deviation, times the weight that the
-    short batch gets too much. A loss that deviates by more than three times itself is another bug.
-    """
-    if e.histories is None or e.plans is None or e.check.path != "running_train_loss":
-        return ()
-    first = e.plans["keras"][0]
-    samples = (first >= 0).sum(axis=1)
-    excess = abs(1.0 / len(samples) - samples[-1] / samples.sum())
-    keras, torch = (
-        np.array(e.histories[name]["running_train_loss"], dtype=np.float64)
-        for name in ("keras", "torch")
-    )
-    return ("epoch-metrics",) if (np.abs(torch - keras) <= 3.0 * excess * keras).all() else ()
+    update, reset, new = np.split(keras, 3, axis=-1)
+    swapped = np.concatenate([reset, update, new], axis=-1)
+    return ("gru-gate-order",) if e.close(swapped, torch) else ()
 
 
 _EXPLANATIONS: Mapping[int, Sequence[Explanation]] = {
     1: (_affine,),
     2: (_plan,),
-    3: (_forget_bias, _kernel_layout, _initializers),
-    4: (_batch_first, _flatten_order, _batch_norm_forward),
-    5: (_loss_reduction,),
-    7: (_single_bias, _default_learning_rate, _momentum_float32),
-    8: (_moving_statistics,),
-    10: (_evaluated_while_training, _epoch_metrics),
+    3: (_forget_bias, _gate_order, _kernel_layout, _initializers),
+    4: (
+        explain_forward.batch_first,
+        explain_forward.flatten_order,
+        explain_forward.batch_norm,
+        explain_forward.norm_epsilon,
+        explain_forward.same_padding,
+        explain_forward.leaky_slope,
+        explain_forward.rounded_constants,
+        explain_forward.mask_zero,
+    ),
+    5: (
+        explain_losses.reduction,
+        explain_losses.activated_twice,
+        explain_losses.clipped,
+        explain_losses.broadcast,
+        explain_losses.penalties,
+    ),
+    6: (explain_losses.padding_row,),
+    7: (
+        explain_steps.single_bias,
+        explain_steps.sparse_gradients,
+        explain_first_step.first_step,
+        explain_steps.momentum_float32,
+        explain_steps.schedule,
+    ),
+    8: (explain_epochs.moving_statistics,),
+    10: (explain_epochs.evaluated_while_training, explain_epochs.epoch_metrics),
 }

@@ -13,8 +13,10 @@ import hashlib
 import io
 import json
 import math
+import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,23 @@ def recording(keras: Observed) -> tuple[Observed, Arrays]:
     return replace(keras, evaluate=evaluate), seen
 
 
+@contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """A folder to record in, which takes the place of another one once all is written.
+
+    Args:
+        folder: Where the recording goes; made if need be. One there is replaced.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as beside:
+        written = Path(beside) / "new"
+        written.mkdir()
+        yield written
+        if folder.exists():
+            folder.rename(Path(beside) / "old")
+        written.rename(folder)
+
+
 def save(
     folder: Path,
     name: str,
@@ -63,13 +82,12 @@ def save(
     """Record one side.
 
     Args:
-        folder: Where its two files go; made if need be. A recording there is replaced.
+        folder: Where its two files go; see `staged`.
         name: `"keras"` or `"torch"`.
         observed: The side.
         request: What was asked.
         evaluated: What was evaluated for accepted differences.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     trace = observed.trace
     files = dict.fromkeys(trace.files.values())
     members = {file: str(number) for number, file in enumerate(files)}
@@ -77,8 +95,8 @@ def save(
     arrays: Arrays = {members[file]: trace[first[file]] for file in files}
     extra = evaluated or {}
     arrays |= {f"evaluated{number}": a for number, a in enumerate(extra.values())}
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    packed = folder / f"{name}.npz"
+    np.savez_compressed(packed, allow_pickle=False, **arrays)
     rounding = observed.rounding() if name == "torch" else {}
     content = {
         "format": _FORMAT,
@@ -91,11 +109,8 @@ def save(
         # A tolerance that is no number allows nothing.
         "rounding": {path: wide for path, wide in rounding.items() if math.isfinite(wide)},
         "versions": versions(),
-        "sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
+        "sha256": hashlib.sha256(packed.read_bytes()).hexdigest(),
     }
-    temporary = folder / f"{name}.npz.tmp"
-    temporary.write_bytes(buffer.getvalue())
-    temporary.replace(folder / f"{name}.npz")
     sealed = {**content, "seal": _seal(content)}
     write_text(folder / f"{name}.json", json.dumps(sealed, indent=1, allow_nan=False) + "\n")
 
@@ -192,7 +207,8 @@ def open_golden(folder: Path, name: str) -> Golden:
     except FileNotFoundError as error:
         raise GoldenError(
             f"{folder}: no recording of the {name} side there ({Path(error.filename).name} is "
-            "missing): record it with --parity-golden record, where both frameworks are installed."
+            "missing): record it with --parity-golden record, where both frameworks are installed; "
+            "recordings are found by the name that pytest gives the test."
         ) from None
     except (OSError, ValueError) as error:
         raise GoldenError(f"{file}: cannot be read as JSON ({error}): {_AGAIN}.") from error
@@ -213,6 +229,9 @@ def open_golden(folder: Path, name: str) -> Golden:
             arrays = {member: archive[member] for member in archive.files}
     except (ValueError, OSError, zipfile.BadZipFile) as error:
         raise GoldenError(f"{file.with_suffix('.npz')}: cannot be read ({error}).") from error
+    members = {*content["arrays"].values(), *content["evaluated"].values()}
+    if not members <= arrays.keys():
+        raise GoldenError(f"{folder / name}.npz: lacks arrays that {file.name} names: {_AGAIN}.")
     return Golden(file, content, arrays)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from compare.check import Options, carry_as_asked
 from compare.check_report import ParityReport
-from compare.golden import open_golden, recording, save
+from compare.golden import open_golden, recording, save, staged
 from compare.judging import judge, observe
 from compare.live import built, check_dtype, live
 from compare.sides import KerasSide, Side, TorchSide
@@ -32,6 +32,7 @@ def record(
     Raises:
         InputError: As `check_parity` does.
     """
+    __tracebackhide__ = True
     pair = live(
         *models,
         data[0],
@@ -46,8 +47,9 @@ def record(
         keras, evaluated = recording(observe(pair.keras, request, Path(scratch) / "keras"))
         torch = observe(pair.torch, request, Path(scratch) / "torch")
         report = judge(keras, torch, request)
-        save(folder, "keras", keras, request, evaluated=evaluated)
-        save(folder, "torch", torch, request)
+        with staged(folder) as written:
+            save(written, "keras", keras, request, evaluated=evaluated)
+            save(written, "torch", torch, request)
     return report
 
 
@@ -71,6 +73,7 @@ def replay(
         GoldenError: The recording cannot be read, or something else is asked.
         InputError: As `check_parity` does.
     """
+    __tracebackhide__ = True
     golden = open_golden(folder, "keras" if alive == "torch" else "torch")
     dtype = options.dtype or golden.dtype
     model = built(alive, models[alive == "torch"], dtype)

@@ -60,10 +60,13 @@ def live(
         InputError: A model or the samples cannot be used.
         MissingDependencyError: Keras or Torch is not installed.
     """
-    given = {"keras": keras_model, "torch": torch_module}
-    if dtype is None and any(map(is_factory, given.values())):
+    __tracebackhide__ = True
+    if dtype is None and (is_factory(keras_model) or is_factory(torch_module)):
         dtype = "float64"
-    models = {name: built(name, one, dtype) for name, one in given.items()}
+    models = {
+        "keras": built("keras", keras_model, dtype),
+        "torch": built("torch", torch_module, dtype),
+    }
     with usable():
         found = _common(models, dtype)
         if x is None:
@@ -88,6 +91,7 @@ def built(name: str, given: Any, dtype: str | None) -> Any:
     Raises:
         InputError: It is no model of the framework, or the function returned none.
     """
+    __tracebackhide__ = True
     adapter = _adapter(name)
     if is_factory(given):
         _check_dtype(dtype)

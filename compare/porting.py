@@ -20,7 +20,7 @@ from compare.sides import Side
 from compare.structures import Structure, samples
 from compare.traces import Layer, Trace
 
-_SAMPLES = 4
+SAMPLES = 4
 """Enough to see in which order layers run, and in which a flattened image stands."""
 
 
@@ -111,7 +111,8 @@ def port_weights(
     to = "torch" if cast(Any, frameworks.load("keras")).is_model(source) else "keras"
     model, module = (source, target) if to == "torch" else (target, source)
     pair = live(model, module, x, to_torch=to_torch)
-    return carry(pair.keras, pair.torch, pair.x, to=to, pairs=pairs, dry_run=dry_run)
+    few = samples(pair.x, SAMPLES)
+    return carry(pair.keras, pair.torch, few, to=to, pairs=pairs, dry_run=dry_run)
 
 
 def carry(
@@ -128,7 +129,7 @@ def carry(
     Args:
         keras: Keras' side.
         torch: Torch's side.
-        x: Samples, as both take them.
+        x: Samples, as both take them; a few do, but for a recorded side, which is of all.
         to: `"torch"` or `"keras"`.
         pairs: As in `port_weights`.
         dry_run: As in `port_weights`.
@@ -140,7 +141,7 @@ def carry(
         folders = (Path(scratch) / str(number) for number in range(1_000_000))
 
         def observe(side: Side) -> Trace:
-            return side.trace([(samples(x, _SAMPLES), None)], next(folders))
+            return side.trace([(x, None)], next(folders))
 
         traces = {"keras": observe(keras), "torch": observe(torch)}
         found = match(traces["keras"].layers, traces["torch"].layers, pairs)

@@ -12,21 +12,28 @@ both sides or checks one against its recording.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import importlib.util
+import itertools
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-# Nothing of the package is imported here: who does not use the fixture does not pay for it.
+from compare.errors import CompareError, InputError, MissingDependencyError, unknown
+
+# Nothing else of the package is imported here: who does not use the fixture does not pay for it.
 if TYPE_CHECKING:
     from compare.check_report import ParityReport
 
 _MODES = ("record", "replay")
-_PROPERTY = "bn-compare parity"
+_ATTRIBUTE = "bn_compare_parity"
+_FOUND: pytest.StashKey[list[str]] = pytest.StashKey()
+"""What the checks of a test found, each as JSON: only simple types pass between processes."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -58,7 +65,17 @@ def pytest_configure(config: pytest.Config) -> None:
         "parity(dtype, steps, allow, tolerances, …): options of the fixture parity, as of "
         "compare.check_parity.",
     )
-    golden, report = config.getoption("--parity-golden"), config.getoption("--parity-report")
+    _check_golden(config)
+    report = config.getoption("--parity-report")
+    if report is None:
+        return
+    _check_report(Path(report))
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_Report(Path(report)))
+
+
+def _check_golden(config: pytest.Config) -> None:
+    golden = config.getoption("--parity-golden")
     if golden is not None and golden[0] not in _MODES:
         raise pytest.UsageError(
             f"--parity-golden: expected record DIR or replay DIR, received {' '.join(golden)}."
@@ -69,40 +86,73 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(
             "--parity-live says what runs beside a recording: add --parity-golden replay DIR."
         )
-    if report is not None and Path(report).suffix not in (".html", ".json"):
+
+
+def _check_report(target: Path) -> None:
+    """Tell at once what would otherwise be told after all tests ran."""
+    if target.suffix not in (".html", ".json"):
         raise pytest.UsageError(
-            f"--parity-report: expected a file that ends in .html or .json, received {report}."
+            f"--parity-report: expected a file that ends in .html or .json, received {target}."
         )
-    if report is not None and not hasattr(config, "workerinput"):
-        config.pluginmanager.register(_Report(Path(report)))
+    if target.suffix == ".html" and importlib.util.find_spec("jinja2") is None:
+        raise pytest.UsageError(
+            f"--parity-report {target}: a page needs jinja2: pip install 'bn-compare[report]', or "
+            "write .json."
+        )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise pytest.UsageError(f"--parity-report: cannot make a folder: {error}.") from None
+    if target.is_dir():
+        raise pytest.UsageError(f"--parity-report: expected a file, {target} is a folder.")
 
 
 @pytest.fixture
 def parity(request: pytest.FixtureRequest) -> Callable[..., ParityReport]:
     """`compare.check_parity`, raising `ParityError` where the two sides differ."""
-    defaults: dict[str, Any] = {}
-    for mark in reversed(list(request.node.iter_markers("parity"))):
-        if mark.args:
-            raise pytest.UsageError(
-                f"{request.node.nodeid}: the parity marker takes keywords alone, received "
-                f"{mark.args!r}."
-            )
-        defaults |= mark.kwargs
-    numbers: Iterator[int] = iter(range(1, 1_000_000))
+    defaults = _marked(request.node)
+    found = request.node.stash.setdefault(_FOUND, [])
+    numbers = itertools.count(1)
 
     def check(
         keras_model: Any, torch_module: Any, x: Any, y: Any = None, **options: Any
     ) -> ParityReport:
         __tracebackhide__ = True
         models, data = (keras_model, torch_module), (x, y)
-        report = _check(request, models, data, {**defaults, **options}, next(numbers))
-        if request.config.getoption("--parity-report"):
-            found = json.dumps({"test": request.node.nodeid, **report.to_json()})
-            request.node.user_properties.append((_PROPERTY, found))
+        test, number = request.node.nodeid, next(numbers)
+        name = test if number == 1 else f"{test} #{number}"
+        try:
+            report = _check(request, models, data, {**defaults, **options}, number)
+        except CompareError as error:
+            found.append(json.dumps({"test": name, **_refused(error)}))
+            # Neither the frames of this package nor what a framework raised are the user's matter.
+            raise error.with_traceback(None) from None
+        found.append(json.dumps({"test": name, **report.to_json()}))
         report.raise_if_diverged()
         return report
 
     return check
+
+
+def _marked(node: Any) -> dict[str, Any]:
+    """The options of all markers of a test; the nearest wins."""
+    options: dict[str, Any] = {}
+    for mark in reversed(list(node.iter_markers("parity"))):
+        wrong = _unknown(mark.kwargs)
+        if mark.args:
+            wrong = InputError(f"expected keywords, such as steps=3, received {mark.args!r}.")
+        if wrong is not None:
+            pytest.fail(f"the parity marker: {wrong}", pytrace=False)
+        options |= mark.kwargs
+    return options
+
+
+def _unknown(options: Mapping[str, Any]) -> InputError | None:
+    """The error for the first option that there is not."""
+    from compare.check import Options
+
+    known = [field.name for field in dataclasses.fields(Options)]
+    return next((unknown("option", name, known) for name in options if name not in known), None)
 
 
 def _check(
@@ -113,6 +163,8 @@ def _check(
     number: int,
 ) -> ParityReport:
     __tracebackhide__ = True
+    if (wrong := _unknown(options)) is not None:
+        raise wrong
     golden = request.config.getoption("--parity-golden")
     if golden is None:
         from compare.check import check_parity
@@ -137,7 +189,6 @@ def _name(nodeid: str, number: int) -> str:
 
 
 def _installed() -> str:
-    from compare.errors import MissingDependencyError
     from compare.frameworks import check_installed
 
     try:
@@ -147,31 +198,49 @@ def _installed() -> str:
     return "torch"
 
 
+def _refused(error: CompareError) -> dict[str, Any]:
+    """A check that could not be made, where a report holds one that was."""
+    from compare.check_report import refused
+
+    return refused(str(error))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Hand what a test found to the process that writes the report."""
+    report = yield
+    vars(report)[_ATTRIBUTE] = item.stash.get(_FOUND, [])
+    return report
+
+
 class _Report:
     """Writes what was found, where the results of a session come together."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
-        self.found: list[dict[str, Any]] = []
+        self.found: dict[str, list[str]] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Collect what a test found, in a worker of pytest-xdist too."""
-        if report.when == "call":
-            self.found += [
-                json.loads(str(value))
-                for name, value in report.user_properties
-                if name == _PROPERTY
-            ]
+        """Keep what a test found so far: of setup, call and teardown the last has it all."""
+        self.found[report.nodeid] = getattr(report, _ATTRIBUTE, [])
 
     def pytest_sessionfinish(self) -> None:
         """Write it all."""
         from compare.check_report import page
+        from compare.records import write_text
 
-        self.found.sort(key=lambda found: str(found["test"]))
+        found = [json.loads(one) for test in sorted(self.found) for one in self.found[test]]
         if self.target.suffix == ".html":
-            text = page(self.found)
+            text = page(found)
         else:
-            passed = all(found["passed"] for found in self.found)
-            text = json.dumps({"passed": passed, "pairs": self.found}, indent=1) + "\n"
-        self.target.parent.mkdir(parents=True, exist_ok=True)
-        self.target.write_text(text, encoding="utf-8")
+            # Where nothing was checked, nothing was found to agree.
+            passed = bool(found) and all(one["passed"] for one in found)
+            text = json.dumps({"passed": passed, "pairs": found}, indent=1) + "\n"
+        write_text(self.target, text)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Say where it is."""
+        count = sum(map(len, self.found.values()))
+        terminalreporter.write_line(f"parity of {count} pairs: {self.target}")

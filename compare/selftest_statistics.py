@@ -10,7 +10,6 @@ from typing import Any, Protocol
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Column, Table
 
 from compare.intervals import METHODS, Method, chosen
 from compare.populations import Population, populations
@@ -24,7 +23,7 @@ from compare.simulation import (
     trials,
 )
 from compare.table import MISSING
-from compare.terminal import console
+from compare.terminal import print_grid
 
 SEED = 2026
 """Every self-test draws the same samples: one that fails fails again."""
@@ -63,17 +62,15 @@ def show(tried: Sequence[Trial], powers: Sequence[Power], *, as_json: bool) -> i
     if as_json:
         print(json.dumps(_summary(tried, powers, passed), allow_nan=False))
         return 0 if passed else 1
-    out = console()
-    out.print(_trial_table(tried))
-    out.print(*_notes(tried), sep="\n", soft_wrap=True)
-    out.print(_power_table(powers))
+    _print_trials(tried)
+    print(*_notes(tried), sep="\n")
+    _print_powers(powers)
     vouched = [trial for trial in tried if not trial.elsewhere]
     kept = sum(trial.passed for trial in vouched)
     low, high = COVERAGE
-    out.print(
+    print(
         f"{kept} of {len(vouched)} within bounds: coverage {100 * low:.0f} to {100 * high:.0f} %, "
-        f"false verdicts at most {100 * MOST_FALSE:.0f} %",
-        soft_wrap=True,
+        f"false verdicts at most {100 * MOST_FALSE:.0f} %"
     )
     return 0 if passed else 1
 
@@ -116,14 +113,11 @@ def _summary(tried: Sequence[Trial], powers: Sequence[Power], passed: bool) -> d
     }
 
 
-def _trial_table(tried: Sequence[Trial]) -> Table:
-    names = ("n", "nonzero", "skewness", "no interval", "coverage")
-    candidates = [f"… {name.removesuffix(' bootstrap')}" for name in METHODS]
-    last = ("false different", "false equivalent", "bounds")
-    first = Column("differences", no_wrap=True)
-    table = Table(first, *(Column(n, justify="right") for n in (*names, *candidates, *last)))
-    for trial in tried:
-        table.add_row(
+def _print_trials(tried: Sequence[Trial]) -> None:
+    candidates = [f"by {name.removesuffix(' bootstrap')}" for name in METHODS]
+    names = ("differences", "n", "nonzero", "skewness", "no interval", "coverage", *candidates)
+    lines = [
+        [
             trial.population,
             str(trial.n),
             _percent(trial.nonzero, 0),
@@ -134,23 +128,23 @@ def _trial_table(tried: Sequence[Trial]) -> Table:
             _percent(trial.false_different),
             _percent(trial.false_equivalent),
             _word(trial),
-            style=None if trial.passed else "bold red",
-        )
-    return table
+        ]
+        for trial in tried
+    ]
+    print_grid([*names, "false different", "false equivalent", "bounds"], lines, left=1)
 
 
-def _power_table(powers: Sequence[Power]) -> Table:
-    texts = ("correlation", "seeds, paired", "seeds, unpaired", "fewer by")
-    title = f"Seeds to find a difference of {SHIFT} four times out of five"
-    first = Column("differences", no_wrap=True)
-    table = Table(first, *(Column(text, justify="right") for text in texts), title=title)
+def _print_powers(powers: Sequence[Power]) -> None:
+    names = ("differences", "correlation", "seeds, paired", "seeds, unpaired", "fewer by")
+    lines = []
     for found in powers:
         seeds = [MISSING if n is None else str(n) for n in (found.paired, found.unpaired)]
         fewer = None
         if found.paired is not None and found.unpaired is not None:
             fewer = 1.0 - found.paired / found.unpaired
-        table.add_row(found.population, f"{found.correlation:.3f}", *seeds, _percent(fewer, 0))
-    return table
+        lines.append([found.population, f"{found.correlation:.3f}", *seeds, _percent(fewer, 0)])
+    print(f"\nSeeds to find a difference of {SHIFT} four times out of five:")
+    print_grid(names, lines, left=1)
 
 
 def _notes(tried: Sequence[Trial]) -> list[str]:

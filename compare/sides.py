@@ -63,10 +63,8 @@ class KerasSide:
 
     def trace(self, batches: Batches, folder: Path) -> Trace:
         """See `Side.trace`."""
-        adapter = _adapter("keras")
-        # A loss that was named is made when first called, and computes in the dtype of then.
-        with adapter.building(adapter.dtype_of(self.model)):
-            return _traced(partial(adapter.trace, self.model, batches), folder)
+        with _in_its_dtype("keras", self.model):
+            return _traced(partial(_adapter("keras").trace, self.model, batches), folder)
 
     def training(self) -> dict[str, Any]:
         """See `Side.training`."""
@@ -86,7 +84,8 @@ class KerasSide:
 
     def repeats(self, x: Structure) -> bool:
         """See `Side.repeats`."""
-        return bool(_adapter("keras").repeats(self.model, x))
+        with _in_its_dtype("keras", self.model):
+            return bool(_adapter("keras").repeats(self.model, x))
 
     def evaluate(
         self,
@@ -95,7 +94,8 @@ class KerasSide:
         sink: Callable[[str, NDArray[Any]], None],
     ) -> None:
         """Record one evaluation with some tensors replaced; the model is left as it is."""
-        _adapter("keras").evaluate(self.model, values, x, sink)
+        with _in_its_dtype("keras", self.model):
+            _adapter("keras").evaluate(self.model, values, x, sink)
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,8 @@ class TorchSide:
     def stream(self, batches: Batches, sink: Callable[[str, NDArray[Any]], None]) -> Any:
         """The same, handed to a sink array by array; returns the layers."""
         options = {"objective": self.objective, "to_torch": self.to_torch}
-        return _adapter("torch").trace_any(self.module, batches, sink, **options)
+        with _in_its_dtype("torch", self.module):
+            return _adapter("torch").trace_any(self.module, batches, sink, **options)
 
     def training(self) -> dict[str, Any]:
         """See `Side.training`."""
@@ -140,7 +141,8 @@ class TorchSide:
 
     def repeats(self, x: Structure) -> bool:
         """See `Side.repeats`."""
-        return bool(_adapter("torch").repeats(self.module, x, to_torch=self.to_torch))
+        with _in_its_dtype("torch", self.module):
+            return bool(_adapter("torch").repeats(self.module, x, to_torch=self.to_torch))
 
     def perturbed(self, rng: np.random.Generator) -> TorchSide:
         """A copy whose every weight is one unit in the last place off."""
@@ -189,9 +191,24 @@ def _traced(trace: Callable[[TraceWriter], Any], folder: Path) -> Trace:
 
 
 @contextmanager
+def _in_its_dtype(name: str, model: Any) -> Iterator[None]:
+    """What a framework makes meanwhile is in the model's dtype, as where the model was built.
+
+    A copy of an optimizer, or a constant in a training step, would be rounded to float32 else.
+    """
+    with usable():
+        dtype = _adapter(name).dtype_of(model)
+    with _adapter(name).building(dtype):
+        yield
+
+
+@contextmanager
 def usable() -> Iterator[None]:
-    """What an adapter says of a model that it cannot use is a message for the user."""
+    """What an adapter says of a model that it cannot use is a message for the user.
+
+    The framework's own traceback is not shown above it; `__context__` has it.
+    """
     try:
         yield
     except frameworks.UNUSABLE as error:
-        raise InputError(str(error)) from error
+        raise InputError(str(error)) from None

@@ -1,0 +1,184 @@
+"""Which convention explains two settings that differ, and which differences come to nothing.
+
+Settings are in Keras' conventions. A remedy is often out of their sight: what is padded may be
+padded before the layer, and a subclass of an optimizer may compute as Keras does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+Settings = Mapping[str, Any]
+
+EXACT = 1e-12
+"""Two settings are one where they differ by no more: 1.0 - 0.99 is not 0.01 to the bit."""
+
+NO_DIFFERENCE = ""
+"""What an explanation returns where two settings come to the same."""
+
+Explain = Callable[[Settings, Settings], str | None]
+
+
+def _decay(keras: Settings, torch: Settings) -> str | None:
+    """Torch's default, or Keras' number copied without turning it round."""
+    if torch["decay"] is None or keras["decay"] is None:
+        return None
+    copied = abs(torch["decay"] - (1.0 - keras["decay"])) <= EXACT
+    return "bn-momentum-copied" if copied else "bn-momentum"
+
+
+def _padding(keras: Settings, torch: Settings) -> str | None:
+    """`same` pads as much on both sides where the stride is one and the kernel is odd."""
+    ours, theirs = keras["padding"], torch["padding"]
+    if isinstance(theirs, str) and theirs == "valid":
+        return NO_DIFFERENCE  # What is padded may be padded before the layer.
+    if ours == "same" and any(stride > 1 for stride in keras.get("strides", ())):
+        right = not isinstance(theirs, str) and _begins_alike(keras, theirs)
+        return NO_DIFFERENCE if right else "same-padding-stride"
+    if ours == "same" and not isinstance(theirs, str):
+        return NO_DIFFERENCE if _centred(keras, theirs) else None
+    return NO_DIFFERENCE if ours == "causal" else None
+
+
+def _centred(keras: Settings, padding: Sequence[int]) -> bool:
+    """Whether padding on both sides is what `same` means, as far as the settings tell."""
+    size, dilation = keras["kernel_size"], keras.get("dilation", [1] * len(padding))
+    return all(2 * p == d * (k - 1) for p, d, k in zip(padding, dilation, size, strict=True))
+
+
+def _begins_alike(keras: Settings, padding: Sequence[int]) -> bool:
+    """Whether a strided `same` may begin its padding as Torch does, along every axis."""
+    known = keras["image_size"]
+    axes = zip(keras["kernel_size"], keras["strides"], keras["dilation"], padding, strict=True)
+    for axis, (kernel, stride, dilation, begin) in enumerate(axes):
+        reach = dilation * (kernel - 1) + 1
+        # TensorFlow pads as little as the size of the image, modulo the stride, asks for.
+        sizes = range(reach, reach + stride) if known is None else [known[axis]]
+        totals = (max((-(-size // stride) - 1) * stride + reach - size, 0) for size in sizes)
+        if all(total // 2 != begin for total in totals):
+            return False
+    return True
+
+
+def _transposed(keras: Settings, torch: Settings) -> str | None:
+    """`same` crops half of what the kernel is larger than the stride, an odd pixel at the end."""
+    theirs = torch["padding"]
+    if isinstance(theirs, str) or keras["padding"] != "same":
+        # What a transposed convolution cuts off may be cut off behind it.
+        return None if not isinstance(theirs, str) else NO_DIFFERENCE
+    axes = zip(keras["kernel_size"], keras["strides"], keras["dilation"], theirs, strict=True)
+    begins = [max(d * (k - 1) + 1 - s, 0) // 2 - p for k, s, d, p in axes]
+    return NO_DIFFERENCE if min(begins) >= 0 else "transposed-padding"
+
+
+def _added(keras: Settings, torch: Settings) -> str | None:
+    """Keras works out itself how much a transposed convolution's output grows."""
+    return NO_DIFFERENCE if keras["output_padding"] is None else None
+
+
+def _biases(keras: Settings, torch: Settings) -> str | None:
+    twice = (keras["trained_biases"], torch["trained_biases"]) == (1, 2)
+    return "lstm-single-bias" if twice else None
+
+
+OF_LAYERS: Mapping[tuple[str, str], Explain] = {
+    ("batch_norm", "epsilon"): lambda keras, torch: "bn-epsilon",
+    ("batch_norm", "decay"): _decay,
+    ("batch_norm", "biased"): lambda keras, torch: "bn-biased-variance",
+    ("batch_norm", "frozen"): lambda keras, torch: "bn-frozen",
+    ("conv", "padding"): _padding,
+    ("depthwise_conv", "padding"): _padding,
+    ("conv_transpose", "padding"): _transposed,
+    ("conv_transpose", "output_padding"): _added,
+    ("layer_norm", "epsilon"): lambda keras, torch: "norm-epsilon",
+    ("group_norm", "epsilon"): lambda keras, torch: "norm-epsilon",
+    ("", "trained_biases"): _biases,
+}
+"""(Kind of layer, or empty for any; setting) → the convention that explains a difference."""
+
+
+def _reduction(keras: Settings, torch: Settings) -> str | None:
+    means = {"mean", "sum_over_batch_size"}
+    if {keras["reduction"], torch["reduction"]} <= means:
+        return NO_DIFFERENCE
+    return "loss-reduction"
+
+
+def _same_loss(keras: Settings, torch: Settings) -> str | None:
+    return NO_DIFFERENCE  # Names differ between the frameworks, and say nothing.
+
+
+OF_LOSSES: Mapping[str, Explain] = {
+    "name": _same_loss,
+    # Keras undoes a sigmoid that it can see: probabilities there and logits here are one loss.
+    "from_logits": _same_loss,
+    "reduction": _reduction,
+}
+
+_OPTIMIZERS = ("adadelta", "adagrad", "adamax", "nadam", "rmsprop", "adamw", "adam", "sgd")
+
+
+def _based_on(settings: Settings) -> str | None:
+    """What an optimizer is called after: a subclass has its base's name at the end, as a rule."""
+    kind = str(settings.get("kind"))
+    return next((base for base in _OPTIMIZERS if kind.endswith(base)), None)
+
+
+def _stock(torch: Settings) -> bool:
+    """Whether it is one of Torch's own: a subclass may compute as Keras does."""
+    return "class" not in torch and torch.get("kind") == _based_on(torch)
+
+
+def _kind(keras: Settings, torch: Settings) -> str | None:
+    ours, theirs = _based_on(keras), _based_on(torch)
+    if ours is None or theirs is None or ours == theirs:
+        return NO_DIFFERENCE
+    if {ours, theirs} != {"adam", "adamw"}:
+        return None
+    # Keras' Adam decays as its AdamW does: beside the step.
+    coupled = theirs == "adam" and torch.get("weight_decay") and _stock(torch)
+    return "weight-decay" if coupled else NO_DIFFERENCE
+
+
+def _rate(keras: Settings, torch: Settings) -> str | None:
+    if isinstance(torch["learning_rate"], Mapping):
+        return NO_DIFFERENCE  # A callback may be Keras' schedule.
+    if isinstance(keras["learning_rate"], Mapping):
+        return "learning-rate-schedule"
+    defaults = {
+        ("sgd", 1e-3): "sgd-default-learning-rate",
+        ("rmsprop", 1e-2): "optimizer-defaults",
+        ("adagrad", 1e-2): "optimizer-defaults",
+    }
+    return defaults.get((_based_on(torch) or "", torch["learning_rate"]))
+
+
+def _epsilon(keras: Settings, torch: Settings) -> str | None:
+    if not _stock(torch):
+        return NO_DIFFERENCE
+    kinds = {_based_on(keras), _based_on(torch)}
+    if kinds <= {"adam", "adamw"}:
+        return "adam-epsilon"
+    return "rmsprop-epsilon" if kinds == {"rmsprop"} else None
+
+
+def _weight_decay(keras: Settings, torch: Settings) -> str | None:
+    ours, theirs = keras["weight_decay"], torch["weight_decay"]
+    if not _stock(torch):
+        return NO_DIFFERENCE
+    if not ours or not theirs:
+        return None  # It may be done by hand, or by regularizers.
+    if _based_on(torch) == "adamw":
+        return "optimizer-defaults" if (ours, theirs) == (0.004, 0.01) else None
+    return "weight-decay"
+
+
+OF_OPTIMIZERS: Mapping[str, Explain] = {
+    "kind": _kind,
+    "learning_rate": _rate,
+    "epsilon": _epsilon,
+    "rho": _epsilon,
+    "weight_decay": _weight_decay,
+}
+"""Setting → the convention that explains a difference."""

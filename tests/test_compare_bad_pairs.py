@@ -1,0 +1,205 @@
+"""What cannot be compared is refused with one clear message, without a framework's traceback."""
+
+import itertools
+import traceback
+
+import keras
+import numpy as np
+import pytest
+import torch
+from keras import layers
+from torch import nn
+from torch.nn import functional as F
+
+import compare
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(6, 4))
+
+
+def dense(*widths, **options):
+    return keras.Sequential(
+        [keras.Input((4,)), *(layers.Dense(width) for width in widths)], **options
+    )
+
+
+def linear(*widths):
+    sizes = itertools.pairwise(widths)
+    return nn.Sequential(*(nn.Linear(one, other) for one, other in sizes)).double()
+
+
+def unbuilt():
+    return keras.Sequential([layers.Dense(2)])
+
+
+class Lazy(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.LazyLinear(2))
+
+
+def named():
+    left, right = keras.Input((2,), name="left"), keras.Input((2,), name="right")
+    x = layers.Dense(2)(layers.Concatenate()([left, right]))
+    return keras.Model({"left": left, "right": right}, x)
+
+
+class Named(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 2, dtype=torch.float64)
+
+    def forward(self, left, right):
+        return self.linear(torch.cat([left, right], 1))
+
+
+class FunctionalDropout(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 2, dtype=torch.float64)
+
+    def forward(self, x):
+        return self.linear(F.dropout(x, 0.5, self.training))
+
+
+class NoiseInCall(layers.Layer):
+    def call(self, x):
+        return x + keras.random.normal(keras.ops.shape(x), dtype=x.dtype)
+
+
+def with_layer(layer):
+    return keras.Sequential([keras.Input((4,)), layers.Dense(2), layer])
+
+
+def float32():
+    return keras.Sequential([keras.Input((4,), dtype="float32"), layers.Dense(2, dtype="float32")])
+
+
+HALVES = {"left": X[:, :2], "right": X[:, 2:]}
+OTHER_KEYS = {"left": X[:, :2], "rigth": X[:, 2:]}
+
+BAD = {
+    "different depth": (
+        lambda: dense(3, 2),
+        lambda: linear(4, 3, 3, 2),
+        X,
+        r"left uncopied: 1 \(dense kernel \(3, 3\), bias \(3,\)\) in Torch has no partner in Keras",
+    ),
+    "other widths": (
+        lambda: dense(3, 2),
+        lambda: linear(4, 5, 2),
+        X,
+        r"dense\S* has kernel \(4, 3\), bias \(3,\) in Keras, its partner 0 kernel \(4, 5\)",
+    ),
+    "unbuilt in Keras": (
+        unbuilt,
+        lambda: linear(4, 2),
+        X,
+        r"has no weights yet: build it, by model\.build",
+    ),
+    "unbuilt in Torch": (lambda: dense(2), Lazy, X, r"[Ll]azy|not built|uninitialized"),
+    "samples of another shape": (
+        lambda: dense(2),
+        lambda: linear(4, 2),
+        X[:, :3],
+        r"expected axis -1 of input shape to have value 4",
+    ),
+    "a dict with other keys": (
+        named,
+        Named,
+        OTHER_KEYS,
+        r"expects the inputs 'left' and 'right', received 'left' and 'rigth'",
+    ),
+    "an array instead of a dict": (named, Named, X, r"expects 2 inputs \('left' and 'right'\)"),
+    "as many samples": (
+        named,
+        Named,
+        {"left": X[:, :2], "right": X[:3, 2:]},
+        r"x: expected as many samples in every array, received x/left 6, x/right 3",
+    ),
+    "samples that are no numbers": (
+        lambda: dense(2),
+        lambda: linear(4, 2),
+        np.array([["a"] * 4]),
+        r"x: expected an array of numbers",
+    ),
+    "a non-finite sample": (
+        named,
+        Named,
+        {**HALVES, "right": np.full((6, 2), np.inf)},
+        r"x/right: expected finite numbers, received NaN or infinity",
+    ),
+    "no samples": (lambda: dense(2), lambda: linear(4, 2), X[:0], r"expected at least one sample"),
+    "two dtypes": (
+        lambda: dense(2),
+        lambda: linear(4, 2).float(),
+        X,
+        r"the Torch module computes in float32, expected float64: build both in one dtype",
+    ),
+    "another dtype in Keras": (
+        float32,
+        lambda: linear(4, 2),
+        X,
+        r"the Torch module computes in float64, expected float32: build both in one dtype",
+    ),
+    "half precision": (
+        lambda: dense(2),
+        lambda: linear(4, 2).half(),
+        X,
+        r"the module computes in float16, expected float32 or float64: use module",
+    ),
+    "dropout in Torch": (
+        lambda: dense(2),
+        lambda: nn.Sequential(linear(4, 2), nn.Dropout(0.25)),
+        X,
+        r"the Torch side draws random numbers .* 1 \(Dropout, rate 0\.25\).* set p=0\.0",
+    ),
+    "dropout in Keras": (
+        lambda: with_layer(layers.Dropout(0.25, name="drop")),
+        lambda: linear(4, 2),
+        X,
+        r"the Keras side draws random numbers .* drop \(Dropout, rate 0\.25\).*with rate=0\.0",
+    ),
+    "noise in Keras": (
+        lambda: with_layer(layers.GaussianNoise(0.1, name="noise")),
+        lambda: linear(4, 2),
+        X,
+        r"the Keras side draws random numbers .* noise \(GaussianNoise",
+    ),
+    "dropout as a function": (
+        lambda: dense(2),
+        FunctionalDropout,
+        X,
+        r"the Torch side computes something else each time",
+    ),
+    "random numbers in a call": (
+        lambda: with_layer(NoiseInCall()),
+        lambda: linear(4, 2),
+        X,
+        r"the Keras side computes something else each time",
+    ),
+    "models the wrong way round": (
+        lambda: linear(4, 2),
+        lambda: dense(2),
+        X,
+        r"expected a keras\.Model or a function that returns one, received Sequential",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_it_is_one_clear_message(name):
+    keras_model, torch_module, x, message = BAD[name]
+    models = keras_model(), torch_module()
+    with pytest.raises(compare.InputError, match=message) as raised:
+        compare.check_parity(*models, x, weights_from="keras")
+    told = str(raised.value)
+    assert "\n" not in told
+    shown = "".join(traceback.format_exception(raised.value))
+    assert shown.count("Traceback (most recent call last)") == 1
+    assert "site-packages" not in shown
+
+
+def test_the_same_without_weights_to_carry_is_a_report_that_names_the_structure():
+    report = compare.check_parity(dense(3, 2), linear(4, 3, 3, 2), X)
+    assert (report.first_divergence.rung, report.first_divergence.layer) == (1, "1")
+    assert "no partner in Keras" in str(report)
