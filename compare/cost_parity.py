@@ -77,8 +77,8 @@ def checked(
     x = rng.normal(size=(sizes.parity_samples, size, size, 3)).astype(settings.dtype)
     y = rng.integers(0, _CLASSES, sizes.parity_samples)
     ported = stage("port", partial(port_weights, model, module, x=x))
-    check = partial(check_parity, model, module, x, y, steps=1, dtype=settings.dtype)
-    report = stage("check", check)
+    options: dict[str, Any] = {"steps": 1, "dtype": settings.dtype}
+    report = stage("check", partial(check_parity, model, module, x, y, **options))
     return {
         "network": DEEP,
         **_sizes(ported),

@@ -68,3 +68,10 @@ def test_fifty_layers_have_as_many_parameters_as_in_the_paper():
     network = bn_torch.build_resnet50()
     assert sum(p.numel() for p in network.parameters()) == 25_557_032
     assert sum(isinstance(m, nn.Conv2d | nn.Linear) for m in network.modules()) == 50 + 4
+
+
+def test_a_loss_is_computed_in_the_dtype_of_the_model():
+    model, module = pair()
+    with keras_adapter.building("float32"):  # Keras' default, where most tests are written
+        report = compare.check_parity(model, module, X, Y)
+    assert report.passed, str(report)
