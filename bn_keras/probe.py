@@ -112,7 +112,9 @@ def _untrained(
     x = batches[0][0]
     _data(sink, 1, x=x)
     with recording(model, _writing(sink, "training")) as order:
-        steps.forward(model, inputs.tensors(x), training=True)
+        output = steps.forward(model, inputs.tensors(x), training=True)
+    for path, leaf in inputs.leaves(output):
+        sink(f"step/1/prediction{path}", to_numpy(leaf))
     _weights(sink, 1, model)
     return order
 

@@ -14,6 +14,7 @@ from bn_torch import arrangement, describing, probe
 from bn_torch.module import BinaryClassifier
 from bn_torch.objective import Objective
 from bn_torch.recording import Sink
+from bn_torch.weights import weighted_layers
 
 Structure = Any
 """An array, or a tuple, list or dictionary of them."""
@@ -51,6 +52,7 @@ def trace_any(
         ValueError: There is nothing to train with, or `to_torch` raises.
     """
     module = getattr(module, "_orig_mod", module)
+    weighted_layers(network(module))  # What has no weights yet is told before anything runs.
     x, y = batches[0]
     if objective is not None:
         whole: nn.Module = Objective(module, *objective)

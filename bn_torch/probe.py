@@ -138,8 +138,10 @@ class _Recorder(L.Callback):
         self._data(1, x, None)
         self._watching.enter_context(self.recording.watching())
         with torch.no_grad():
-            call(module, x)
+            output = output_to_keras(call(module, x), self.recording)
         self.stop()
+        for name, leaf in leaves(output, "step/1/prediction"):
+            self.sink(name, to_numpy(torch.as_tensor(leaf)))
         self.write_weights("step/1")
 
     def _data(self, step: int, x: Any, y: Any) -> None:

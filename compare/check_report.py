@@ -34,6 +34,7 @@ class ParityReport:
         findings: Settings in which the two sides differ, in the order in which layers run.
         checks: Every comparison.
         measured: Whether tolerances were widened to the rounding measured on this pair.
+        error: What the Torch side raised, if it did; it was compared until then.
     """
 
     passed: bool
@@ -44,6 +45,7 @@ class ParityReport:
     findings: tuple[Finding, ...] = ()
     checks: tuple[Check, ...] = ()
     measured: bool = False
+    error: str = ""
 
     def raise_if_diverged(self) -> None:
         """Raise `ParityError`, with the report, unless every rung passed."""
@@ -67,8 +69,9 @@ class ParityReport:
         if first is None:
             return [f"Keras and Torch agree on every rung{accepted}."]
         step = "" if first.step is None else f", step {first.step}"
+        raised = f"The Torch side raised {self.error}. " if self.error else ""
         lines = [
-            f"Keras and Torch differ first on rung {first.rung} ({first.rung_name}){step}: "
+            f"{raised}Keras and Torch differ first on rung {first.rung} ({first.rung_name}){step}: "
             f"{first.layer}{accepted}."
         ]
         lines += [self._explanation(name) for name in first.explained_by]
@@ -118,6 +121,7 @@ class ParityReport:
             "rungs": rungs,
             "layers": [asdict(row) for row in layers(self.checks)],
             "tolerances_measured": self.measured,
+            "error": self.error,
         }
 
     def to_html(self) -> str:

@@ -6,6 +6,7 @@ no verdict: a setting may differ and something else make up for it. The ladder d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from compare.inspection_rules import (
     OF_LAYERS,
     OF_LOSSES,
     OF_OPTIMIZERS,
+    SINGLE,
     Settings,
 )
 from compare.matching import Partners
@@ -127,7 +129,7 @@ def inspect_training(keras: Settings, torch: Settings) -> list[Finding]:
 def _equal(one: Any, other: Any) -> bool:
     numbers = (int, float)
     if isinstance(one, numbers) and isinstance(other, numbers):
-        return abs(one - other) <= EXACT
+        return math.isclose(one, other, rel_tol=SINGLE, abs_tol=EXACT)
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         return True  # Two schedules: their names differ between the frameworks.
     return bool(one == other)

@@ -14,6 +14,9 @@ Settings = Mapping[str, Any]
 EXACT = 1e-12
 """Two settings are one where they differ by no more: 1.0 - 0.99 is not 0.01 to the bit."""
 
+SINGLE = 1e-6
+"""Or relative to their size: a model in float32 holds its learning rate rounded."""
+
 NO_DIFFERENCE = ""
 """What an explanation returns where two settings come to the same."""
 
@@ -99,8 +102,9 @@ OF_LAYERS: Mapping[tuple[str, str], Explain] = {
 
 
 def _reduction(keras: Settings, torch: Settings) -> str | None:
-    means = {"mean", "sum_over_batch_size"}
-    if {keras["reduction"], torch["reduction"]} <= means:
+    given = {keras["reduction"], torch["reduction"]}
+    # What a function of the user's own reduces to is not known.
+    if None in given or given <= {"mean", "sum_over_batch_size"}:
         return NO_DIFFERENCE
     return "loss-reduction"
 

@@ -134,6 +134,7 @@ def judge(keras: Observed, torch: Observed, request: Request) -> ParityReport:
         findings=findings,
         checks=tuple(ladder.checks),
         measured=bool(measured),
+        error=str(found["error"]) if "error" in found else "",
     )
 
 
@@ -181,6 +182,9 @@ def _first(
     if first is None:
         return None
     names = tuple(name for name in first.explained_by if name not in allow)
+    failure = ladder.first_failure()
+    if failure is not None and failure.path not in torch and "error" in torch:
+        return replace(first, explained_by=())  # What it raised says why.
     if not names:
         told = (f.convention for f in findings if f.is_of(first.layer) and f.convention)
         names = tuple(dict.fromkeys(name for name in told if name not in allow))

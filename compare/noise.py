@@ -18,7 +18,7 @@ from compare.gaps import gap
 from compare.sides import Batches, TorchSide, jogged
 from compare.traces import Trace
 
-_FORWARD = re.compile(r"training/|step/\d+/(loss|statistics)")
+_FORWARD = re.compile(r"training/|step/\d+/(loss|statistics|prediction)")
 _STEPPED = re.compile(r"step/|evaluation/|prediction")
 
 MARGIN, BACK_MARGIN = 8.0, 16.0

@@ -49,6 +49,7 @@ def climb(ladder: Ladder, keras: Trace, torch: Trace) -> None:
     _data(ladder, keras, torch)
     _same_keys(ladder, 3, keras, torch, "initial", None)
     _forward(ladder, 4, keras, torch, "training")
+    _output(ladder, 4, keras, torch, "step/1/prediction")
     ladder.climbed.append(5)
     if "step/1/loss" in keras or "step/1/loss" in torch:
         ladder.add(5, "step/1/loss", "loss", _found(keras, torch, "step/1/loss"), 1)
@@ -57,7 +58,7 @@ def climb(ladder: Ladder, keras: Trace, torch: Trace) -> None:
         _optimizer(ladder, keras, torch, step, order)
         _same_keys(ladder, 8, keras, torch, f"step/{step}/statistics", step, order=order)
     _forward(ladder, 9, keras, torch, "evaluation")
-    _output(ladder, keras, torch)
+    _output(ladder, 9, keras, torch, "prediction")
 
 
 def _data(ladder: Ladder, keras: Trace, torch: Trace) -> None:
@@ -204,27 +205,26 @@ def _optimizer(ladder: Ladder, keras: Trace, torch: Trace, step: int, order: Seq
         ladder.add(7, check.path, layer, check.gap, step)
 
 
-def _output(ladder: Ladder, keras: Trace, torch: Trace) -> None:
+def _output(ladder: Ladder, rung: int, keras: Trace, torch: Trace, name: str) -> None:
     """The model's outputs, at the level that both sides have: logits where one returns logits."""
-    for key in _several("prediction", keras, torch):
+    mode, step = ("training", 1) if rung == 4 else ("evaluation", None)
+    for key in _several(name, keras, torch):
+        compared = key
         if key in keras and key in torch:
-            name = _logits(keras, torch, key) or _logits(torch, keras, key)
-            compared = f"evaluation/{name}/output" if name else key
-            ladder.add(9, key, "output", _found(keras, torch, compared))
-        else:
-            ladder.add(9, key, "output", _found(keras, torch, key))
+            compared = _logits(keras, torch, key, mode) or _logits(torch, keras, key, mode) or key
+        ladder.add(rung, key, "output", _found(keras, torch, compared), step)
 
 
-def _logits(one: Trace, other: Trace, key: str) -> str | None:
-    """The layer whose output is the model's on one side, and its logits on the other."""
+def _logits(one: Trace, other: Trace, key: str, mode: str) -> str | None:
+    """The output of a layer that is the model's on one side, and its logits on the other."""
     mine, theirs = np.asarray(one[key]), np.asarray(other[key])
-    for name in reversed(_passes(one, "evaluation")):
-        end = f"evaluation/{name}/output"
+    for name in reversed(_passes(one, mode)):
+        end = f"{mode}/{name}/output"
         if end in one and end in other and np.array_equal(one[end], mine, equal_nan=True):
             probabilities = (special.expit(other[end]), special.softmax(other[end], axis=-1))
             # Which activation it is shows in the first digits.
             fits = (p.shape == theirs.shape and np.allclose(p, theirs) for p in probabilities)
-            return name if any(fits) else None
+            return end if any(fits) else None
     return None
 
 

@@ -153,8 +153,8 @@ class TorchSide:
         return replace(self, module=module)
 
 
-_KERAS_REMEDY = "build the model with rate=0.0 for the check"
-_TORCH_REMEDY = "set p=0.0 for the check"
+_KERAS_REMEDY = "build the model without them, or with rates and deviations of zero, for the check"
+_TORCH_REMEDY = "set p=0.0 for the check, or leave them out"
 
 
 def jog(array: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:

@@ -9,7 +9,8 @@ initial/<layer>/<tensor>               weights and moving statistics before the 
 step/<n>/data/{x,y}                    the batch, in Keras' layout
 training/<layer>/{input,output}        first step; outputs before a fused activation; what a layer
                                        receives beside: input_value, input_key …
-step/<n>/loss
+step/<n>/loss                          where there are targets, else:
+step/1/prediction                      the output in training mode; of several, with index or key
 backward/<layer>/{input,output}        first step: gradients of the loss, where there are any; of an
                                        input, the part that passes through this layer
 gradient/<layer>/<tensor>              first step
