@@ -16,6 +16,7 @@ from compare.check import check_parity
 from compare.check_report import ParityReport
 from compare.cost_plan import DEEP, PARITY_BYTES_TARGET, PARITY_SECONDS_TARGET, CostPlan, Sizes
 from compare.engine import Worker
+from compare.ladder import RUNGS, nan_last
 from compare.porting import PortReport, port_weights
 from compare.records import json_number
 from compare.spec import Settings
@@ -123,12 +124,17 @@ def _sizes(ported: PortReport) -> dict[str, int]:
 
 
 def _outcome(report: ParityReport) -> dict[str, Any]:
-    rungs = [rung for rung in report.rungs if rung.rung >= 4 and rung.max_abs is not None]
+    """The verdict and, rung by rung, the largest difference and the share of a tolerance used."""
+    apart: dict[str, float] = {}
+    used: dict[str, float] = {}
+    for check in (check for check in report.checks if check.rung >= 4):
+        rung = RUNGS[check.rung]
+        apart[rung] = max(apart.get(rung, 0.0), nan_last(check.gap.max_abs))
+        used[rung] = max(used.get(rung, 0.0), nan_last(check.gap.required) / check.allowed)
     return {
         "passed": report.passed,
         "verdict": report.verdict(),
         "measured": report.measured,
-        "differences": {rung.rung_name: json_number(rung.max_abs) for rung in rungs},
-        "required": {rung.rung_name: json_number(rung.required) for rung in rungs},
-        "tolerances": {rung.rung_name: rung.allowed for rung in rungs},
+        "differences": {rung: json_number(value) for rung, value in apart.items()},
+        "of_tolerance": {rung: json_number(value) for rung, value in used.items()},
     }

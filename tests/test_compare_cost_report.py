@@ -216,6 +216,7 @@ def test_every_part_is_saved_and_shown(here, tmp_path, capsys):
         assert min(row["peak_bytes"].values()) > 2**26
     (study,), (variant,), (deep,) = rows["study"], rows["variants"], rows["parity"]
     assert deep["passed"], deep["verdict"]
+    assert 0 < max(deep["of_tolerance"].values()) <= 1
     assert (deep["layers"], deep["threads"]) == (8, 1)
     assert deep["seconds"].keys() == {"import", "build", "port", "check"}
     assert min(deep["peak_bytes"].values()) > 2**26
