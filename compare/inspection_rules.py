@@ -34,7 +34,7 @@ def _decay(keras: Settings, torch: Settings) -> str | None:
 def _padding(keras: Settings, torch: Settings) -> str | None:
     """`same` pads as much on both sides where the stride is one and the kernel is odd."""
     ours, theirs = keras["padding"], torch["padding"]
-    if isinstance(theirs, str) and theirs == "valid":
+    if "valid" in (ours, theirs):
         return NO_DIFFERENCE  # What is padded may be padded before the layer.
     if ours == "same" and any(stride > 1 for stride in keras.get("strides", ())):
         right = not isinstance(theirs, str) and _begins_alike(keras, theirs)
