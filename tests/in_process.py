@@ -20,4 +20,6 @@ class Here:
             try:
                 return job(self.framework, on_epoch)
             finally:
-                self.framework.configure(dtype="float64", threads=1)
+                # A job may have loaded the other framework, in its own dtype.
+                for name in frameworks.NAMES:
+                    frameworks.load(name).configure(dtype="float64", threads=1)
