@@ -35,6 +35,7 @@ class ParityReport:
         checks: Every comparison.
         measured: Whether tolerances were widened to the rounding measured on this pair.
         error: What the Torch side raised, if it did; it was compared until then.
+        notes: What the comparison put right first.
     """
 
     passed: bool
@@ -46,6 +47,7 @@ class ParityReport:
     checks: tuple[Check, ...] = ()
     measured: bool = False
     error: str = ""
+    notes: tuple[str, ...] = ()
 
     def raise_if_diverged(self) -> None:
         """Raise `ParityError`, with the report, unless every rung passed."""
@@ -67,7 +69,7 @@ class ParityReport:
         accepted = f" (allowed: {', '.join(self.allowed)})" if self.allowed else ""
         first = self.first_divergence
         if first is None:
-            return [f"Keras and Torch agree on every rung{accepted}."]
+            return [f"Keras and Torch agree on every rung{accepted}.", *self.notes]
         step = "" if first.step is None else f", step {first.step}"
         raised = f"The Torch side raised {self.error}. " if self.error else ""
         lines = [

@@ -18,6 +18,13 @@ from compare.traces import Layer, Trace, View, split
 Order = NDArray[np.int64]
 Arrays = Mapping[str, NDArray[Any]]
 
+BY_FEATURE: Mapping[str, Sequence[str]] = {
+    "dense": ("kernel",),
+    "batch_norm": ("gamma", "beta", "moving_mean", "moving_variance"),
+    "layer_norm": ("gamma", "beta"),
+}
+"""Kind of layer → its tensors that have a feature of its input at each place of their axis 0."""
+
 _PASSES = ("training", "evaluation", "backward")
 
 
@@ -72,11 +79,11 @@ def _distance(one: NDArray[Any], other: NDArray[Any]) -> float:
     return float(np.abs(np.asarray(one, np.float64) - np.asarray(other, np.float64)).mean())
 
 
-def rows_in_order(keras: Trace, torch: Trace) -> Trace:
-    """Torch's trace, with every dense layer whose rows are in Torch's order read in Keras'.
+def in_keras_order(keras: Trace, torch: Trace) -> Trace:
+    """Torch's trace, with layers over a flattened image in Torch's order read in Keras'.
 
-    Only where Torch's initial kernel is Keras' with its rows in such an order, to the bit: what
-    differs otherwise is left as it is, to be found.
+    Only where Torch's initial tensors are Keras' in such an order, to the bit: what differs
+    otherwise is left as it is, to be found.
 
     Args:
         keras: Keras' trace.
@@ -84,31 +91,52 @@ def rows_in_order(keras: Trace, torch: Trace) -> Trace:
     """
     views: dict[str, View] = {}
     for layer in keras.layers:
-        order = _rows(keras, torch, layer)
+        order = _order_of(keras, torch, layer)
         if order is not None:
-            views |= _reading(torch, layer["name"], np.argsort(order))
+            views |= _reading(torch, layer, np.argsort(order))
     return torch.viewed(views)
 
 
-def _rows(keras: Trace, torch: Trace, layer: Layer) -> Order | None:
-    key = f"initial/{layer['name']}/kernel"
-    if layer["kind"] != "dense" or key not in keras or key not in torch:
+def _order_of(keras: Trace, torch: Trace, layer: Layer) -> Order | None:
+    name, tensors = layer["name"], BY_FEATURE.get(layer["kind"], ())
+    keys = [f"initial/{name}/{tensor}" for tensor in tensors]
+    entered = f"training/{name}/input"
+    keys = [key for key in keys if key in keras and key in torch]
+    if entered not in keras or keras[entered].ndim != 2 or not keys:
         return None
-    ours, theirs = np.asarray(keras[key]), np.asarray(torch[key])
-    if ours.shape != theirs.shape or np.array_equal(ours, theirs):
+    sides = [(np.asarray(keras[key]), np.asarray(torch[key])) for key in keys]
+    if any(ours.shape != theirs.shape for ours, theirs in sides):
         return None
-    every = orders(len(ours), channels_before(keras, layer["name"]))
-    return next((order for order in every if np.array_equal(ours[order], theirs)), None)
+    channels = channels_before(keras, name)
+    if layer["kind"] == "dense":
+        every = orders(len(sides[0][0]), channels)
+        fits = (order for order in every if _permuted(sides, order))
+        return None if np.array_equal(*sides[0]) else next(fits, None)
+    # New norms are alike in any order: what enters them tells.
+    order = nearest(keras[entered], torch.get(entered, np.empty(0)), channels)
+    return order if order is not None and _permuted(sides, order) else None
 
 
-def _reading(torch: Trace, name: str, order: Order) -> dict[str, View]:
-    """Which arrays of a dense layer have its features along an axis, and which."""
+def _permuted(sides: Sequence[tuple[NDArray[Any], NDArray[Any]]], order: Order) -> bool:
+    """Whether Torch's tensors are Keras' in another order."""
+    # A column tells most orders from the right one, at a small part of the price.
+    columns = [(a.reshape(len(a), -1)[:, :1], b.reshape(len(b), -1)[:, :1]) for a, b in sides]
+    return all(np.array_equal(a[order], b) for some in (columns, sides) for a, b in some)
+
+
+def _reading(torch: Trace, layer: Layer, order: Order) -> dict[str, View]:
+    """Which arrays of a layer have its features along an axis, and which."""
+    name, ends = layer["name"], ["input"]
+    if layer["kind"] != "dense":
+        ends.append("output")
     views: dict[str, View] = {}
     for key in torch:
         group, inner = split(key)
-        if group in _PASSES and inner == f"{name}/input":
+        if group in _PASSES and inner in [f"{name}/{end}" for end in ends]:
             views[key] = partial(np.take, indices=order, axis=-1)
-        elif group and f"{inner}/".startswith(f"{name}/kernel/"):
+        elif group and any(
+            f"{inner}/".startswith(f"{name}/{tensor}/") for tensor in BY_FEATURE[layer["kind"]]
+        ):
             views[key] = partial(np.take, indices=order, axis=0)
     return views
 

@@ -15,7 +15,7 @@ from compare.check_report import ParityReport
 from compare.cropping import without_borders
 from compare.errors import InputError, unknown
 from compare.explain import divergence
-from compare.flattening import rows_in_order
+from compare.flattening import in_keras_order
 from compare.inspection import Finding, image_sizes, inspect_layers, inspect_training
 from compare.ladder import FORWARD, Check, Divergence, Ladder
 from compare.matching import match, partners
@@ -108,7 +108,7 @@ def judge(keras: Observed, torch: Observed, request: Request) -> ParityReport:
     pairs = match(keras.trace.layers, torch.trace.layers, request.pairs)
     names = partners(pairs)
     ours, found = keras.trace, torch.trace.renamed(names)
-    found = rows_in_order(ours, samples_first(ours, found))
+    found = in_keras_order(ours, samples_first(ours, found))
     ours, found = without_borders(ours, found)
     expected: Any = ours
     if request.allow:
@@ -135,6 +135,7 @@ def judge(keras: Observed, torch: Observed, request: Request) -> ParityReport:
         checks=tuple(ladder.checks),
         measured=bool(measured),
         error=str(found["error"]) if "error" in found else "",
+        notes=tuple(ladder.notes),
     )
 
 

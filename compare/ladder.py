@@ -103,12 +103,14 @@ class Ladder:
         wider: Path of a check → tolerance, where that is larger than the rung's.
         checks: Filled as rungs are climbed.
         climbed: Rungs that were gone through, also those without anything to compare.
+        notes: What was put right before it was compared.
     """
 
     tolerances: Mapping[int, float]
     wider: Mapping[str, float] = field(default_factory=dict)
     checks: list[Check] = field(default_factory=list)
     climbed: list[int] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def add(self, rung: int, path: str, layer: str, found: Gap, step: int | None = None) -> bool:
         """Note one comparison; returns whether it passed."""
@@ -116,6 +118,11 @@ class Ladder:
         check = Check(rung, path, layer, step, found, allowed)
         self.checks.append(check)
         return check.passed
+
+    def note(self, text: str) -> None:
+        """Note something, once."""
+        if text not in self.notes:
+            self.notes.append(text)
 
     def fresh(self) -> Ladder:
         """An empty ladder with the same tolerances."""

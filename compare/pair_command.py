@@ -20,7 +20,7 @@ from compare.made_up import check_targets, samples_for, samples_of, shapes, targ
 from compare.porting import PortReport, carry
 from compare.progress import announcing
 from compare.records import write_text
-from compare.structures import Structure
+from compare.structures import Structure, checked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +84,17 @@ def proposed(asked: Asked) -> PortReport:
     _check(asked, None)
     with announcing() as say, redirect_stdout(sys.stderr):
         pair = _built(asked, say)
-        x, _ = _data(asked, pair)
+        x = checked("x", _data(asked, pair)[0], pair.dtype)
         to = "keras" if asked.options.weights_from == "torch" else "torch"
-        return carry(pair.keras, pair.torch, x, to=to, pairs=asked.options.pairs, dry_run=True)
+        return carry(
+            pair.keras,
+            pair.torch,
+            x,
+            to=to,
+            pairs=asked.options.pairs,
+            dry_run=True,
+            must_run=True,
+        )
 
 
 def _check(asked: Asked, html: Path | None) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from compare import frameworks
 from compare.errors import InputError
-from compare.flattening import channels_before, nearest
+from compare.flattening import BY_FEATURE, channels_before, nearest
 from compare.live import live
 from compare.matching import Partners, match
 from compare.sides import Side
@@ -112,7 +112,7 @@ def port_weights(
     model, module = (source, target) if to == "torch" else (target, source)
     pair = live(model, module, x, to_torch=to_torch)
     few = samples(pair.x, SAMPLES)
-    return carry(pair.keras, pair.torch, few, to=to, pairs=pairs, dry_run=dry_run)
+    return carry(pair.keras, pair.torch, few, to=to, pairs=pairs, dry_run=dry_run, must_run=True)
 
 
 def carry(
@@ -123,6 +123,7 @@ def carry(
     to: str,
     pairs: Mapping[str, str] | None = None,
     dry_run: bool = False,
+    must_run: bool = False,
 ) -> PortReport:
     """Carry weights between two sides, of which the one that is written to is alive.
 
@@ -133,9 +134,11 @@ def carry(
         to: `"torch"` or `"keras"`.
         pairs: As in `port_weights`.
         dry_run: As in `port_weights`.
+        must_run: Whether a Torch side that raises is refused, as its layers have no order then;
+            else the ladder will tell.
 
     Raises:
-        InputError: Something would be left uncopied on either side.
+        InputError: Something would be left uncopied on either side, or the Torch side raised.
     """
     with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
         folders = (Path(scratch) / str(number) for number in range(1_000_000))
@@ -144,6 +147,11 @@ def carry(
             return side.trace([(x, None)], next(folders))
 
         traces = {"keras": observe(keras), "torch": observe(torch)}
+        if must_run and "error" in traces["torch"]:
+            raise InputError(
+                f"the Torch side raised {traces['torch']['error']}: which of its layers is whose "
+                "cannot be told. Pass x=… as the model takes it, or to_torch=…."
+            )
         found = match(traces["keras"].layers, traces["torch"].layers, pairs)
         _check_nothing_left(traces, found)
         notes: dict[str, str] = {}
@@ -213,7 +221,7 @@ def _renamed(
 
 def _follows_an_image(keras: Trace, layer: Layer) -> bool:
     entered = keras.get(f"training/{layer['name']}/input")
-    if layer["kind"] != "dense" or entered is None or entered.ndim != 2:
+    if layer["kind"] not in BY_FEATURE or entered is None or entered.ndim != 2:
         return False
     channels = channels_before(keras, layer["name"])
     # As many features as channels: a pooled image has but one order.
@@ -223,12 +231,17 @@ def _follows_an_image(keras: Trace, layer: Layer) -> bool:
 def _reorder(
     seen: Mapping[str, Trace], pair: Partners, weights: dict[str, NDArray[Any]], to: str
 ) -> bool:
-    """Put a dense layer's rows into the order that the Torch side flattens in; whether it has."""
-    name, key = pair.keras["name"], f"{getattr(pair, to)['name']}/kernel"
-    keras = seen["keras"][f"training/{name}/input"]
-    torch = seen["torch"].get(f"training/{pair.torch['name']}/input", np.empty(0))
+    """Put a layer's features into the order that the Torch side flattens in; whether it has."""
+    # In evaluation nothing is dropped. A recording's is of other weights, those after its steps.
+    mode = "training" if any("step/1/loss" in side for side in seen.values()) else "evaluation"
+    name = pair.keras["name"]
+    keras = seen["keras"][f"{mode}/{name}/input"]
+    torch = seen["torch"].get(f"{mode}/{pair.torch['name']}/input", np.empty(0))
     order = nearest(keras, torch, channels_before(seen["keras"], name))
     if order is None:
         return False
-    weights[key] = weights[key][order if to == "torch" else np.argsort(order)]
+    for tensor in BY_FEATURE[pair.keras["kind"]]:
+        key = f"{getattr(pair, to)['name']}/{tensor}"
+        if key in weights:
+            weights[key] = weights[key][order if to == "torch" else np.argsort(order)]
     return True

@@ -15,6 +15,8 @@ from compare.gaps import Gap, gap
 from compare.ladder import Ladder
 from compare.traces import Layer, Trace
 
+AS_LOGITS = "One returns logits, the other probabilities: compared as logits."
+
 EQUAL = Gap(0.0, 0.0, (), math.nan, math.nan, 1.0)
 
 
@@ -212,6 +214,8 @@ def _output(ladder: Ladder, rung: int, keras: Trace, torch: Trace, name: str) ->
         compared = key
         if key in keras and key in torch:
             compared = _logits(keras, torch, key, mode) or _logits(torch, keras, key, mode) or key
+        if compared != key:
+            ladder.note(AS_LOGITS)
         ladder.add(rung, key, "output", _found(keras, torch, compared), step)
 
 

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_up_trace import written
 
-from compare.flattening import nearest, orders, rows_in_order
+from compare.flattening import in_keras_order, nearest, orders
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.normal(size=(4, 3, 5, 6))
@@ -70,7 +70,7 @@ def traces(tmp_path, torch_kernel, torch_input):
         "backward/head/input": torch_input,
     }
     one = written(tmp_path / "k", keras, layers)
-    return one, rows_in_order(one, written(tmp_path / "t", torch, layers))
+    return one, in_keras_order(one, written(tmp_path / "t", torch, layers))
 
 
 def test_a_kernel_in_torch_s_order_is_read_in_keras(tmp_path):

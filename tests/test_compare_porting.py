@@ -2,11 +2,13 @@ import keras
 import numpy as np
 import pytest
 import torch
+from keras import layers
 from torch import nn
 
 import compare
 from bn_keras.rules import forget_rule
 from bn_keras.weights import read_weights
+from bn_torch import BiasedBatchNorm
 from bn_torch.rules import RULES
 
 
@@ -129,3 +131,63 @@ def test_a_rule_of_the_user_s_own_carries_and_compares():
 def test_a_rule_is_for_two_types(given):
     with pytest.raises(compare.InputError, match="expected a Keras layer type and a Torch module"):
         compare.weight_rule(*given)
+
+
+class Flattened(nn.Module):
+    """A convolution, flattened channels first, with norms and dropout before the last layer."""
+
+    def __init__(self, *between):
+        super().__init__()
+        self.conv, self.between = nn.Conv2d(2, 4, 3), nn.Sequential(*between)
+        self.head = nn.Linear(64, 3)
+
+    def forward(self, x):
+        return self.head(self.between(self.conv(x).flatten(1)))
+
+
+def flattened(*between):
+    whole = (layers.Conv2D(4, 3), layers.Flatten(), *between, layers.Dense(3))
+    return keras.Sequential([keras.Input((6, 6, 2)), *whole])
+
+
+def test_dropout_does_not_hide_in_which_order_an_image_is_flattened():
+    model = flattened(keras.layers.Dropout(0.5))
+    module = Flattened(nn.Dropout(0.5)).double()
+    compare.port_weights(model, module)
+    np.testing.assert_allclose(*outputs(model, module), atol=1e-14)
+
+
+def test_norms_over_a_flattened_image_go_over_in_its_order():
+    model = flattened(layers.BatchNormalization(), layers.LayerNormalization())
+    rng = np.random.default_rng(0)
+    for number, trained in enumerate((False, True)):
+        if trained:
+            for variable in model.weights:
+                variable.assign(variable + 0.1 * rng.random(variable.shape))
+        norm = BiasedBatchNorm(64, eps=1e-3, momentum=1.0 - 0.99)
+        module = Flattened(norm, nn.LayerNorm(64, eps=1e-3)).double()
+        x = rng.normal(size=(5, 6, 6, 2))
+        report = compare.check_parity(model, module, x, weights_from="keras")
+        assert report.passed, (number, str(report))
+        np.testing.assert_allclose(*outputs(model, module), atol=1e-13)
+        other = flattened(layers.BatchNormalization(), layers.LayerNormalization())
+        compare.port_weights(module, other)
+        for ours, theirs in zip(model.weights, other.weights, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_module_that_raises_is_refused_with_what_it_raised():
+    with pytest.raises(compare.InputError, match=r"the Torch side raised RuntimeError: .*to_torch"):
+        compare.port_weights(keras_model(), port(), to_torch=lambda x: x)
+
+
+def test_outputs_that_are_compared_as_logits_are_said_to_be():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, activation="sigmoid")])
+    module = nn.Sequential(nn.Linear(3, 1)).double()
+    report = compare.check_parity(model, module, np.ones((4, 3)), weights_from="keras")
+    assert str(report).splitlines()[:2] == [
+        "Keras and Torch agree on every rung.",
+        "One returns logits, the other probabilities: compared as logits.",
+    ]
+    module.append(nn.Sigmoid())
+    assert compare.check_parity(model, module, np.ones((4, 3))).notes == ()
