@@ -6,6 +6,7 @@ shows in the shapes, or in the values.
 
 from __future__ import annotations
 
+import re
 from functools import partial
 
 import numpy as np
@@ -20,9 +21,12 @@ _BUILT_IN = (
 )
 """Kinds that are recorded in Keras' layout."""
 
+_PREDICTION = re.compile(r"(step/1/)?prediction(/|$)")
+"""What a model returns: such a layer may be its last."""
+
 
 def channels_last(keras: Trace, torch: Trace) -> Trace:
-    """Torch's trace, with what the user's own layers pass on read channels last.
+    """Torch's trace, with what the user's own layers receive and return read channels last.
 
     Args:
         keras: Keras' trace.
@@ -34,8 +38,10 @@ def channels_last(keras: Trace, torch: Trace) -> Trace:
     for key in torch:
         group, inner = split(key)
         name = inner.rpartition("/")[0].partition("#")[0]
-        if group != "training" or name not in own or key not in keras or torch[key].ndim < 3:
+        passed = group == "training" and name in own
+        returned = bool(own) and _PREDICTION.match(key) is not None
+        if not (passed or returned) or key not in keras or torch[key].ndim < 3:
             continue
         if fits(last(torch[key]), keras[key], instead_of=torch[key]):
-            views |= {f"{passes}/{inner}": last for passes in PASSES}
+            views |= {f"{passes}/{inner}": last for passes in PASSES} if passed else {key: last}
     return torch.viewed({key: view for key, view in views.items() if key in torch})
