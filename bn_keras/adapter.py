@@ -278,8 +278,15 @@ def dtype_of(model: keras.Model) -> str:
     """The dtype that a model computes in: `"float32"` or `"float64"`.
 
     Raises:
-        TypeError: It is not a Keras model.
+        TypeError: It is not a Keras model, or a layer computes in half precision.
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"expected a keras.Model, received {type(model).__name__}")
+    for layer in model._flatten_layers():
+        dtype = layer.dtype_policy.compute_dtype
+        if dtype in ("float16", "bfloat16"):
+            raise TypeError(
+                f"{layer.name} computes in {dtype} (dtype policy {layer.dtype_policy.name}), "
+                "expected float32 or float64: build the model under one of these policies"
+            )
     return str(model.dtype_policy.compute_dtype if not model.weights else model.weights[0].dtype)

@@ -14,13 +14,19 @@ _ABSENT = object()
 
 
 @contextmanager
-def as_found(model: keras.Model) -> Iterator[None]:
+def as_found(model: keras.Model, *, generators: bool = True) -> Iterator[None]:
     """Put back every variable: weights, statistics, metrics, states of random generators.
 
     Of metrics that did not exist yet, what they counted is forgotten.
+
+    Args:
+        model: A built model.
+        generators: Whether random generators are put back too.
     """
-    kept = [(variable, to_numpy(variable)) for variable in _variables(model)]
-    known = {id(variable) for variable, _ in kept}
+    found = _variables(model)
+    known = {id(variable) for variable in found}
+    left = set() if generators else _states_of_generators(model)
+    kept = [(variable, to_numpy(variable)) for variable in found if id(variable) not in left]
     try:
         yield
     finally:
@@ -40,6 +46,10 @@ def _variables(model: keras.Model) -> list[keras.Variable]:
         if isinstance(state, keras.Variable)
     ]
     return list({id(v): v for v in [*model.variables, *metrics, *states]}.values())
+
+
+def _states_of_generators(model: keras.Model) -> set[int]:
+    return {id(g.state) for layer in model._flatten_layers() for g in layer._seed_generators}
 
 
 def shadow(stack: ExitStack, owner: Any, attribute: str, value: Any) -> None:

@@ -56,6 +56,7 @@ def trace_any(
     x, y = batches[0]
     if objective is not None:
         whole: nn.Module = Objective(module, *objective)
+        whole.training = module.training
     elif y is None or is_lightning(module):
         whole = module
     else:

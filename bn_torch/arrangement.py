@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bn_torch.as_found import looking
-from bn_torch.layouts import SPATIAL, channels_last
+from bn_torch.layouts import SPATIAL, channels_last, says_nothing
 from bn_torch.recording import Recording
 from bn_torch.structures import call, mapped, tensor
 from bn_torch.weights import weighted_layers
@@ -125,6 +125,7 @@ def channels_first(shape: torch.Size, returned: list[tuple[str, torch.Size]]) ->
         shape: The output's shape.
         returned: Kind and shape of what the layers returned, in the order in which they ran.
     """
+    returned = [(kind, other) for kind, other in returned if not says_nothing(kind)]
     if len(shape) < 3 or not returned:
         return False
     alike = [kind for kind, other in returned if other == shape]

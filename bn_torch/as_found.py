@@ -17,13 +17,6 @@ def as_found(module: nn.Module) -> Iterator[None]:
 
     Gradients are None within the block.
     """
-    own = [
-        (held, name, tensor, tensor.detach().clone())
-        for part in module.modules()
-        for held in (part._parameters, part._buffers)
-        for name, tensor in held.items()
-        if tensor is not None
-    ]
     modes = {part: part.training for part in module.modules()}
     parameters = [(p, p.grad, p.requires_grad) for p in module.parameters()]
     trainers = {
@@ -32,7 +25,7 @@ def as_found(module: nn.Module) -> Iterator[None]:
     for parameter, _, _ in parameters:
         parameter.grad = None
     try:
-        with isolate_rng():
+        with tensors_as_found(module), isolate_rng():
             yield
     finally:
         for lightning, trainer in trainers.items():
@@ -42,6 +35,21 @@ def as_found(module: nn.Module) -> Iterator[None]:
         for parameter, gradient, trained in parameters:
             parameter.requires_grad_(trained)
             parameter.grad = gradient
+
+
+@contextmanager
+def tensors_as_found(module: nn.Module) -> Iterator[None]:
+    """Put back weights and buffers, and nothing else."""
+    own = [
+        (held, name, tensor, tensor.detach().clone())
+        for part in module.modules()
+        for held in (part._parameters, part._buffers)
+        for name, tensor in held.items()
+        if tensor is not None
+    ]
+    try:
+        yield
+    finally:
         with torch.no_grad():
             for held, name, tensor, value in own:
                 # A module may have put another tensor in this one's place.

@@ -24,6 +24,11 @@ def is_recurrent(kind: str) -> bool:
     return kind.removeprefix("bidirectional_") in ("simple_rnn", "lstm", "gru")
 
 
+def says_nothing(kind: str) -> bool:
+    """Whether only a rule of the user's knows a layer: nobody says which axis has its channels."""
+    return kind not in (*_ONE_INPUT, "attention") and not is_recurrent(kind)
+
+
 def channels_last(x: Tensor) -> Tensor:
     """Channels from axis 1 to the last: (n, c, …) to (n, …, c)."""
     return x.movedim(1, -1) if x.ndim > 2 else x

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from bn_torch import arrangement
-from bn_torch.as_found import as_found
-from bn_torch.structures import call, leaves
+from bn_torch.as_found import as_found, tensors_as_found
+from bn_torch.structures import call, leaves, mapped
 
 
 def repeats(module: nn.Module, x: Any, *, to_torch: Callable[[Any], Any] | None = None) -> bool:
-    """Whether two forward passes in training mode return the same, to the bit.
+    """Whether two forward passes from the same state return the same in training mode, to the bit.
 
     A module that raises repeats: that is told where it is trained.
 
@@ -25,9 +25,14 @@ def repeats(module: nn.Module, x: Any, *, to_torch: Callable[[Any], Any] | None 
     """
     arranged = arrangement.of_samples(module, x).to_torch if to_torch is None else to_torch
     with as_found(module), torch.no_grad():
-        module.train()
+        if not module.training:
+            module.train()  # As where it is traced: a frozen part stays in eval().
+        outputs = []
         try:
-            outputs = [call(module, arrangement.unchanged(arranged(x))) for _ in range(2)]
+            for _ in range(2):
+                # What a buffer keeps is no random number.
+                with tensors_as_found(module):
+                    outputs.append(_kept(call(module, arrangement.unchanged(arranged(x)))))
         except Exception:
             return True
     one, other = ([leaf for _, leaf in leaves(output)] for output in outputs)
@@ -36,3 +41,8 @@ def repeats(module: nn.Module, x: Any, *, to_torch: Callable[[Any], Any] | None 
         for a, b in zip(one, other, strict=True)
         if isinstance(a, Tensor)
     )
+
+
+def _kept(output: Any) -> Any:
+    """A copy: the output may be a buffer, which is put back."""
+    return mapped(output, lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf)

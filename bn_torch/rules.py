@@ -129,7 +129,27 @@ def add_rule(
     if not (isinstance(type_, type) and issubclass(type_, nn.Module)):
         raise TypeError(f"add_rule: expected a subclass of torch.nn.Module, received {type_!r}")
     known = Known(kind or type_.__name__, {key: _named(own) for key, own in names.items()})
-    RULES[type_] = Rule(lambda layer: {"": known}, whole=True)
+
+    def layers(layer: nn.Module) -> dict[str, Known]:
+        for own in names.values():
+            _check_named(layer, own)
+        return {"": known}
+
+    RULES[type_] = Rule(layers, whole=True)
+
+
+def _check_named(layer: nn.Module, own: str | tuple[str, tuple[int, ...]]) -> None:
+    path, axes = (own, None) if isinstance(own, str) else own
+    try:
+        found = attrgetter(path)(layer)
+    except AttributeError:
+        raise TypeError(f"its rule names {path!r}, which it does not have") from None
+    if found is None:  # It goes without, as without a bias.
+        return
+    if not isinstance(found, Tensor):
+        raise TypeError(f"its rule names {path!r}, which is no parameter or buffer")
+    if axes is not None and sorted(axes) != list(range(found.ndim)):
+        raise TypeError(f"its rule transposes {path!r}, {tuple(found.shape)}, by {tuple(axes)}")
 
 
 def _named(own: str | tuple[str, tuple[int, ...]]) -> Canonical:

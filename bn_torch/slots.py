@@ -1,4 +1,7 @@
-"""What optimizers keep for every parameter, with Keras' names, signs and scales."""
+"""What optimizers keep for every parameter, with Keras' names, signs and scales.
+
+Of those that Torch brings along, SGD, Adam, AdamW and RMSprop have slots that Keras' have too.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,15 @@ _SLOTS: dict[str, tuple[str, Callable[[Tensor, dict[str, Any], float], Tensor]]]
 }
 
 
+_KNOWN = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop)
+
+
+def _has_keras_slots(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether what it keeps is what Keras keeps; one that a user wrote is taken at its names."""
+    bases = {cls for cls in type(optimizer).__mro__ if cls.__module__.startswith("torch.optim.")}
+    return isinstance(optimizer, _KNOWN) or bases == {torch.optim.Optimizer}
+
+
 class Slots:
     """Reads the slots of optimizers; learning rates are those that the step was taken with."""
 
@@ -45,7 +57,12 @@ class Slots:
     def read(
         self, root: nn.Module, optimizer: torch.optim.Optimizer
     ) -> Iterator[tuple[str, np.ndarray]]:
-        """`<layer>/<tensor>/<slot>` and its value, for everything that the optimizer keeps."""
+        """`<layer>/<tensor>/<slot>` and its value, for everything that the optimizer keeps.
+
+        Of what is trained but got no gradient so far Torch keeps nothing, Keras zeros.
+        """
+        if not _has_keras_slots(optimizer):
+            return
         groups = optimizer.param_groups
         rates = self._rates.get(id(optimizer)) or [float(group["lr"]) for group in groups]
         of_parameter = {
@@ -59,7 +76,10 @@ class Slots:
                 continue
 
             def of(p: Tensor, key: str = key, convert: Any = convert) -> Tensor | None:
-                value = optimizer.state.get(p, {}).get(key)
+                state = optimizer.state.get(p, {})
+                if id(p) in of_parameter and not state and p.requires_grad and p.grad is None:
+                    return torch.zeros_like(p)
+                value = state.get(key)
                 return None if value is None else convert(value.detach(), *of_parameter[id(p)])
 
             for name, tensor in named_tensors(root, of).items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -81,9 +82,11 @@ def _statistics(
     """The moving statistics of one layer after every step, under the allowed conventions."""
     update = statistics_update(keras, name)
     unbiased = "bn-biased-variance" in allow
-    other_decay = {"bn-momentum", "bn-momentum-copied"} & set(allow)
-    decay = statistics_update(torch, name).decay if other_decay else update.decay
-    factor = {"moving_mean": 1.0, "moving_variance": update.n / (update.n - 1) if unbiased else 1.0}
+    decay = update.decay
+    if {"bn-momentum", "bn-momentum-copied"} & set(allow):
+        with suppress(LookupError):  # Torch's trace ended before: its error is what is told.
+            decay = statistics_update(torch, name).decay
+    factor = {"moving_mean": 1.0, "moving_variance": update.unbiasing if unbiased else 1.0}
     found = {}
     for tensor, times in factor.items():
         before = predicted = np.asarray(keras[f"initial/{name}/{tensor}"], dtype=np.float64)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from compare.check import Options
 from compare.inspection import Finding, image_sizes, inspect_layers, inspect_training
 from compare.live import live
 from compare.matching import match
@@ -65,7 +66,7 @@ def inspect_pair(
         InputError: A model cannot be used.
         MissingDependencyError: Keras or Torch is not installed.
     """
-    objective = None if torch_optimizer is None else (torch_loss, torch_optimizer)
+    objective = Options(torch_loss=torch_loss, torch_optimizer=torch_optimizer).objective
     pair = live(keras_model, torch_module, x, objective=objective, to_torch=to_torch)
     with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
 

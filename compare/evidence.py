@@ -80,9 +80,14 @@ class StatisticsUpdate:
     batch: Array
     n: int
 
+    @property
+    def unbiasing(self) -> float:
+        """What makes the biased variance unbiased; 1 where one value alone has no variance."""
+        return self.n / max(self.n - 1, 1)
+
     def variance(self, decay: float, *, unbiased: bool) -> Array:
         """The moving variance after the step, under a decay and a way of counting."""
-        factor = self.n / (self.n - 1) if unbiased else 1.0
+        factor = self.unbiasing if unbiased else 1.0
         return decay * self.before + (1.0 - decay) * factor * self.batch
 
 

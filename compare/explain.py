@@ -46,8 +46,8 @@ def explain(
             # A prediction that overflows is not finite, and does not hold.
             with np.errstate(all="ignore"):
                 names = tuple(explanation(evidence))
-        # One side lacks the arrays that the hypothesis is about, or has others.
-        except (KeyError, ValueError):
+        # One side lacks the arrays that the hypothesis is about, has others, or has only zeros.
+        except (ArithmeticError, LookupError, ValueError):
             continue
         if names:
             return names

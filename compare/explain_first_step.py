@@ -107,6 +107,8 @@ def _sgd(keras: _Side, torch: _Side) -> Sequence[str]:
 
 def _rates(keras: float, torch: float, *, default: float, convention: str) -> Sequence[str]:
     """Torch's default, or Keras' rounded by a schedule; nothing where they are one."""
+    if torch == 0.0:  # A warm-up from zero, or another copy's parameters.
+        return ()
     if abs(keras / torch - 1.0) <= _EQUAL:
         return ()
     if abs(torch / default - 1.0) < 1e-6 < abs(torch / keras - 1.0):
@@ -153,6 +155,8 @@ def _betas(keras: float, torch: float, beta_1: float, beta_2: float) -> Sequence
     """What rounded betas make of Keras' first correction."""
     rounded_1, rounded_2 = float(np.float32(beta_1)), float(np.float32(beta_2))
     factor = np.sqrt((1.0 - rounded_2) / (1.0 - beta_2)) * (1.0 - beta_1) / (1.0 - rounded_1)
+    if torch == 0.0:
+        return ()
     if abs(keras / torch - 1.0) <= _EQUAL:
         return ()
     if abs(keras / torch / factor - 1.0) <= _EQUAL:

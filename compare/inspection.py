@@ -14,6 +14,7 @@ from typing import Any
 from compare.conventions import CONVENTIONS
 from compare.inspection_rules import (
     EXACT,
+    GEOMETRY,
     NO_DIFFERENCE,
     OF_LAYERS,
     OF_LOSSES,
@@ -97,9 +98,12 @@ def _layer(pair: Partners, sizes: Mapping[str, Sequence[int]]) -> Iterator[Findi
     }
     if torch.get("padding_idx") is not None and not keras.get("mask_zero"):
         yield Finding(name, "padding_idx", None, torch["padding_idx"], "padding-idx")
+    ranks = {len(side["tensors"].get("kernel", ())) for side in (pair.keras, pair.torch)}
     for setting in keras:
         if setting not in torch or _equal(keras[setting], torch[setting]):
             continue
+        if setting in GEOMETRY and len(ranks) > 1:
+            continue  # One works on images, the other on series: the structure tells.
         explain = OF_LAYERS.get((pair.keras["kind"], setting), OF_LAYERS.get(("", setting)))
         convention = explain({**keras, **geometry}, torch) if explain else None
         if convention != NO_DIFFERENCE:

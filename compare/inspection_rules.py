@@ -20,6 +20,9 @@ SINGLE = 1e-6
 NO_DIFFERENCE = ""
 """What an explanation returns where two settings come to the same."""
 
+GEOMETRY = ("strides", "dilation", "padding", "output_padding")
+"""Settings of convolutions with a number for every axis of an image."""
+
 Explain = Callable[[Settings, Settings], str | None]
 
 

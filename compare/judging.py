@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from compare import allowances, noise, rungs, tolerances
+from compare.channels_last import channels_last
 from compare.check_report import ParityReport
 from compare.cropping import without_borders
 from compare.errors import InputError, unknown
@@ -108,7 +110,8 @@ def judge(keras: Observed, torch: Observed, request: Request) -> ParityReport:
     pairs = match(keras.trace.layers, torch.trace.layers, request.pairs)
     names = partners(pairs)
     ours, found = keras.trace, torch.trace.renamed(names)
-    found = in_keras_order(ours, samples_first(ours, found))
+    found = channels_last(ours, samples_first(ours, found))
+    found = in_keras_order(ours, found)
     ours, found = without_borders(ours, found)
     expected: Any = ours
     if request.allow:
@@ -158,7 +161,9 @@ def _climbed(ladder: Ladder, keras: Any, torch: Trace, chosen: Mapping[str, floa
 
 def _names(name: str, check: Check) -> bool:
     group, inner = split(check.path)
-    return bool(group) and f"{inner}/".startswith(f"{name}/")
+    # A layer is meant with all its runs, `layer#2` with that one.
+    paths = f"{inner}/", re.sub(r"#\d+/", "/", f"{inner}/")
+    return bool(group) and any(path.startswith(f"{name}/") for path in paths)
 
 
 def _refuse_unrepeatable(keras: Observed, torch: Observed) -> None:
@@ -167,7 +172,8 @@ def _refuse_unrepeatable(keras: Observed, torch: Observed) -> None:
         if not side.repeats():
             raise InputError(
                 f"the {name} side computes something else each time it runs in training mode: "
-                "it draws random numbers. Leave them out for the check."
+                "it draws random numbers, or keeps a state between calls. Leave that out for the "
+                "check."
             )
 
 

@@ -54,6 +54,8 @@ _GIVEN = re.compile(r"initial/|step/\d+/data/|error$")
 def measure(side: TorchSide, batches: Batches, found: Trace, dtype: str) -> dict[str, float]:
     """Name of an array → the tolerance that rounding in this network asks for.
 
+    Nothing where the module cannot be copied.
+
     Args:
         side: Torch's side; a copy of it is disturbed.
         batches: Those that were traced.
@@ -64,7 +66,10 @@ def measure(side: TorchSide, batches: Batches, found: Trace, dtype: str) -> dict
     worst: dict[str, float] = {}
     for _ in range(DRAWS):
         floors = _Floors(found)
-        side.perturbed(rng).stream(jogged(batches, rng), floors)
+        copy = side.perturbed(rng)
+        if copy is None:
+            return {}
+        copy.stream(jogged(batches, rng), floors)
         for path, floor in floors.found.items():
             worst[path] = max(worst.get(path, 0.0), floor)
     return {path: _tolerance(path, floor, dtype) for path, floor in worst.items()}

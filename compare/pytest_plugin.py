@@ -124,9 +124,13 @@ def parity(request: pytest.FixtureRequest) -> Callable[..., ParityReport]:
         try:
             report = _check(request, models, data, {**defaults, **options}, number)
         except CompareError as error:
-            found.append(json.dumps({"test": name, **_refused(error)}))
+            found.append(json.dumps({"test": name, **_refused(str(error))}))
             # Neither the frames of this package nor what a framework raised are the user's matter.
             raise error.with_traceback(None) from None
+        except Exception as error:
+            told = _refused(f"{type(error).__name__}: {error}")
+            found.append(json.dumps({"test": name, **told}))
+            raise
         found.append(json.dumps({"test": name, **report.to_json()}))
         report.raise_if_diverged()
         return report
@@ -198,11 +202,11 @@ def _installed() -> str:
     return "torch"
 
 
-def _refused(error: CompareError) -> dict[str, Any]:
+def _refused(message: str) -> dict[str, Any]:
     """A check that could not be made, where a report holds one that was."""
     from compare.check_report import refused
 
-    return refused(str(error))
+    return refused(message)
 
 
 @pytest.hookimpl(wrapper=True)

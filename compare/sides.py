@@ -144,9 +144,13 @@ class TorchSide:
         with _in_its_dtype("torch", self.module):
             return bool(_adapter("torch").repeats(self.module, x, to_torch=self.to_torch))
 
-    def perturbed(self, rng: np.random.Generator) -> TorchSide:
-        """A copy whose every weight is one unit in the last place off."""
-        module = copy.deepcopy(self.module)
+    def perturbed(self, rng: np.random.Generator) -> TorchSide | None:
+        """A copy whose every weight is one unit in the last place off; None if none can be made."""
+        try:
+            module = copy.deepcopy(self.module)
+        # It keeps a tensor with its graph, or what cannot be pickled.
+        except (RuntimeError, TypeError):
+            return None
         adapter = _adapter("torch")
         weights = adapter.read_weights(module)
         adapter.write_weights(module, {name: jog(w, rng) for name, w in weights.items()})

@@ -19,6 +19,8 @@ def map_leaves(function: Callable[[Any], Any], structure: Structure) -> Structur
     """The same structure with a function applied to every array."""
     if isinstance(structure, Mapping):
         return {key: map_leaves(function, part) for key, part in structure.items()}
+    if isinstance(structure, tuple) and hasattr(structure, "_fields"):
+        return type(structure)(*(map_leaves(function, part) for part in structure))
     if isinstance(structure, tuple | list):
         return type(structure)(map_leaves(function, part) for part in structure)
     return function(structure)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from compare.traces import Trace, View, split
 
 _KINDS = ("dense", "embedding", "layer_norm")
-_PASSES = ("training", "evaluation", "backward")
+PASSES = ("training", "evaluation", "backward")
 
 
 def samples_first(keras: Trace, torch: Trace) -> Trace:
@@ -33,18 +33,29 @@ def samples_first(keras: Trace, torch: Trace) -> Trace:
         name = inner.rpartition("/")[0].partition("#")[0]
         known = group == "training" and key in keras and kinds.get(name) in _KINDS
         if known and _swapped(keras[key], torch[key]):
-            views |= {f"{passes}/{inner}": swap for passes in _PASSES}
+            views |= {f"{passes}/{inner}": swap for passes in PASSES}
     return torch.viewed({key: view for key, view in views.items() if key in torch})
 
 
 def _swapped(keras: NDArray[Any], torch: NDArray[Any]) -> bool:
     if keras.ndim < 2 or keras.ndim != torch.ndim:
         return False
-    other = np.swapaxes(torch, 0, 1)
-    if keras.shape != other.shape:
+    return fits(np.swapaxes(torch, 0, 1), keras, instead_of=torch)
+
+
+def fits(read: NDArray[Any], keras: NDArray[Any], *, instead_of: NDArray[Any]) -> bool:
+    """Whether an array agrees better in another order of its axes.
+
+    Args:
+        read: In the other order.
+        keras: What it should be.
+        instead_of: In its own order.
+    """
+    if keras.shape != read.shape:
         return False
-    # As many steps as samples: only the values can tell.
-    return keras.shape != torch.shape or _apart(keras, other) < 0.01 * _apart(keras, torch)
+    # Axes of the same length: only the values can tell.
+    same = keras.shape == instead_of.shape
+    return not same or _apart(keras, read) < 0.01 * _apart(keras, instead_of)
 
 
 def _apart(one: NDArray[Any], other: NDArray[Any]) -> float:

@@ -152,6 +152,10 @@ class Trace(Mapping[str, NDArray[Any]]):
         """The same trace with some arrays read otherwise.
 
         Args:
-            views: Name → what is read of the array.
+            views: Name → what is read of the array as it is read so far.
         """
-        return replace(self, views={**self.views, **views})
+        return replace(self, views={**self.views, **{k: self._after(k, views[k]) for k in views}})
+
+    def _after(self, name: str, view: View) -> View:
+        before = self.views.get(name)
+        return view if before is None else lambda array: view(before(array))

@@ -157,7 +157,8 @@ BAD = {
         lambda: with_layer(layers.Dropout(0.25, name="drop")),
         lambda: linear(4, 2),
         X,
-        r"the Keras side draws random numbers .* drop \(Dropout, rate 0\.25\).*with rate=0\.0",
+        r"the Keras side draws random numbers .* drop \(Dropout, rate 0\.25\)\. .*: "
+        r"build the model without them, or with rates and deviations of zero",
     ),
     "noise in Keras": (
         lambda: with_layer(layers.GaussianNoise(0.1, name="noise")),
@@ -219,3 +220,33 @@ def test_the_same_without_weights_to_carry_is_a_report_that_names_the_structure(
 def test_options_of_another_kind_are_refused(options, message):
     with pytest.raises(compare.InputError, match=message):
         compare.check_parity(dense(2), linear(4, 2), X, **options)
+
+
+def test_half_precision_beside_whole_weights_is_refused():
+    mixed = layers.Dense(2, dtype="mixed_float16", name="half")
+    model = keras.Sequential([keras.Input((4,)), mixed])
+    with pytest.raises(compare.InputError, match=r"half computes in float16 \(dtype policy mixed"):
+        compare.check_parity(model, linear(4, 2), X)
+
+
+class Remembering(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.LSTM(2, 3, batch_first=True, dtype=torch.float64)
+        self.rnn.bias_hh_l0.requires_grad_(False).zero_()
+        self.register_buffer("h", torch.zeros(1, 4, 3, dtype=torch.float64))
+        self.register_buffer("c", torch.zeros(1, 4, 3, dtype=torch.float64))
+
+    def forward(self, x):
+        _, (self.h, self.c) = self.rnn(x, (self.h, self.c))
+        return self.h[0].detach() * 1.5
+
+
+def test_what_keeps_a_state_is_not_random():
+    model = keras.Sequential(
+        [keras.Input((3, 2), batch_size=4), layers.LSTM(3, stateful=True, name="rnn")]
+    )
+    x = RNG.normal(size=(4, 3, 2))
+    report = compare.check_parity(model, Remembering(), x, weights_from="keras")
+    assert not report.passed
+    assert report.first_divergence.rung == 4  # It is wrong by a factor, and that is found.

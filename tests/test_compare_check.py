@@ -242,3 +242,24 @@ def test_in_float32_the_variance_is_still_told_from_rounding():
     assert refused.first_divergence.explained_by == ("bn-biased-variance",)
     accepted = check(model, stock, allow=["bn-biased-variance"])
     assert accepted.passed, str(accepted)
+
+
+def test_a_tolerance_of_a_layer_is_that_of_all_its_runs():
+    shared = keras.layers.Dense(3, name="shared")
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, shared(shared(inputs)))
+
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.shared = nn.Linear(3, 3)
+
+        def forward(self, x):
+            return self.shared(self.shared(x))
+
+    x = RNG.normal(size=(4, 3))
+    for name, wide in (("shared", {"shared", "shared#2"}), ("shared#2", {"shared#2"})):
+        options = {"weights_from": "keras", "tolerances": {name: 1e-3}}
+        report = compare.check_parity(model, Twice().double(), x, **options)
+        allowed = {c.path.split("/")[1] for c in report.checks if c.allowed == 1e-3}
+        assert allowed & {"shared", "shared#2"} == wide

@@ -41,6 +41,12 @@ def mlp(*last):
     return nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 2), *last)
 
 
+def from_zero(optimizer):
+    """A warm-up whose first step moves nothing."""
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, float)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
 O, T = keras.optimizers, torch.optim  # noqa: E741
 
 
@@ -108,6 +114,9 @@ O, T = keras.optimizers, torch.optim  # noqa: E741
             lambda p: T.SGD(p, lr=0.125, momentum=0.5),
             ("learning-rate-schedule",),
         ),
+        (lambda: O.SGD(0.1), lambda p: T.SGD([nn.Parameter(torch.zeros(1))], lr=0.1), ()),
+        (lambda: O.SGD(0.1), lambda p: from_zero(T.SGD(p, lr=0.1)), ()),
+        (lambda: O.Adam(0.1, **BETAS), lambda p: from_zero(KerasAdam(p, lr=0.1)), ()),
     ],
 )
 def test_optimizers(ours, theirs, names):
@@ -266,3 +275,21 @@ def test_a_strided_padding(groups, size):
 
     x = np.random.default_rng(0).normal(size=(8, size, 4))
     assert explained(model, Module(), x) == ("same-padding-stride",)
+
+
+@pytest.mark.parametrize("name", ["bn-biased-variance", "bn-momentum"])
+def test_a_single_value_per_channel_has_no_variance_to_predict(name):
+    norm = layers.BatchNormalization(name="norm")
+    model = keras.Sequential([keras.Input((5,)), layers.Dense(2, name="a"), norm])
+    model.compile(keras.optimizers.SGD(0.01), "mse")
+    report = compare.check_parity(
+        model,
+        nn.Sequential(nn.Linear(5, 2), nn.BatchNorm1d(2, eps=1e-3, momentum=0.01)).double(),
+        X[:1],
+        Y[:1],
+        torch_loss=F.mse_loss,
+        torch_optimizer=lambda p: torch.optim.SGD(p, lr=0.01),
+        weights_from="keras",
+        allow=[name],
+    )
+    assert "Expected more than 1 value per channel" in report.error

@@ -1,8 +1,10 @@
 """What settings tell: each rule where it must speak, and where a remedy is in place."""
 
+import keras
 import numpy as np
 import pairs
 import pytest
+import torch
 
 import compare
 from compare.inspection import inspect_layers, inspect_training
@@ -173,3 +175,24 @@ def test_a_right_port_has_nothing_to_tell(name):
         **options,
     )
     assert [str(f) for f in found.findings if f.convention] == []
+
+
+@pytest.mark.parametrize("kind", ["conv", "depthwise_conv", "conv_transpose"])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_no_geometry_of_a_series_and_an_image(kind, stride):
+    def side(axes, padding):
+        each = {"strides": [stride] * axes, "dilation": [1] * axes, "padding": padding}
+        settings = each if kind != "conv_transpose" else {**each, "output_padding": [0] * axes}
+        return layer(kind, settings, (3,) * axes + (1, 1))
+
+    for ours, theirs in ((1, 2), (2, 1)):
+        pair = Partners(side(ours, "same"), side(theirs, [1] * theirs), "order")
+        assert inspect_layers([pair], {"layer": (6,) * ours}) == []
+
+
+def test_a_loss_counts_without_an_optimizer():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    summed = torch.nn.MSELoss(reduction="sum")
+    found = compare.inspect_pair(model, torch.nn.Linear(2, 1).double(), torch_loss=summed)
+    assert [f.convention for f in found.findings] == ["loss-reduction"]

@@ -71,3 +71,10 @@ def test_an_array_that_is_another_one_is_measured_once(tmp_path):
     assert found.files["training/1/input"] == found.files["training/0/output"]
     wide = measure(side, batches, found, "float64")
     assert wide["training/1/input"] == wide["training/0/output"] > 0.0
+
+
+def test_nothing_is_measured_of_a_module_that_cannot_be_copied(tmp_path):
+    module = nn.Linear(4, 4).double()
+    side, batches, found = traced(tmp_path, module, "float64")
+    module.seen = [module(torch.ones(1, 4, dtype=torch.float64))]
+    assert measure(side, batches, found, "float64") == {}

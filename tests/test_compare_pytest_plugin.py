@@ -169,7 +169,11 @@ def test_option(parity):
     parity(keras_model, right_port, X, to_toch=None)
 """
     )
-    result = pytester.runpytest_inprocess()
+    result = pytester.runpytest_inprocess("--parity-report", "report.json")
     result.assert_outcomes(failed=2)
     result.stdout.re_match_lines([r"E +IndexError: mine", r"E .*Did you mean 'to_torch'\?"])
+    report = json.loads((pytester.path / "report.json").read_text())
+    assert report["passed"] is False
+    assert report["pairs"][0]["passed"] is False
+    assert report["pairs"][0]["verdict"] == ["IndexError: mine"]
     assert "live.py" not in result.stdout.str()

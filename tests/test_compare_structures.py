@@ -1,3 +1,5 @@
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 
@@ -47,3 +49,14 @@ def test_a_digest_tells_values_names_shapes_and_dtypes_apart():
 def test_what_is_no_sample_is_refused_by_name(change, message):
     with pytest.raises(InputError, match=message):
         checked("x", {**X, **change}, "float64")
+
+
+class Named(NamedTuple):
+    left: object
+    right: object
+
+
+def test_a_named_tuple_stays_one():
+    found = checked("x", Named(np.ones((4, 2)), np.arange(4)), "float32")
+    assert isinstance(found, Named)
+    assert found.left.dtype == np.float32

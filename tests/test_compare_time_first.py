@@ -31,3 +31,13 @@ def test_what_differs_and_what_knows_its_time_axis_stay(tmp_path):
     swapped = RNG.normal(size=(3, 5, 2))
     torch = read(tmp_path / "b", "lstm", swapped, swapped.swapaxes(0, 1))
     assert torch.shape == (5, 3, 2)
+
+
+def test_a_view_is_of_what_another_view_reads(tmp_path):
+    array = RNG.normal(size=(5, 3, 2))
+    trace = written(tmp_path, {"training/layer/input": array})
+    swapped = trace.viewed({"training/layer/input": lambda a: a.swapaxes(0, 1)})
+    both = swapped.viewed({"training/layer/input": lambda a: a[..., ::-1]})
+    found = both["training/layer/input"]
+    assert np.array_equal(found, array.swapaxes(0, 1)[..., ::-1])
+    assert np.array_equal(swapped["training/layer/input"], array.swapaxes(0, 1))

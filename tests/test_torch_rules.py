@@ -262,3 +262,22 @@ def test_a_lazy_layer_must_have_been_called():
         read_weights(nn.Sequential(layer))
     F.relu(layer(torch.ones(1, 3)))
     assert read_weights(layer)["dense/kernel"].shape == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "message"),
+    [
+        (("proj.weight", (2, 0, 1)), r"transposes 'proj.weight', \(3, 2\), by \(2, 0, 1\)"),
+        (("proj.weight", (0, 0)), r"transposes 'proj.weight', \(3, 2\), by \(0, 0\)"),
+        ("proj.wieght", "names 'proj.wieght', which it does not have"),
+        ("proj", "names 'proj', which is no parameter or buffer"),
+    ],
+)
+def test_a_rule_that_does_not_fit_is_one_line(kernel, message):
+    add_rule(Scaled, {"kernel": kernel, "bias": "proj.bias", "scale": "scale"})
+    try:
+        with pytest.raises(TypeError, match=rf"Scaled \(0\): its rule {message}") as raised:
+            read_weights(nn.Sequential(Scaled()))
+    finally:
+        del RULES[Scaled]
+    assert "\n" not in str(raised.value)
