@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from compare import study
-from compare.cli import app
+from compare.cli import app, main
 from compare.records import RunFolder
 from compare.spec import Settings
 
@@ -172,14 +172,17 @@ def test_settings_come_from_options_of_their_name(tmp_path, monkeypatch):
         (["report", "nowhere"], "expected manifest.json"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_2(arguments, message, tmp_path, monkeypatch):
+def test_bad_input_is_one_line_and_exit_2(arguments, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    done = bn_compare(*arguments)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert message in done.stderr
-    assert done.stderr.startswith("bn-compare: error: ")
-    assert done.stderr.count("\n") == 1
+    monkeypatch.setattr(sys, "argv", ["bn-compare", *arguments])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert message in printed.err
+    assert printed.err.startswith("bn-compare: error: ")
+    assert printed.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
