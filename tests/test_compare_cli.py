@@ -4,6 +4,8 @@ import sys
 
 import pytest
 
+from compare import study
+from compare.cli import app, main
 from compare.records import RunFolder
 from compare.spec import Settings
 
@@ -48,7 +50,7 @@ TORCH = ("torch", "lightning", "torchmetrics")
 SMALL = ("--variants", "mlp", "--epochs", "1", "--seeds", "1")
 
 
-def test_json_is_all_that_stdout_carries(tmp_path):
+def test_json_is_all_that_stdout_carries_and_the_table_has_the_verdict_of_the_report(tmp_path):
     done = bn_compare("run", *SMALL, "--out", tmp_path / "out", "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
@@ -68,10 +70,8 @@ def test_json_is_all_that_stdout_carries(tmp_path):
     }
     assert "oneDNN" not in done.stderr
 
-
-def test_the_table_has_the_verdict_of_the_report(tmp_path):
     out = tmp_path / "out"
-    done = bn_compare("run", *SMALL, "--no-timing", "--out", out)
+    done = bn_compare("report", out)
     judged = json.loads((out / "report.json").read_text())["pairs"]
     (verdict,) = (pair["verdict"] for pair in judged if pair["metric"] == "test_accuracy")
     (line,) = (line.split() for line in done.stdout.splitlines() if line.startswith("mlp   "))
@@ -116,16 +116,24 @@ def test_tensorboard_absent_is_said_before_anything_trains(tmp_path):
     assert not {"out", "events"} & {path.name for path in tmp_path.iterdir()}
 
 
-def test_settings_come_from_options_of_their_name(tmp_path):
+def test_settings_come_from_options_of_their_name(tmp_path, monkeypatch):
+    asked = []
+
+    def run_study(settings, path, *, progress, say, events):
+        asked.append((settings, path, say, events))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(study, "run_study", run_study)
     margins = ("--accuracy-margin", "0.02", "--loss-margin", "0.3", "--epochs-ratio-margin", ".8,2")
     others = ("--frameworks", "torch", "--undo", "bn-momentum", "--no-timing", "--target", "0.7")
-    done = bn_compare("run", *SMALL, *margins, *others, "--out", tmp_path / "out")
-    assert done.returncode == 0, done.stderr
-    assert RunFolder.open(tmp_path / "out").settings == Settings(
+    out = tmp_path / "out"
+    assert app(["run", *SMALL, *margins, *others, "--out", str(out)], standalone_mode=False) == 130
+    expected = Settings(
         **{"variants": ("mlp",), "epochs": 1, "seeds": 1, "pace": "fast", "target": 0.7},
         **{"accuracy_margin": 0.02, "loss_margin": 0.3, "epochs_ratio_margin": (0.8, 2)},
         **{"frameworks": ("torch",), "undo": ("bn-momentum",)},
     )
+    assert asked == [(expected, out, None, None)]
 
 
 @pytest.mark.parametrize(
@@ -164,14 +172,17 @@ def test_settings_come_from_options_of_their_name(tmp_path):
         (["report", "nowhere"], "expected manifest.json"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_2(arguments, message, tmp_path, monkeypatch):
+def test_bad_input_is_one_line_and_exit_2(arguments, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    done = bn_compare(*arguments)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert message in done.stderr
-    assert done.stderr.startswith("bn-compare: error: ")
-    assert done.stderr.count("\n") == 1
+    monkeypatch.setattr(sys, "argv", ["bn-compare", *arguments])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert message in printed.err
+    assert printed.err.startswith("bn-compare: error: ")
+    assert printed.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 

@@ -6,7 +6,7 @@ from test_compare_timing import Clock, slow_keras
 
 import bn_keras.clocked
 import bn_torch.clocked
-from compare.cost_overhead import _around, _bare, _nothing, _planned, interleaved
+from compare.cost_overhead import _around, _bare, _nothing, _planned
 from compare.runs import Run
 from compare.spec import Settings
 
@@ -76,21 +76,3 @@ def test_a_bare_fit_trains_in_the_same_orders(framework, framework_name, monkeyp
         _planned(run, SETTINGS, framework, judged=judged)
     for name, tensor in weights[0].items():
         assert all(np.array_equal(tensor, other[name]) for other in weights[1:]), name
-
-
-def test_every_repetition_has_every_side(framework, framework_name):
-    told = []
-    rounds = interleaved(
-        Run("mlp", framework_name, 0),
-        SETTINGS,
-        2,
-        framework,
-        lambda repetition: told.append(repetition),
-    )
-    assert told == [0, 1, 2]
-    assert len(rounds) == 2
-    for found in rounds:
-        assert found["judged"] > 0
-        assert found["bare"] > 0
-        assert 0 < found["nothing"] < found["bare"]
-        assert found["around"] < found["bare"]

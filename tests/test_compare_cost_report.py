@@ -232,16 +232,23 @@ def test_every_part_is_saved_and_shown(here, tmp_path, capsys):
 
 
 def test_the_overhead_in_processes_of_its_own(tmp_path):
-    plan = CostPlan(parts=("overhead",), repetitions=2, sizes=TINY)
-    (part,) = cost_report.run(plan, tmp_path / "out", say=lambda text: None)
+    plan, said = CostPlan(parts=("overhead",), repetitions=2, sizes=TINY), []
+    (part,) = cost_report.run(plan, tmp_path / "out", say=said.append)
     assert [(row["variant"], row["framework"]) for row in part.rows] == [
         ("mlp-bn-after", "keras"),
         ("mlp-bn-after", "torch"),
     ]
+    turns = ("warming up", "repetition 1", "repetition 2")
+    expected = [f"overhead: mlp-bn-after, {name}: {turn}" for name in FRAMEWORKS for turn in turns]
+    assert [text for text in said if text in expected] == expected
     assert all(row["bare_seconds"] > 0 for row in part.rows)
     for row in part.rows:
         assert 0 < row["low"] <= row["ratio"] <= row["high"]
         assert len(row["rounds"]) == 2
+        for found in row["rounds"]:
+            assert found["judged"] > 0
+            assert 0 < found["nothing"] < found["bare"]
+            assert found["around"] < found["bare"]
 
 
 def command(*arguments):

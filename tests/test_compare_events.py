@@ -2,13 +2,15 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from event_files import curves
+from in_process import Here
 from interrupted import interrupted
 
-from compare import paces
+from compare import paces, study
 from compare.errors import InputError, RunFolderError
 from compare.events import check_events, folder_of, tagged
 from compare.records import CLOCKS, RunFolder, run_name
@@ -20,6 +22,27 @@ SETTINGS = Settings(variants=("mlp", "mlp-bn-after"), epochs=3, dtype="float64")
 RUNS = list(plan(SETTINGS))
 
 
+class Process(Here):
+    """A worker in this process."""
+
+    def __init__(self, name, settings):
+        super().__init__(name, settings.dtype)
+        self.settings = settings
+
+    def ready(self):
+        return {"accelerator": "cpu"}
+
+    def run(self, run, on_epoch, *, events):
+        job = partial(paces.execute, run, self.settings, events=events)
+        return self.call(job, on_epoch)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *args):
+        pass
+
+
 def quiet(run, epoch):
     pass
 
@@ -28,7 +51,9 @@ def quiet(run, epoch):
 def root(tmp_path_factory):
     """A small study with event files in `events`; the tests read it and leave it as it is."""
     root = tmp_path_factory.mktemp("a")
-    run_study(SETTINGS, root / "study", progress=quiet, events=root / "deep" / "events")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "Worker", Process)
+        run_study(SETTINGS, root / "study", progress=quiet, events=root / "deep" / "events")
     return root
 
 
@@ -58,7 +83,8 @@ def test_both_frameworks_write_the_same_tags(root):
     }
 
 
-def test_a_study_is_the_same_without_them(root, tmp_path):
+def test_a_study_is_the_same_without_them(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "Worker", Process)
     plain = run_study(SETTINGS, tmp_path / "plain", progress=quiet)
     logged = RunFolder.open(root / "study")
     assert len(plain.records()) == len(logged.records()) == len(RUNS)

@@ -6,6 +6,7 @@ import pytest
 
 import compare
 from bn_keras.weights import read_weights, write_weights
+from compare.sides import KerasSide
 
 PAIRS = pairs.discover()
 BUGS = [(name, bug) for name, pair in PAIRS.items() for bug in pair.BUGS]
@@ -48,6 +49,21 @@ EXPLAINED = {
     ("volume", "Torch's epsilon in Keras' place"): "rmsprop-epsilon",
 }
 """What a convention explains; other bugs are no matter of convention."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def traced_once(tmp_path_factory):
+    """Keras' side of a pair is the same for its right port and all its bugs: one trace each."""
+    trace, traces = KerasSide.trace, {}
+
+    def remembered(side, batches, folder):
+        if id(side.model) not in traces:
+            traces[id(side.model)] = trace(side, batches, tmp_path_factory.mktemp("keras"))
+        return traces[id(side.model)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(KerasSide, "trace", remembered)
+        yield
 
 
 def shaken(model):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 from in_process import Here
 from test_compare_cli import bn_compare
 
-from compare import tolerances
+from compare import parity_report, tolerances
+from compare.cli import app, main
 from compare.conventions import CONVENTIONS
 from compare.floors import measure
 from compare.ladder import RUNGS
@@ -26,8 +28,13 @@ def checked(variant, settings):
     return check_pair(variant, 0, settings, sides, lambda name, epoch: None)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("variant", "dtype"),
+    [
+        *((variant, "float64") for variant in VARIANTS),
+        *((variant, "float32") for variant in ("mlp", "mlp-bn-before", "cnn-bn", "lstm-bn")),
+    ],
+)
 def test_exact_pairs_pass_every_rung(variant, dtype):
     report = checked(variant, replace(SETTINGS, dtype=dtype))
     assert report.passed, report
@@ -105,9 +112,11 @@ def test_the_floor_is_what_keras_shows_against_itself():
         assert 0 < floor <= stored[int(rung)], "the stored floor is the largest of 20 seeds"
 
 
+SMALL = ("parity", "--variants", "mlp-bn-after", "--epochs", "2")
+
+
 def test_the_command_line_saves_and_exits_with_the_verdict(tmp_path):
-    common = ("parity", "--variants", "mlp-bn-after", "--epochs", "2", "--json")
-    good = bn_compare(*common, "--out", tmp_path / "good")
+    good = bn_compare(*SMALL, "--json", "--out", tmp_path / "good")
     assert good.returncode == 0, good.stderr
     result = json.loads(good.stdout)
     assert result["passed"] is True
@@ -116,10 +125,30 @@ def test_the_command_line_saves_and_exits_with_the_verdict(tmp_path):
     assert saved["pairs"] == result["pairs"]
     assert (tmp_path / "good" / "heat-map.png").stat().st_size > 5_000
 
-    bad = bn_compare(*common[:-1], "--alignment", "stock", "--out", tmp_path / "bad")
-    assert bad.returncode == 1, bad.stderr
-    assert "rung 8 (moving statistics, step 1), batch_norm" in bad.stdout
-    assert "bn-biased-variance" in bad.stdout
+
+class Process(Here):
+    """A worker in this process."""
+
+    def __init__(self, name, settings):
+        super().__init__(name, settings.dtype)
+
+    def ready(self):
+        return {}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *args):
+        pass
+
+
+def test_a_pair_that_differs_is_exit_1_and_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(parity_report, "Worker", Process)
+    arguments = [*SMALL, "--alignment", "stock", "--out", str(tmp_path / "bad")]
+    assert app(arguments, standalone_mode=False) == 1
+    printed = capsys.readouterr().out
+    assert "rung 8 (moving statistics, step 1), batch_norm" in printed
+    assert "bn-biased-variance" in printed
 
 
 @pytest.mark.parametrize(
@@ -131,8 +160,11 @@ def test_the_command_line_saves_and_exits_with_the_verdict(tmp_path):
         (["--epochs", "none"], "--epochs: expected"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_2(arguments, message):
-    done = bn_compare("parity", *arguments)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
+def test_bad_input_is_one_line_and_exit_2(arguments, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["bn-compare", "parity", *arguments])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1

@@ -17,7 +17,7 @@ from compare.study import default_path, plan, run_study
 from compare.timing_pass import EPOCHS
 
 SETTINGS = Settings(
-    variants=("mlp-bn-after", "lstm"), epochs=2, seeds=2, dtype="float64", pace="fast"
+    variants=("mlp-bn-after", "mlp"), epochs=2, seeds=2, dtype="float64", pace="fast"
 )
 
 
@@ -118,8 +118,8 @@ def test_a_process_that_outlives_ctrl_c_is_seen():
             "[2/",
             "records.jsonl",
         ),
-        ("run --variants mlp,cnn --epochs 50", "mlp Keras seed 49", "records.jsonl"),
-        ("parity --variants mlp --epochs 3", "[6/", "parity.json"),
+        ("run --variants mlp,cnn --epochs 10", "mlp Keras seed 49", "records.jsonl"),
+        ("parity --variants mlp --epochs 2", "[5/", "parity.json"),
     ],
 )
 def test_ctrl_c_keeps_what_was_finished(tmp_path, arguments, until, kept):
