@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import sys
 from dataclasses import replace
 from functools import cache
 
@@ -12,6 +13,7 @@ from test_compare_cli import bn_compare
 from tolerances import DEMONSTRATION, THREE_EPOCHS
 
 from compare import conventions_report, effects, frameworks
+from compare.cli import main
 from compare.conventions import CONVENTIONS
 from compare.distances import largest_difference
 from compare.effects import Job
@@ -223,9 +225,12 @@ def test_the_command_prints_the_catalogue():
         (["--variants", "mlp"], "give --measure too"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_2(arguments, message):
-    done = bn_compare("conventions", *arguments)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
+def test_bad_input_is_one_line_and_exit_2(arguments, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["bn-compare", "conventions", *arguments])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
