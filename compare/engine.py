@@ -170,11 +170,19 @@ class Worker:
         else:
             # First of all the process: a thread may still be waiting for its answer.
             self._process.terminate()
+        self._end()
+        self.connection.close()
+
+    def abandon(self) -> None:
+        """End the process in the midst of a job, before anything that it works on is taken away."""
+        self._process.terminate()
+        self._end()
+
+    def _end(self) -> None:
         self._process.join(timeout=5)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
-        self.connection.close()
 
 
 def side_by_side(queues: Mapping[Worker, Iterable[Job]], told: Callable[[Any], None]) -> None:

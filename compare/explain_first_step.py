@@ -21,6 +21,9 @@ _SGD_RATE, _RMSPROP_RATE = 1e-3, 1e-2
 _ADAMW_DECAYS = 4e-3, 1e-2
 """AdamW's weight decay in Keras and in Torch where nobody says otherwise."""
 
+_ROUNDING = 1e-9
+"""Differences so small beside the largest are none."""
+
 _EQUAL = 1e-9
 """Two fitted learning rates are one where they differ by no more, relative."""
 
@@ -122,7 +125,8 @@ def _coupled(slot: str, keras: _Side, torch: _Side) -> Sequence[str]:
     if slot not in keras.slots or slot not in torch.slots:
         return ()
     apart = torch.slots[slot] - keras.slots[slot]
-    moved = apart != 0.0  # Biases may be spared.
+    # Biases may be spared: what they differ by is rounding.
+    moved = np.abs(apart) > _ROUNDING * np.abs(apart).max(initial=0.0)
     part = share(apart[moved], torch.weights[moved])
     error = np.abs(apart - part * torch.weights)[moved].max(initial=0.0)
     fits = moved.any() and error <= 1e-6 * np.abs(apart).max()

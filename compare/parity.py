@@ -109,6 +109,12 @@ def check_pair(
         pool = ThreadPoolExecutor(max_workers=len(sides))
         try:
             found = dict(zip(sides, pool.map(climb_alone, sides), strict=True))
+        except KeyboardInterrupt:
+            # Their folders are about to go.
+            for side in sides.values():
+                side.worker.abandon()
+                side.shadow.abandon()
+            raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
         keras, torch = found["keras"], found["torch"]
