@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import torch
-from made_up_trace import written
+from made_up_trace import read
 from torch import nn
 from torch.nn import functional as F
 
@@ -16,29 +16,19 @@ from compare.channels_last import channels_last
 RNG = np.random.default_rng(0)
 
 
-def read(tmp_path, kind, keras, torch):
-    layers = [{"name": "layer", "kind": kind, "tensors": {}, "trained": 1}]
-    keys = ["training/layer/input", "backward/layer/input"]
-    sides = [
-        written(tmp_path / str(number), dict.fromkeys(keys, array), layers)
-        for number, array in enumerate((keras, torch))
-    ]
-    found = channels_last(*sides)
-    assert np.array_equal(found[keys[0]], found[keys[1]])
-    return found[keys[0]]
-
-
 @pytest.mark.parametrize("shape", [(2, 3, 5, 4), (2, 3, 3, 3), (2, 5, 3)])
 def test_channels_of_a_layer_of_ones_own_are_read_last(tmp_path, shape):
     image = RNG.normal(size=shape)
-    assert np.array_equal(read(tmp_path, "Mine", image, np.moveaxis(image, -1, 1)), image)
+    assert np.array_equal(
+        read(channels_last, tmp_path, "Mine", image, np.moveaxis(image, -1, 1)), image
+    )
 
 
 def test_what_differs_and_what_is_recorded_so_stay(tmp_path):
     image, other = RNG.normal(size=(2, 2, 3, 3, 3))
-    assert np.array_equal(read(tmp_path / "a", "Mine", image, other), other)
+    assert np.array_equal(read(channels_last, tmp_path / "a", "Mine", image, other), other)
     first = np.moveaxis(image, -1, 1)
-    assert np.array_equal(read(tmp_path / "b", "dense", image, first), first)
+    assert np.array_equal(read(channels_last, tmp_path / "b", "dense", image, first), first)
 
 
 class KerasScale(keras.layers.Layer):

@@ -1,35 +1,23 @@
 import numpy as np
-from made_up_trace import written
+from made_up_trace import read, written
 
 from compare.time_first import samples_first
 
 RNG = np.random.default_rng(0)
 
 
-def read(tmp_path, kind, keras, torch):
-    layers = [{"name": "layer", "kind": kind, "tensors": {}, "trained": 1}]
-    keys = ["training/layer/input", "backward/layer/input"]
-    sides = [
-        written(tmp_path / str(number), dict.fromkeys(keys, array), layers)
-        for number, array in enumerate((keras, torch))
-    ]
-    found = samples_first(*sides)
-    assert np.array_equal(found[keys[0]], found[keys[1]])
-    return found[keys[0]]
-
-
 def test_time_first_is_read_samples_first(tmp_path):
     for number, steps in enumerate((5, 3)):  # as many steps as samples, too
         keras = RNG.normal(size=(3, steps, 2))
-        torch = read(tmp_path / str(number), "dense", keras, keras.swapaxes(0, 1))
+        torch = read(samples_first, tmp_path / str(number), "dense", keras, keras.swapaxes(0, 1))
         assert np.array_equal(torch, keras)
 
 
 def test_what_differs_and_what_knows_its_time_axis_stay(tmp_path):
     keras, other = RNG.normal(size=(2, 3, 3, 2))
-    assert np.array_equal(read(tmp_path / "a", "dense", keras, other), other)
+    assert np.array_equal(read(samples_first, tmp_path / "a", "dense", keras, other), other)
     swapped = RNG.normal(size=(3, 5, 2))
-    torch = read(tmp_path / "b", "lstm", swapped, swapped.swapaxes(0, 1))
+    torch = read(samples_first, tmp_path / "b", "lstm", swapped, swapped.swapaxes(0, 1))
     assert torch.shape == (5, 3, 2)
 
 
