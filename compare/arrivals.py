@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from scipy import stats as scipy_stats
 
+from compare.metrics import first_crossing
 from compare.pairing import is_sound
 from compare.records import Record
-from compare.stats import first_crossing
 
 MOVING, BATCH = "test_accuracy", "batch_statistics_test_accuracy"
 """Curves that can arrive: evaluated with moving statistics, and with those of the batch."""

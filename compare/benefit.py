@@ -11,10 +11,10 @@ import numpy as np
 
 from compare.arrivals import BATCH, MOVING, Arrivals, arrivals, expected_epochs, median
 from compare.endpoints import ENDPOINTS
+from compare.metrics import first_crossing
 from compare.pairing import is_sound
 from compare.records import Record
 from compare.spec import VARIANTS, Settings
-from compare.stats import first_crossing
 from compare.verdicts import Comparison, compare_sides
 
 EFFECTS: Mapping[str, str] = MappingProxyType(

@@ -17,8 +17,8 @@ from compare.effects import Effect, Measured
 from compare.progress import StudyProgress
 from compare.records import json_number
 from compare.spec import Settings
-from compare.table import LABELS, magnitude
 from compare.terminal import console
+from compare.wording import LABELS, magnitude
 
 _FIELDS = {
     "keras": "Keras",

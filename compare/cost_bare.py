@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compare.clock import timed
 from compare.cost_figures import compared, steady
 from compare.cost_plan import BARE_TARGET, CostPlan
 from compare.data import Array
@@ -18,7 +19,6 @@ from compare.frameworks import Framework, Handle
 from compare.paces import execute_many
 from compare.runs import Outcome, Run, begin, epoch_values, views_of
 from compare.spec import FRAMEWORKS, VARIANTS, Settings
-from compare.timing import timed
 
 
 def measure(plan: CostPlan, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from compare.clock import timed
 from compare.cost_figures import compared, own_share
 from compare.cost_plan import OVERHEAD_TARGET, CostPlan
 from compare.engine import Worker
@@ -20,7 +21,6 @@ from compare.frameworks import Framework
 from compare.paces import Watch, execute
 from compare.runs import Run, begin, views_of
 from compare.spec import FRAMEWORKS, Settings
-from compare.timing import timed
 
 WARM_UP_EPOCHS = 4
 

@@ -8,9 +8,9 @@ from types import MappingProxyType
 from typing import Any
 
 from compare.cost_plan import PARTS, Part
-from compare.table import LABELS, MISSING
 from compare.timing_summary import CONFIDENCE
 from compare.usage import QUIET
+from compare.wording import LABELS, MISSING
 
 Row = Mapping[str, Any]
 _WIDTH = 100

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from compare.answers import joined
 from compare.benefit import Benefit, Lag
-from compare.table import LABELS
+from compare.wording import LABELS
 
 HELPS = "Does batch normalization help?"
 

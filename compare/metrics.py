@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from compare.data import Array
@@ -38,3 +40,8 @@ def binary_cross_entropy(probability: Array, label: Array) -> Array:
     inside = np.clip(probability.astype(np.float64), epsilon, 1.0 - epsilon)
     losses = -np.where(label > 0.5, np.log(inside), np.log1p(-inside))
     return np.asarray(losses.mean(axis=-1))
+
+
+def first_crossing(curve: Sequence[float], target: float) -> int | None:
+    """The first epoch, counted from 1, whose value is at least `target`; None if there is none."""
+    return next((epoch for epoch, value in enumerate(curve, start=1) if value >= target), None)

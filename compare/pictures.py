@@ -23,7 +23,7 @@ from compare.plot_parity import drift
 from compare.plot_seconds import seconds
 from compare.results import Lines, Results
 from compare.spec import FRAMEWORKS
-from compare.table import LABELS
+from compare.wording import LABELS
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from matplotlib.image import AxesImage
 from compare.data import EXTENT, GRID_SIDE, Array, Split
 from compare.plot_circles import scatter
 from compare.plots import PENS, own_style, square, title_of
-from compare.table import LABELS, magnitude
+from compare.wording import LABELS, magnitude
 
 _PROBABILITY = "probability of the inner circle"
 

@@ -13,7 +13,7 @@ from compare.curves import Band, band, gaps
 from compare.data import Array
 from compare.pairing import Pair
 from compare.plots import INK, PENS, entry, line, own_style, shade
-from compare.table import LABELS
+from compare.wording import LABELS
 
 HISTORIES = {"test_accuracy": "test accuracy", "test_loss": "test loss"}
 

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from compare.arrivals import BATCH, MOVING
 from compare.convergence import Convergence
 from compare.plots import PENS, dashed, entry, own_style, sides
-from compare.table import LABELS
+from compare.wording import LABELS
 
 _DASHES: dict[str, tuple[float, ...]] = {MOVING: (), BATCH: (4, 2)}
 

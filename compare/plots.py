@@ -25,7 +25,7 @@ from matplotlib.lines import Line2D
 from compare.curves import Band
 from compare.data import EXTENT, Array
 from compare.spec import VARIANTS
-from compare.table import LABELS
+from compare.wording import LABELS
 
 INK, PAPER = "#24292f", "#fdfdfd"
 """Colours of text and background; a page may replace these, and `PENS`', by its own."""

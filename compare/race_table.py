@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from compare.answers import joined
 from compare.races import Race
-from compare.table import LABELS
+from compare.wording import LABELS
 
 HEADINGS = ("variant", "who is first", "test")
 

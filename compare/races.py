@@ -10,9 +10,9 @@ import numpy as np
 from scipy import stats as scipy_stats
 
 from compare.arrivals import MOVING, arrivals, log_rank
+from compare.metrics import first_crossing
 from compare.pairing import match
 from compare.records import Record
-from compare.stats import first_crossing
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from compare import readme_table, verdict_table
 from compare.arrivals import BATCH, MOVING
 from compare.results import Results
 from compare.spec import Settings
-from compare.table import LABELS
+from compare.wording import LABELS
 
 NETWORK, BASELINE = "mlp-bn-after", "mlp"
 """The networks of the first figure: the tutorial's own question."""

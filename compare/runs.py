@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from compare.data import Array, Split, circles_split, digest, grid_points, view
 from compare.frameworks import Framework, Handle
 from compare.initial import batch_orders, initial_weights
-from compare.metrics import accuracy, binary_cross_entropy
+from compare.metrics import accuracy, binary_cross_entropy, first_crossing
 from compare.records import Record, json_number
 from compare.spec import VARIANTS, Settings
-from compare.stats import first_crossing
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from compare.simulation import (
     Trial,
     trials,
 )
-from compare.table import MISSING
 from compare.terminal import print_grid
+from compare.wording import MISSING
 
 SEED = 2026
 """Every self-test draws the same samples: one that fails fails again."""

@@ -72,11 +72,6 @@ class Difference:
     weights: float
 
 
-def first_crossing(curve: Sequence[float], target: float) -> int | None:
-    """The first epoch, counted from 1, whose value is at least `target`; None if there is none."""
-    return next((epoch for epoch, value in enumerate(curve, start=1) if value >= target), None)
-
-
 def rows(records: Iterable[Record], timings: Iterable[Timing] = ()) -> list[Row]:
     """One row per variant and framework, in the order of first appearance."""
     groups: dict[tuple[str, str], list[Record]] = {}

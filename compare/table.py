@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Sequence
 
 from compare.stats import Difference, Row
 from compare.tutorial import Line
-
-LABELS: Mapping[str, str] = MappingProxyType({"keras": "Keras", "torch": "Lightning"})
-"""Framework in records → what a reader calls it."""
-
-MISSING = "–"
+from compare.wording import LABELS, MISSING, magnitude
 
 
 def headings(target: float) -> list[str]:
@@ -92,15 +86,6 @@ def tutorial_cells(found: Sequence[Line]) -> list[list[str]]:
 
 def _range(line: Line | None) -> str:
     return MISSING if line is None else f"{line.low:.3f} to {line.high:.3f}"
-
-
-def magnitude(value: float | None) -> str:
-    """A difference to two digits, such as `3.1e-07`; an en dash where there is none."""
-    if value is None:
-        return MISSING
-    if math.isnan(value):
-        return "NaN"
-    return "0" if value == 0 else f"{value:.1e}"
 
 
 def _train_and_test(row: Row) -> str:

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from compare.clock import time_once
 from compare.engine import Worker
 from compare.records import RunFolder
 from compare.runs import Run
 from compare.spec import Settings
-from compare.timing import time_once
 
 REPETITIONS, EPOCHS = 2, 8
 """Fits per variant and framework, and the epochs of each: about half a minute for ten variants."""

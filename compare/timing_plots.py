@@ -12,8 +12,8 @@ from matplotlib.ticker import NullFormatter
 
 from compare.plots import INK, PENS, own_style
 from compare.samples import Measurements, Sample
-from compare.table import LABELS
 from compare.timing_summary import Figure, crossing, envelope, steady_seconds
+from compare.wording import LABELS
 
 _AXES = {"batch_size": "batch size (width 50)", "units": "width (batches of 32)"}
 _LOOKS: dict[str, tuple[Any, str]] = {"idiomatic": ("-", "o"), "floor": ((0, (4, 2)), "s")}

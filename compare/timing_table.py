@@ -9,9 +9,9 @@ from dataclasses import asdict, fields
 from itertools import chain
 
 from compare.samples import Measurements, Plan
-from compare.table import LABELS, MISSING
 from compare.timing_summary import CONFIDENCE, Figure, Ratio, crossing, envelope, other_cores
 from compare.usage import QUIET
+from compare.wording import LABELS, MISSING
 
 WORDING = """\
 These are times of small steps on {device}, {threads} thread(s) per framework: they measure the

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from compare.benefit import Benefit
 from compare.endpoints import ENDPOINTS
-from compare.table import LABELS, MISSING
 from compare.verdicts import Comparison
+from compare.wording import LABELS, MISSING
 
 EFFECT_HEADINGS = (
     "variant",

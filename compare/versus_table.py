@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from compare import verdict_table
-from compare.table import LABELS, MISSING, magnitude
 from compare.versus import Versus
+from compare.wording import LABELS, MISSING, magnitude
 
 HEADINGS = (
     "variant",

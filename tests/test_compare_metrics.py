@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
-from compare.metrics import accuracy, binary_cross_entropy
+from compare.metrics import accuracy, binary_cross_entropy, first_crossing
 
 
 def test_exactly_one_half_counts_as_class_zero():
@@ -25,3 +25,9 @@ def test_nan_is_never_right_and_never_hidden():
     assert accuracy(probability, label) == 0.5
     assert accuracy(probability, 1 - label) == 0.0
     assert np.isnan(binary_cross_entropy(probability, label))
+
+
+def test_first_crossing_counts_from_one_and_includes_the_target():
+    assert first_crossing([0.5, 0.8, 0.7], 0.8) == 2
+    assert first_crossing([0.5, 0.7], 0.8) is None
+    assert first_crossing([float("nan"), 0.9], 0.8) == 2

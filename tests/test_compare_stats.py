@@ -44,12 +44,6 @@ def test_diverged_runs_are_counted_and_not_averaged():
     assert (row.seeds, row.diverged, row.test_accuracy_mean) == (1, 1, None)
 
 
-def test_first_crossing_counts_from_one_and_includes_the_target():
-    assert stats.first_crossing([0.5, 0.8, 0.7], 0.8) == 2
-    assert stats.first_crossing([0.5, 0.7], 0.8) is None
-    assert stats.first_crossing([float("nan"), 0.9], 0.8) == 2
-
-
 def test_pairs_share_variant_and_seed():
     runs = [record(seed=0), record(framework="torch", seed=0), record(seed=1)]
     (pair,) = pairs(runs)
