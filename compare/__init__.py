@@ -16,21 +16,21 @@ from compare.errors import (
 )
 
 if TYPE_CHECKING:
-    from compare.check import check_parity
-    from compare.check_report import ParityError, ParityReport
-    from compare.doctor import Inspection, inspect_pair
-    from compare.porting import PortReport, port_weights
-    from compare.weight_rules import weight_rule
+    from compare.port.check import check_parity
+    from compare.port.doctor import Inspection, inspect_pair
+    from compare.port.porting import PortReport, port_weights
+    from compare.port.report import ParityError, ParityReport
+    from compare.port.weight_rules import weight_rule
 
 _MODULES = {
-    "Inspection": "doctor",
-    "ParityError": "check_report",
-    "ParityReport": "check_report",
-    "PortReport": "porting",
-    "check_parity": "check",
-    "inspect_pair": "doctor",
-    "port_weights": "porting",
-    "weight_rule": "weight_rules",
+    "Inspection": "port.doctor",
+    "ParityError": "port.report",
+    "ParityReport": "port.report",
+    "PortReport": "port.porting",
+    "check_parity": "port.check",
+    "inspect_pair": "port.doctor",
+    "port_weights": "port.porting",
+    "weight_rule": "port.weight_rules",
 }
 
 __all__ = [

@@ -12,7 +12,11 @@ from typing import NoReturn
 
 import typer
 
-from compare import cli_checks, cli_pair, cli_readme, cli_study, cli_time
+from compare.commands import checks as cli_checks
+from compare.commands import pair as cli_pair
+from compare.commands import readme as cli_readme
+from compare.commands import study as cli_study
+from compare.commands import time as cli_time
 from compare.errors import CompareError
 
 app = typer.Typer(

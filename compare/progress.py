@@ -9,8 +9,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from compare.runs import Run
 from compare.spec import Settings
+from compare.study.runs import Run
 
 _LABELS = {"keras": "Keras", "torch": "Lightning"}
 

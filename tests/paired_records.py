@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from compare.records import Record
+from compare.study.records import Record
 
 
 def run(framework: str = "keras", seed: int = 0, **changes: Any) -> Record:

@@ -4,10 +4,10 @@ import sys
 
 import pytest
 
-from compare import study
 from compare.cli import app, main
-from compare.records import RunFolder
 from compare.spec import Settings
+from compare.study import grid as study
+from compare.study.records import RunFolder
 
 BLOCK = """
 import sys

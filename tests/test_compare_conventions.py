@@ -12,15 +12,16 @@ import pytest
 from test_compare_cli import bn_compare
 from tolerances import DEMONSTRATION, THREE_EPOCHS
 
-from compare import conventions_report, effects, frameworks
+from compare import frameworks
 from compare.cli import main
 from compare.conventions import CONVENTIONS
-from compare.distances import largest_difference
-from compare.effects import Job
 from compare.errors import InputError
-from compare.paces import execute
-from compare.runs import Run
 from compare.spec import FRAMEWORKS, VARIANTS, Settings
+from compare.statistics.distances import largest_difference
+from compare.study.paces import execute
+from compare.study.runs import Run
+from compare.trials import conventions_report, effects
+from compare.trials.effects import Job
 
 SETTINGS = Settings(dtype="float64", epochs=2, n_samples=200)
 SWITCHES = [name for name, convention in CONVENTIONS.items() if convention.switch]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from tolerances import PACES
 
-from compare.distances import weight_gap
-from compare.runs import Run, begin, views_of
 from compare.spec import FRAMEWORKS, Settings
+from compare.statistics.distances import weight_gap
+from compare.study.runs import Run, begin, views_of
 
 SETTINGS = Settings(dtype="float64", epochs=3, seeds=2)
 VARIANTS = ("mlp-bn-after", "cnn-bn", "lstm-bn")

@@ -1,6 +1,6 @@
 import pytest
 
-from compare.cost_figures import compared, extrapolated, of_seeds, own_share, side_by_side, steady
+from compare.cost.figures import compared, extrapolated, of_seeds, own_share, side_by_side, steady
 
 STAMPS = [3.0, 3.5, 4.0, 5.0, 5.25]
 """A slow first epoch, steady ones of 2/3 s in the mean, a quarter of a second at the end."""

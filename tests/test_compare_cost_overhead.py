@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from test_compare_timing import Clock, slow_keras
+from test_compare_timing_measure import Clock, slow_keras
 
 import bn_keras.clocked
 import bn_torch.clocked
-from compare.cost_overhead import _around, _bare, _nothing, _planned
-from compare.runs import Run
+from compare.cost.overhead import _around, _bare, _nothing, _planned
 from compare.spec import Settings
+from compare.study.runs import Run
 
 SETTINGS = Settings(epochs=4, dtype="float64")
 TWINS = {"keras": bn_keras.clocked, "torch": bn_torch.clocked}

@@ -1,22 +1,20 @@
 import json
 
 import pytest
-from test_compare_timing import Process
+from test_compare_timing_measure import Process
 
-from compare import (
-    cost_bare,
-    cost_jobs,
-    cost_parity,
-    cost_report,
-    cost_scaling,
-    cost_study,
-    cost_table,
-    cost_variants,
-)
-from compare.cost_plan import PARTS, CostPlan, Part, Sizes
+from compare.cost import bare as cost_bare
+from compare.cost import jobs as cost_jobs
+from compare.cost import parity as cost_parity
+from compare.cost import report as cost_report
+from compare.cost import scaling as cost_scaling
+from compare.cost import study as cost_study
+from compare.cost import table as cost_table
+from compare.cost import variants as cost_variants
+from compare.cost.plan import PARTS, CostPlan, Part, Sizes
 from compare.errors import InputError
-from compare.runs import Run
 from compare.spec import FRAMEWORKS
+from compare.study.runs import Run
 
 RATIO = {"ratio": 1.2, "low": 1.1, "high": 1.3, "repetitions": 5}
 OVERHEAD = {

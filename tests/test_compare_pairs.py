@@ -9,7 +9,7 @@ import pytest
 
 import compare
 from bn_keras.weights import read_weights, write_weights
-from compare.sides import KerasSide
+from compare.port.sides import KerasSide
 
 # Torch says once, of `volume`, that an even kernel's `same` costs a copy.
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")

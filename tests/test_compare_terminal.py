@@ -1,9 +1,9 @@
 import pytest
-from test_compare_table import row
+from test_compare_report_table import row
 
 from compare import terminal
-from compare.stats import Difference
-from compare.table import cells, headings, judged
+from compare.report.table import cells, headings, judged
+from compare.statistics.summary import Difference
 
 NAMES = ("mlp-bn-no-momentum", "cnn")
 

@@ -5,10 +5,12 @@ from interrupted import interrupted
 from test_compare_cli import bn_compare
 from timed_samples import PLAN, measurements, sample
 
-from compare import timing_plots, timing_report, timing_table
-from compare.plots import save
-from compare.samples import Measurements
-from compare.timing_summary import figures, ratios
+from compare.plots.figures import save
+from compare.timing import plots as timing_plots
+from compare.timing import report as timing_report
+from compare.timing import table as timing_table
+from compare.timing.samples import Measurements
+from compare.timing.summary import figures, ratios
 
 SMALL = ("time", "--variants", "mlp", "--epochs", "2", "--no-scaling", "--patience", "0")
 

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from timed_samples import PLAN, measurements, sample
 
-from compare.samples import Point
-from compare.timing_summary import (
+from compare.timing.samples import Point
+from compare.timing.summary import (
     crossing,
     envelope,
     figures,

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 
 import bn_keras
-from compare.initial import batch_orders
+from compare.study.initial import batch_orders
 
 
 class SeesBatches(keras.Model):

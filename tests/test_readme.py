@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from compare import cli_study, readme
-from compare.records import RunFolder
+from compare.commands import study as cli_study
+from compare.readme import screen as readme
 from compare.spec import VARIANTS
+from compare.study.records import RunFolder
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

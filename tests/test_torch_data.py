@@ -5,7 +5,7 @@ import numpy as np
 import torch
 
 import bn_torch
-from compare.initial import batch_orders
+from compare.study.initial import batch_orders
 
 
 class SeesBatches(L.LightningModule):

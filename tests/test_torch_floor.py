@@ -3,9 +3,9 @@ import pytest
 from tolerances import PACES
 
 from bn_torch import floor
-from compare.distances import weight_gap
-from compare.runs import Run, orders_of, prepare, views_of
 from compare.spec import Settings
+from compare.statistics.distances import weight_gap
+from compare.study.runs import Run, orders_of, prepare, views_of
 
 SETTINGS = Settings(dtype="float64", epochs=3)
 

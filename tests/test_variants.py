@@ -7,11 +7,11 @@ import pytest
 from tolerances import FORWARD, THREE_EPOCHS
 
 from compare.data import circles_split, view
-from compare.distances import largest_difference, weight_gap
-from compare.initial import initial_weights
-from compare.paces import execute
-from compare.runs import Run
 from compare.spec import VARIANTS, Settings
+from compare.statistics.distances import largest_difference, weight_gap
+from compare.study.initial import initial_weights
+from compare.study.paces import execute
+from compare.study.runs import Run
 
 SGD = {"learning_rate": 0.01, "momentum": 0.9}
 SETTINGS = Settings(dtype="float64", epochs=3)

@@ -1,0 +1,1 @@
+"""The commands of `bn-compare`, and the options that they share."""

@@ -1,0 +1,169 @@
+"""Commands that check: `parity`, `floors`, `conventions`, `selftest`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from compare.commands import pair as cli_pair
+from compare.commands.options import (
+    ALL_VARIANTS,
+    DEFAULT,
+    Alignment,
+    Dtype,
+    Epochs,
+    Json,
+    Out,
+    Seeds,
+    Undo,
+    Variants,
+    given_options,
+    split_names,
+)
+from compare.errors import InputError
+from compare.spec import Settings
+
+PARITY_EXAMPLES = """\b
+Examples:
+  bn-compare parity                                  ten variants, float64, 100 epochs
+  bn-compare parity --variants mlp-bn-after,cnn-bn --seeds 5
+  bn-compare parity --variants lstm --undo lstm-single-bias
+  bn-compare parity --alignment stock --epochs 5 --json
+  bn-compare parity nets:keras_net nets:torch_net --input-shape 28,28,1    your own pair
+  bn-compare parity nets:keras_net nets:torch_net --targets classes:10 --html parity.html
+  bn-compare parity nets:keras_net nets:torch_net --dry-run
+"""
+FLOORS_EXAMPLES = """\b
+Examples:
+  bn-compare floors > new.json                   ten variants, 20 seeds: some six minutes
+  bn-compare floors --variants cnn --seeds 2
+"""
+CONVENTIONS_EXAMPLES = """\b
+Examples:
+  bn-compare conventions
+  bn-compare conventions bn-momentum adam-epsilon
+  bn-compare conventions --measure                   every one of them: some ten minutes
+  bn-compare conventions --measure bn-epsilon --variants cnn-bn --epochs 10 --json
+"""
+SELFTEST_EXAMPLES = """\b
+Examples:
+  bn-compare selftest
+  bn-compare selftest --quick
+  bn-compare selftest --only bn-epsilon,last-batch-dropped --json
+  bn-compare selftest --statistics                   are intervals and verdicts right?
+"""
+
+
+def parity(
+    context: typer.Context,
+    pair: cli_pair.Pair = None,
+    variants: Variants = ALL_VARIANTS,
+    seeds: Seeds = DEFAULT.seeds,
+    epochs: Epochs = DEFAULT.epochs,
+    dtype: Dtype = "float64",
+    alignment: Alignment = DEFAULT.alignment,
+    undo: Undo = "",
+    out: Out = None,
+    json_output: Json = False,
+    input_shape: cli_pair.InputShape = None,
+    samples: cli_pair.Samples = 8,
+    seed: cli_pair.Seed = 0,
+    targets: cli_pair.Targets = "none",
+    steps: cli_pair.Steps = 2,
+    pairs: cli_pair.Pairs = "",
+    weights_from: cli_pair.WeightsFrom = "",
+    allow: cli_pair.Allow = "",
+    html: cli_pair.Html = None,
+    dry_run: cli_pair.DryRun = False,
+) -> None:
+    """Climb the ladder with every variant, or with a pair of your own. Exit 1 if any differs."""
+    cli_pair.check_options(given_options(context), pair or [])
+    if pair:
+        raise typer.Exit(cli_pair.check_pair(context.params))
+    settings = Settings(
+        variants=split_names(variants),
+        seeds=seeds,
+        epochs=epochs,
+        dtype=dtype,
+        alignment=alignment,
+        undo=split_names(undo),
+    )
+    from compare.parity import report as parity_report
+
+    reports = parity_report.run(settings, out)
+    parity_report.show(reports, as_json=json_output)
+    raise typer.Exit(0 if all(report.passed for report in reports) else 1)
+
+
+def floors(
+    variants: Variants = ALL_VARIANTS,
+    seeds: Seeds = 20,
+) -> None:
+    """Measure float32's noise floor, rung by rung: Keras with XLA against Keras without."""
+    settings = Settings(
+        variants=split_names(variants), frameworks=("keras",), seeds=seeds, epochs=1
+    )
+    from compare.frameworks import check_installed
+    from compare.progress import StudyProgress
+    from compare.trials.floors import measure
+
+    check_installed(["keras"])
+    with StudyProgress(settings) as progress:
+        found = measure(settings, lambda run: progress(run, 1))
+    print(json.dumps(found, indent=1))
+
+
+def conventions(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="Only these; all if left out.")
+    ] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Leave out one remedy at a time, train, and rank.")
+    ] = False,
+    variants: Annotated[
+        str, typer.Option(metavar="A,B", help="Where to measure; one of each family if left out.")
+    ] = "",
+    epochs: Epochs = DEFAULT.epochs,
+    json_output: Json = False,
+) -> None:
+    """Every known difference between the frameworks; with --measure, what each one costs."""
+    from compare.trials import conventions_report
+
+    if variants and not measure:
+        raise InputError("--variants says where to measure: give --measure too.")
+    if measure:
+        conventions_report.print_effects(
+            names or (), split_names(variants), epochs=epochs, as_json=json_output
+        )
+    else:
+        conventions_report.print_catalogue(names or (), as_json=json_output)
+
+
+def selftest(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="One bug per rung, no search for smallest sizes.")
+    ] = False,
+    only: Annotated[str, typer.Option(metavar="A,B", help="Bugs to inject, by name.")] = "",
+    statistics: Annotated[
+        bool,
+        typer.Option(
+            "--statistics", help="Try intervals and verdicts on simulated studies instead."
+        ),
+    ] = False,
+    json_output: Json = False,
+) -> None:
+    """Inject known port bugs: every one must be caught on its rung, with its layer blamed.
+
+    With --statistics simulate studies whose truth is known: intervals must hold it.
+    """
+    if statistics:
+        if quick or only:
+            raise InputError("--statistics injects no bugs: leave out --quick and --only.")
+        from compare.trials import selftest_statistics
+
+        raise typer.Exit(selftest_statistics.run(as_json=json_output))
+    from compare.trials import selftest_command
+
+    raise typer.Exit(selftest_command.run(split_names(only), only_quick=quick, as_json=json_output))

@@ -1,0 +1,150 @@
+"""The command that times: `time`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from compare.commands.options import (
+    DEFAULT,
+    Dtype,
+    Json,
+    Out,
+    Variants,
+    given_options,
+    number,
+    split_names,
+)
+from compare.errors import InputError
+from compare.spec import Settings
+from compare.timing.samples import Plan
+
+TIME_EXAMPLES = """\b
+Examples:
+  bn-compare time                                   four variants: some five minutes
+  bn-compare time --variants mlp --repetitions 10 --no-scaling
+  bn-compare time --variants mlp-bn-after --tuned --json
+  bn-compare time --threads 4 --accelerator gpu
+  bn-compare time --self                            what this program itself costs
+  bn-compare time --self --parts overhead,bare --repetitions 10
+"""
+VARIANTS = "mlp,mlp-bn-after,cnn-bn,lstm-bn"
+_OF_BOTH = {"self_cost", "variants", "repetitions", "out", "json_output"}
+_OF_SELF = {"parts", "seeds"}
+
+
+def _count(text: str) -> object:
+    return typer.Option(metavar="N", parser=number, help=text)
+
+
+_Tuned = Annotated[
+    bool, typer.Option("--tuned", help="Also what a tuner would try; takes a few times longer.")
+]
+_NoScaling = Annotated[
+    bool, typer.Option("--no-scaling", help="Leave out growing batches and widths.")
+]
+_Patience = Annotated[
+    float,
+    typer.Option(metavar="N", parser=number, help="Seconds to wait, in all, for a quiet machine."),
+]
+_Self = Annotated[
+    bool, typer.Option("--self", help="Instead: what this program itself costs; takes minutes.")
+]
+_Parts = Annotated[
+    str,
+    typer.Option(
+        metavar="A,B",
+        help="With --self: of overhead, study, scaling, bare, variants, parity; or all.",
+    ),
+]
+_Seeds = Annotated[int | None, _count("With --self: seeds of the part variants.")]
+
+
+def time(
+    context: typer.Context,
+    variants: Variants = VARIANTS,
+    repetitions: Annotated[int, _count("Timed fits of each, after one that warms up.")] = 5,
+    epochs: Annotated[int, _count("Epochs of a timed fit; the first is not steady.")] = 20,
+    dtype: Dtype = DEFAULT.dtype,
+    threads: Annotated[int, _count("Threads per framework.")] = DEFAULT.threads,
+    tuned: _Tuned = False,
+    no_scaling: _NoScaling = False,
+    accelerator: Annotated[str, typer.Option(help="cpu or gpu.")] = "cpu",
+    patience: _Patience = 30.0,
+    self_cost: _Self = False,
+    parts: _Parts = "",
+    seeds: _Seeds = None,
+    out: Out = None,
+    json_output: Json = False,
+) -> None:
+    """Time model.fit and Trainer.fit as a user writes them, and a bare loop below each."""
+    given = given_options(context)
+    _check_options(given, self_cost=self_cost)
+    chosen = split_names(variants)
+    if self_cost:
+        wanted = {"parts": split_names(parts)} if "parts" in given else {}
+        options = {"repetitions": repetitions, "seeds": seeds, **wanted}
+        _time_self(
+            {"variants": chosen if "variants" in given else None, **options}, out, json_output
+        )
+        return
+    plan = Plan(
+        settings=Settings(variants=chosen, epochs=epochs, dtype=dtype, threads=threads),
+        repetitions=repetitions,
+        tuned=tuned,
+        scaling=not no_scaling,
+        accelerator=accelerator,
+        patience=patience,
+    )
+    _time_fits(plan, out, json_output)
+
+
+def _time_fits(plan: Plan, out: Path | None, json_output: bool) -> None:
+    from compare.progress import announcing
+    from compare.report import pages
+    from compare.study import grid as study
+    from compare.timing import report as timing_report
+
+    pages.check_installed()
+    path = study.default_path(prefix="time-") if out is None else out
+    try:
+        with announcing() as say:
+            measurements = timing_report.run(plan, path, say=say)
+    except KeyboardInterrupt:
+        print(f"bn-compare: {timing_report.interrupted(path)}", file=sys.stderr)
+        raise typer.Exit(130) from None
+    timing_report.show(plan, measurements, path, as_json=json_output)
+
+
+def _check_options(given: set[str], *, self_cost: bool) -> None:
+    """Raise where an option would be left aside without a word.
+
+    Raises:
+        InputError: An option is of the other kind of timing.
+    """
+    wrong = given - _OF_BOTH - _OF_SELF if self_cost else given & _OF_SELF
+    if wrong:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(wrong))
+        if self_cost:
+            raise InputError(f"{names}: expected without --self alone: leave one of them out.")
+        raise InputError(f"{names}: expected beside --self alone: add it, or leave {names} out.")
+
+
+def _time_self(options: dict[str, Any], out: Path | None, json_output: bool) -> None:
+    from compare.cost import report as cost_report
+    from compare.cost.plan import CostPlan
+    from compare.progress import announcing
+    from compare.study import grid as study
+
+    plan = CostPlan(**options)
+    path = study.default_path(prefix="self-") if out is None else out
+    try:
+        with announcing() as say:
+            parts = cost_report.run(plan, path, say=say)
+    except KeyboardInterrupt:
+        print(f"bn-compare: {cost_report.interrupted(path)}", file=sys.stderr)
+        raise typer.Exit(130) from None
+    cost_report.show(plan, parts, path, as_json=json_output)

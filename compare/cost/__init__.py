@@ -1,0 +1,1 @@
+"""`bn-compare time --self`: what this program itself costs."""

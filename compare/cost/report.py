@@ -1,0 +1,136 @@
+"""`bn-compare time --self`: measure the product's own cost, save after every part, show."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from compare import environment
+from compare.cost import bare as cost_bare
+from compare.cost import overhead as cost_overhead
+from compare.cost import parity as cost_parity
+from compare.cost import scaling as cost_scaling
+from compare.cost import study as cost_study
+from compare.cost import table as cost_table
+from compare.cost import variants as cost_variants
+from compare.cost.plan import PARTS, CostPlan, Part
+from compare.frameworks import check_installed
+from compare.spec import FRAMEWORKS, Settings
+from compare.study.records import check_writable, write_text
+from compare.terminal import console
+from compare.usage import OtherPrograms
+
+FORMAT, FORMAT_VERSION = "bn-compare own cost", 1
+
+Say = Callable[[str], None]
+_MEASURES: Mapping[str, Callable[[CostPlan, Say], Iterable[dict[str, Any]]]] = {
+    "overhead": cost_overhead.measure,
+    "study": cost_study.measure,
+    "scaling": cost_scaling.measure,
+    "bare": cost_bare.measure,
+    "variants": cost_variants.measure,
+    "parity": cost_parity.measure,
+}
+
+
+def run(plan: CostPlan, path: Path, *, say: Say) -> list[Part]:
+    """Carry out a plan; `self.json` is rewritten after every row, `self.md` after every part.
+
+    Args:
+        plan: What to measure.
+        path: A new or empty folder; made once something was measured.
+        say: Told what is under way.
+
+    Raises:
+        MissingDependencyError: A framework is not installed.
+        RunFolderError: `path` cannot be used.
+        WorkerError: A framework's process died or raised.
+    """
+    check_installed(FRAMEWORKS)
+    check_writable(path)
+    header = _header(plan)
+
+    def save(parts: list[Part]) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        content = {**header, **to_json(plan, parts)}
+        write_text(path / "self.json", json.dumps(content, allow_nan=False, indent=1) + "\n")
+
+    parts: list[Part] = []
+    for name in (name for name in PARTS if name in plan.parts and plan.of(name)):
+        begin, rows = time.perf_counter(), list[dict[str, Any]]()
+        with OtherPrograms(family=True) as others:
+            for row in _MEASURES[name](plan, say):
+                rows.append(row)
+                save([*parts, Part(name, rows, time.perf_counter() - begin, None)])
+        parts.append(Part(name, rows, time.perf_counter() - begin, others.cores))
+        save(parts)
+        write_text(path / "self.md", cost_table.markdown(parts))
+    return parts
+
+
+def _header(plan: CostPlan) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": ["bn-compare", *sys.argv[1:]],
+        "plan": plan.to_dict(),
+        "settings": Settings().to_dict(),
+        "hardware": environment.hardware(),
+        "versions": environment.versions(),
+        "git_commit": environment.git_commit(),
+    }
+
+
+def to_json(plan: CostPlan, parts: list[Part]) -> dict[str, Any]:
+    """The finished parts by name, with what their figures are."""
+    wanted = [name for name in PARTS if name in plan.parts and plan.of(name)]
+    return {
+        "complete": [part.name for part in parts if part.other_cores is not None] == wanted,
+        "parts": {
+            part.name: {
+                **{key: value for key, value in asdict(part).items() if key != "name"},
+                "about": cost_table.about(part),
+            }
+            for part in parts
+        },
+    }
+
+
+def show(plan: CostPlan, parts: list[Part], path: Path, *, as_json: bool) -> None:
+    """Print the tables, or the JSON, on stdout."""
+    if as_json:
+        print(json.dumps({"run_dir": str(path), **to_json(plan, parts)}, allow_nan=False))
+        return
+    from rich.table import Column, Table
+
+    for part in parts:
+        head, *lines = cost_table.table(part)
+        columns = [
+            Column(
+                name,
+                justify="left" if name in ("variant", "framework", "study", "network") else "right",
+            )
+            for name in head
+        ]
+        grid = Table(*columns, title=PARTS[part.name], title_justify="left", padding=(0, 0, 0, 1))
+        for line in lines:
+            grid.add_row(*line)
+        console().print(grid)
+        print(f"{cost_table.about(part)}\n{cost_table.load(part)}\n")
+    print(f"folder: {path}")
+
+
+def interrupted(path: Path) -> str:
+    """What Ctrl-C left, in one line."""
+    file = path / "self.json"
+    if not file.is_file():
+        return "interrupted: nothing was measured."
+    names = json.loads(file.read_text(encoding="utf-8"))["parts"]
+    return f"interrupted: {', '.join(names)} saved in {file}."

@@ -1,0 +1,1 @@
+"""Which known convention explains what differs."""

@@ -1,0 +1,1 @@
+"""The ladder: what is compared on each of eleven rungs, and how closely."""

@@ -1,0 +1,1 @@
+"""Parity of the tutorial's own networks: the twins through every rung."""

@@ -1,0 +1,1 @@
+"""Figures: numbers in, Matplotlib figures out."""

@@ -1,0 +1,1 @@
+"""The README's first screen, from the records of a default study."""

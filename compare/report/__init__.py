@@ -1,0 +1,1 @@
+"""Tables, words and pages from the files of a run folder alone."""

@@ -1,0 +1,1 @@
+"""From records to pairs, intervals and verdicts; framework-free."""

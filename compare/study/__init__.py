@@ -1,0 +1,1 @@
+"""The main job: variants trained in both frameworks, run by run, into a run folder."""

@@ -1,0 +1,1 @@
+"""`bn-compare time`: `model.fit` and `Trainer.fit` under a clock."""

@@ -1,0 +1,1 @@
+"""The judge on trial: injected bugs, measured conventions, noise floors, simulated studies."""

@@ -1,0 +1,171 @@
+"""The ladder on our own variants. The bugs it must catch: `test_compare_trials_selftest.py`."""
+
+import json
+import math
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from in_process import Here
+from test_compare_cli import bn_compare
+
+from compare.cli import app, main
+from compare.conventions import CONVENTIONS
+from compare.ladder import tolerances
+from compare.ladder.checks import RUNGS
+from compare.parity import report as parity_report
+from compare.parity.report import save
+from compare.parity.twins import Side, check_pair, padded
+from compare.spec import FRAMEWORKS, VARIANTS, Settings
+from compare.trials.floors import measure
+
+SETTINGS = Settings(dtype="float64", epochs=2)
+SWITCHES = {name: c.touches for name, c in CONVENTIONS.items() if c.switch}
+
+
+def checked(variant, settings):
+    sides = {name: Side(Here(name, settings.dtype), Here(name, "float64")) for name in FRAMEWORKS}
+    return check_pair(variant, 0, settings, sides, lambda name, epoch: None)
+
+
+@pytest.mark.parametrize(
+    ("variant", "dtype"),
+    [
+        *((variant, "float64") for variant in VARIANTS),
+        *((variant, "float32") for variant in ("mlp", "mlp-bn-before", "cnn-bn", "lstm-bn")),
+    ],
+)
+def test_exact_pairs_pass_every_rung(variant, dtype):
+    report = checked(variant, replace(SETTINGS, dtype=dtype))
+    assert report.passed, report
+    assert report.first_divergence is None
+    assert [rung.rung for rung in report.rungs] == list(RUNGS)
+    assert ("rounding, amplified" in report.note) is (dtype == "float32")
+    assert all(len(curve) == 2 for curve in report.heat.values())
+    statistics = report.rungs[7]
+    assert (statistics.max_abs is not None) is VARIANTS[variant].has_batch_norm
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_an_undone_convention_names_itself(name):
+    report = checked(SWITCHES[name][-1], replace(SETTINGS, undo=(name,)))
+    assert not report.passed
+    assert report.first_divergence.explained_by == (name,)
+
+
+@pytest.mark.parametrize("variant", ["mlp-bn-after", "cnn-bn", "lstm-bn"])
+def test_a_stock_port_first_differs_in_its_moving_statistics(variant):
+    first = checked(variant, replace(SETTINGS, alignment="stock")).first_divergence
+    assert (first.rung, first.layer) == (8, "batch_norm")
+    assert first.explained_by == ("bn-biased-variance",)
+
+
+def test_in_float32_a_bug_is_told_from_rounding():
+    settings = replace(SETTINGS, dtype="float32", undo=("epoch-metrics",))
+    report = checked("mlp", settings)
+    assert report.first_divergence.rung == 10
+    assert "a bug, not rounding" in report.note
+
+
+def test_json_has_no_number_that_json_lacks():
+    settings = replace(SETTINGS, undo=("bn-affine",))
+    values = checked("mlp-bn-no-affine", settings).to_json()
+    text = json.dumps(values, allow_nan=False)
+    assert values["passed"] is False
+    assert values["first_divergence"]["explained_by"] == ("bn-affine",)
+    assert "heat" not in text
+
+
+def test_a_pair_that_diverges_is_saved_and_drawn(tmp_path):
+    settings = replace(SETTINGS, learning_rate=1e300)
+    report = checked("mlp", settings)
+    assert not report.passed
+    save([report], settings, tmp_path)
+    saved = json.loads((tmp_path / "parity.json").read_text(), parse_constant=pytest.fail)
+    assert None in saved["heat"]["mlp, seed 0"]["output"]
+    assert (tmp_path / "heat-map.png").stat().st_size > 1_000
+    untrained = replace(report, heat=None)
+    save([untrained], settings, tmp_path / "untrained")
+    assert [p.name for p in (tmp_path / "untrained").iterdir()] == ["parity.json"]
+
+
+def test_padding_keeps_batches_apart():
+    plan = padded([[np.array([3, 1]), np.array([2])], [np.array([1, 2])]])
+    assert plan.tolist() == [[[3, 1], [2, -1]], [[1, 2], [-1, -1]]]
+
+
+def test_every_rung_has_a_tolerance():
+    for dtype in ("float32", "float64"):
+        found = tolerances.for_dtype(dtype)
+        assert set(found) == set(RUNGS)
+        assert all(math.isfinite(value) and 0 <= value < 1e-4 for value in found.values())
+        assert [found[rung] for rung in (1, 2, 3)] == [0.0, 0.0, 0.0]
+
+
+def test_the_floor_is_what_keras_shows_against_itself():
+    settings = Settings(variants=("mlp-bn-after", "cnn"), frameworks=("keras",), seeds=1)
+    done = []
+    found = measure(settings, done.append)
+    assert len(done) == 2
+    stored = tolerances.floors()
+    for rung, floor in found["float32"].items():
+        assert 0 < floor <= stored[int(rung)], "the stored floor is the largest of 20 seeds"
+
+
+SMALL = ("parity", "--variants", "mlp-bn-after", "--epochs", "2")
+
+
+def test_the_command_line_saves_and_exits_with_the_verdict(tmp_path):
+    good = bn_compare(*SMALL, "--json", "--out", tmp_path / "good")
+    assert good.returncode == 0, good.stderr
+    result = json.loads(good.stdout)
+    assert result["passed"] is True
+    assert [rung["rung"] for rung in result["pairs"][0]["rungs"]] == list(RUNGS)
+    saved = json.loads((tmp_path / "good" / "parity.json").read_text())
+    assert saved["pairs"] == result["pairs"]
+    assert (tmp_path / "good" / "heat-map.png").stat().st_size > 5_000
+
+
+class Process(Here):
+    """A worker in this process."""
+
+    def __init__(self, name, settings):
+        super().__init__(name, settings.dtype)
+
+    def ready(self):
+        return {}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *args):
+        pass
+
+
+def test_a_pair_that_differs_is_exit_1_and_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(parity_report, "Worker", Process)
+    arguments = [*SMALL, "--alignment", "stock", "--out", str(tmp_path / "bad")]
+    assert app(arguments, standalone_mode=False) == 1
+    printed = capsys.readouterr().out
+    assert "rung 8 (moving statistics, step 1), batch_norm" in printed
+    assert "bn-biased-variance" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--undo", "bn-momentun"], "Did you mean 'bn-momentum'?"),
+        (["--variants", "mpl"], "Did you mean 'mlp'?"),
+        (["--dtype", "half"], "unknown dtype"),
+        (["--epochs", "none"], "--epochs: expected"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(arguments, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["bn-compare", "parity", *arguments])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1

@@ -1,0 +1,123 @@
+"""The fast pace gives the numbers of the idiomatic one: what lets a reader trust it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tolerances import PACES
+
+from compare.conventions import CONVENTIONS
+from compare.spec import FRAMEWORKS, VARIANTS, Settings
+from compare.statistics.distances import weight_gap
+from compare.study.paces import SEEDS_AT_ONCE, execute, execute_many
+from compare.study.runs import Outcome, Run
+
+SETTINGS = Settings(dtype="float64", epochs=3, seeds=2)
+
+
+def many(variant, framework, settings, adapter):
+    """Outcomes of all seeds at the fast pace, and what was told on the way."""
+    told = []
+    execute_many(variant, framework, replace(settings, pace="fast"), adapter, told.append)
+    return [t for t in told if isinstance(t, Outcome)], told
+
+
+def assert_same(fast, idiomatic):
+    assert weight_gap(fast.arrays, idiomatic.arrays) <= PACES
+    for key in ("test_probability", "grid_probability"):
+        assert np.abs(fast.arrays[key] - idiomatic.arrays[key]).max() <= PACES
+    for key, curve in idiomatic.record["history"].items():
+        other = fast.record["history"][key]
+        assert np.abs(np.subtract(curve, other)).max() <= PACES, key
+        if key.endswith("accuracy"):
+            assert curve == other
+    assert set(fast.replay) == set(idiomatic.replay)
+    assert all(np.array_equal(fast.replay[key], idiomatic.replay[key]) for key in fast.replay)
+    pace_alone = {"pace", "settings", "history", "final", "epoch_seconds", "started_at", "digests"}
+    for key in set(idiomatic.record) - pace_alone:
+        assert fast.record[key] == idiomatic.record[key], key
+    for key in ("data", "initial_weights", "batch_orders"):
+        assert fast.record["digests"][key] == idiomatic.record["digests"][key]
+
+
+CASES = [
+    *((variant, framework, "exact") for variant in VARIANTS for framework in FRAMEWORKS),
+    *((variant, "torch", "stock") for variant in ("mlp-bn-no-affine", "cnn-bn", "lstm-bn")),
+    *((variant, "torch", "naive") for variant in ("mlp-bn-no-momentum", "cnn-bn", "lstm-bn")),
+    ("mlp-bn-after", "torch", "naive"),
+    *((variant, "keras", "naive") for variant in ("mlp-bn-after", "cnn", "lstm")),
+]
+"""What `stock` leaves out is in batch normalization, and has no Keras side. What either leaves out
+is the same for all variants of a family."""
+
+
+@pytest.mark.parametrize(("variant", "framework", "alignment"), CASES)
+def test_both_paces_give_the_same_numbers(both, variant, framework, alignment):
+    settings = replace(SETTINGS, alignment=alignment)
+    outcomes, _ = many(variant, framework, settings, both[framework])
+    for seed, fast in enumerate(outcomes):
+        assert fast.record["seed"] == seed
+        assert fast.record["epoch_seconds"] is None
+    idiomatic = execute(Run(variant, framework, 1), settings, both[framework])
+    assert_same(outcomes[1], idiomatic)
+    assert weight_gap(outcomes[0].arrays, outcomes[1].arrays) > 1e-3, "two seeds, one training"
+
+
+def test_stock_is_exact_in_keras(both):
+    exact, stock = (
+        many("mlp-bn-after", "keras", replace(SETTINGS, alignment=a), both["keras"])[0][0]
+        for a in ("exact", "stock")
+    )
+    assert weight_gap(exact.arrays, stock.arrays) == 0.0
+
+
+@pytest.mark.parametrize("undo", [c.name for c in CONVENTIONS.values() if c.switch])
+def test_a_remedy_undone_is_undone_at_both_paces(both, undo):
+    convention = CONVENTIONS[undo]
+    settings = replace(SETTINGS, undo=(undo,), seeds=1, n_samples=100, batch_size=16)
+    framework = "keras" if convention.side == "keras" else "torch"
+    (fast,), _ = many(convention.touches[-1], framework, settings, both[framework])
+    run = Run(convention.touches[-1], framework, 0)
+    assert_same(fast, execute(run, settings, both[framework]))
+
+
+def test_what_is_told_on_the_way(both, monkeypatch):
+    monkeypatch.setitem(SEEDS_AT_ONCE, "vector", 2)
+    outcomes, told = many("mlp", "torch", replace(SETTINGS, seeds=3, epochs=2), both["torch"])
+    assert [outcome.record["seed"] for outcome in outcomes] == [0, 1, 2]
+    progress = [t for t in told if not isinstance(t, Outcome)]
+    assert [([r.seed for r in runs], epoch) for runs, epoch in progress] == [
+        ([0, 1], 1),
+        ([0, 1], 2),
+        ([2], 1),
+        ([2], 2),
+    ]
+    assert told[-1] is outcomes[-1]
+    assert told[2] is outcomes[0], "what is finished is told before the next seeds begin"
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_seeds_do_not_touch_each_other(both, framework):
+    """A seed that diverges leaves its neighbours as they are alone."""
+    adapter, settings = both[framework], replace(SETTINGS, seeds=2)
+    (alone,), _ = many("mlp-bn-after", framework, replace(settings, seeds=1), adapter)
+
+    class Poisoned:
+        def __getattr__(self, name):
+            return getattr(adapter, name)
+
+        def fit_many(self, program, starts, *, on_epoch):
+            def poisoned():
+                for seed, (handle, orders) in enumerate(starts):
+                    weights = adapter.read_weights(handle)
+                    if seed == 1:
+                        weights["hidden/kernel"][:] = np.nan
+                    adapter.write_weights(handle, weights)
+                    yield handle, orders
+
+            return adapter.fit_many(program, poisoned(), on_epoch=on_epoch)
+
+    outcomes, _ = many("mlp-bn-after", framework, settings, Poisoned())
+    assert [outcome.record["status"] for outcome in outcomes] == ["ok", "diverged"]
+    assert_same(outcomes[0], alone)
+    assert outcomes[1].record["final"]["test_loss"] is None
