@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_compare_timing_measure import Clock, slow_keras
+from standing_clock import Clock, slow_keras
 
 import bn_keras.clocked
 import bn_torch.clocked

@@ -275,6 +275,15 @@ def test_ctrl_c_keeps_finished_parts(tmp_path, monkeypatch, capsys):
     assert "0.50 %" in (tmp_path / "out" / "self.md").read_text()
 
 
+@pytest.mark.parametrize("chosen", [(), ("--parts", "all")])
+def test_all_parts_are_the_default(tmp_path, monkeypatch, chosen):
+    plans = []
+    monkeypatch.setattr(cost_report, "run", lambda plan, path, *, say: plans.append(plan) or [])
+    monkeypatch.setattr(cost_report, "show", lambda *_, **__: None)
+    command("--out", tmp_path / "out", *chosen)
+    assert [plan.parts for plan in plans] == [tuple(PARTS)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -2,6 +2,7 @@ import gc
 
 import numpy as np
 import pytest
+from standing_clock import Clock, slow_keras
 
 import bn_keras.timing
 import bn_torch.timing
@@ -46,33 +47,6 @@ def test_the_note_says_what_auto_became(both, configuration, jit):
 def test_what_lightning_logs_with_does_not_depend_on_what_is_installed(both):
     found = time_once(Run("mlp", "torch", 0), SETTINGS, "idiomatic", False, both["torch"])
     assert found["note"] == "logger=CSVLogger"
-
-
-class Clock:
-    """Stands still, but for what steps are made to cost."""
-
-    now = 0.0
-
-    def __call__(self):
-        return self.now
-
-    def costly(self, function, seconds):
-        def slowed(*args, **kwargs):
-            self.now += seconds
-            return function(*args, **kwargs)
-
-        return slowed
-
-
-def slow_keras(monkeypatch, clock, seconds):
-    make = bn_keras.timing.keras.Model.make_train_function
-
-    def slowed(model, *args, **kwargs):
-        made = make(model, *args, **kwargs)
-        model.train_function = clock.costly(model.train_function, seconds)
-        return made
-
-    monkeypatch.setattr(bn_keras.timing.keras.Model, "make_train_function", slowed)
 
 
 @pytest.mark.parametrize("keras_cost", [0.001, 0.004])

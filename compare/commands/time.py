@@ -18,6 +18,7 @@ from compare.commands.options import (
     number,
     split_names,
 )
+from compare.cost.plan import PARTS, CostPlan
 from compare.errors import InputError
 from compare.spec import Settings
 from compare.timing.samples import Plan
@@ -32,6 +33,7 @@ Examples:
   bn-compare time --self --parts overhead,bare --repetitions 10
 """
 VARIANTS = "mlp,mlp-bn-after,cnn-bn,lstm-bn"
+ALL_PARTS = "all"
 _OF_BOTH = {"self_cost", "variants", "repetitions", "out", "json_output"}
 _OF_SELF = {"parts", "seeds"}
 
@@ -57,7 +59,7 @@ _Parts = Annotated[
     str,
     typer.Option(
         metavar="A,B",
-        help="With --self: of overhead, study, scaling, bare, variants, parity; or all.",
+        help=f"With --self: {ALL_PARTS}, or of {', '.join(PARTS)}.",
     ),
 ]
 _Seeds = Annotated[int | None, _count("With --self: seeds of the part variants.")]
@@ -75,7 +77,7 @@ def time(
     accelerator: Annotated[str, typer.Option(help="cpu or gpu.")] = "cpu",
     patience: _Patience = 30.0,
     self_cost: _Self = False,
-    parts: _Parts = "",
+    parts: _Parts = ALL_PARTS,
     seeds: _Seeds = None,
     out: Out = None,
     json_output: Json = False,
@@ -85,7 +87,7 @@ def time(
     _check_options(given, self_cost=self_cost)
     chosen = split_names(variants)
     if self_cost:
-        wanted = {"parts": split_names(parts)} if "parts" in given else {}
+        wanted = {} if parts == ALL_PARTS else {"parts": split_names(parts)}
         options = {"repetitions": repetitions, "seeds": seeds, **wanted}
         _time_self(
             {"variants": chosen if "variants" in given else None, **options}, out, json_output
@@ -135,7 +137,6 @@ def _check_options(given: set[str], *, self_cost: bool) -> None:
 
 def _time_self(options: dict[str, Any], out: Path | None, json_output: bool) -> None:
     from compare.cost import report as cost_report
-    from compare.cost.plan import CostPlan
     from compare.progress import announcing
     from compare.study import grid as study
 
