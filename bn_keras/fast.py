@@ -51,11 +51,12 @@ class ManySeeds:
         self._model = model
         self._x, self._y = (tf.constant(array) for array in data)
         self._views = {name: (tf.constant(x), mode) for name, (x, mode) in views.items()}
-        self._train = floor.epoch_of(model, len(data[0]), batch_size)
         convolutional = _has(model, keras.layers.Conv2D)
         self._vectorized = not convolutional and not _has(model, keras.layers.RNN)
-        run = self._vectorized_epoch if self._vectorized else self._epoch
-        self._run = tf.function(run, jit_compile=not convolutional, autograph=False)
+        n = len(data[0])
+        self._train = floor.epoch_of(model, n, batch_size, vectorized=self._vectorized)
+        self._see = floor.over_seeds(self._seen) if self._vectorized else self._seen
+        self._run = tf.function(self._epoch, jit_compile=not convolutional, autograph=False)
 
     def fit(
         self, starts: Iterable[tuple[keras.Model, np.ndarray]], *, on_epoch: OnEpoch
@@ -89,18 +90,18 @@ class ManySeeds:
         join = np.concatenate if self._vectorized else np.stack
         return tf.nest.map_structure(lambda *parts: join([to_numpy(p) for p in parts]), *runs)
 
-    def _vectorized_epoch(self, states: floor.State, orders: tf.Tensor) -> Any:
-        return tf.vectorized_map(lambda seed: self._epoch(*seed), (states, orders))
-
     def _epoch(self, state: floor.State, order: tf.Tensor) -> Any:
-        """One epoch of one seed: its state after it, and what was measured."""
+        """One epoch of one seed, or of all of them: the state after it, and what was measured."""
         state, loss, accuracy = self._train(state, self._x, self._y, order)
         trained, tracked, _ = state
-        seen = {
+        return state, (loss, accuracy, self._see(trained, tracked))
+
+    def _seen(self, trained: floor.Tensors, tracked: floor.Tensors) -> dict[str, tf.Tensor]:
+        """Probabilities of every view, (n,)."""
+        return {
             name: self._model.stateless_call(trained, tracked, x, training=mode)[0][:, 0]
             for name, (x, mode) in self._views.items()
         }
-        return state, (loss, accuracy, seen)
 
 
 def _has(model: keras.Model, kind: type) -> bool:

@@ -66,46 +66,59 @@ def assign(model: keras.Model, state: State) -> None:
         variable.assign(value)
 
 
-def epoch_of(model: keras.Model, n: int, batch_size: int) -> Callable[..., Any]:
+def epoch_of(
+    model: keras.Model, n: int, batch_size: int, *, vectorized: bool = False
+) -> Callable[..., Any]:
     """An epoch as a pure function, to be compiled.
 
     Args:
         model: Compiled with SGD; its output is a probability, (batch, 1).
         n: Number of training samples.
         batch_size: Samples per batch; a short last batch is kept.
+        vectorized: Whether the function takes many seeds at once: every tensor of the state, and
+            the order, with the seeds as a leading axis.
 
     Returns:
-        A function of a state, samples, labels and the order of the samples, (n,), to the state
-        after the epoch, the running loss and the running accuracy.
+        A function of a state, samples, labels and the order of the samples, (n,) or (seeds, n), to
+        the state after the epoch, the running loss and the running accuracy, () or (seeds,).
 
     Raises:
         TypeError: The optimizer is not SGD, or uses Nesterov's momentum.
     """
-    step = _step_of(model)
+    step = over_seeds(_step_of(model)) if vectorized else _step_of(model)
     full = n // batch_size
 
     def epoch(
         state: State, x: tf.Tensor, y: tf.Tensor, order: tf.Tensor
     ) -> tuple[State, tf.Tensor, tf.Tensor]:
-        x, y = tf.gather(x, order), tf.gather(y, order)
+        def batch(start: tf.Tensor | int, count: int) -> tuple[tf.Tensor, tf.Tensor]:
+            chosen = _columns(order, start, count)
+            return tf.gather(x, chosen), tf.gather(y, chosen)
 
         def body(index: tf.Tensor, state: State, sums: Tensors) -> tuple[Any, ...]:
-            batch = [_rows(array, index * batch_size, batch_size) for array in (x, y)]
-            return (index + 1, *step(state, sums, *batch))
+            return (index + 1, *step(state, sums, *batch(index * batch_size, batch_size)))
 
-        sums = [tf.zeros((), x.dtype), tf.zeros((), x.dtype)]
+        sums = [tf.zeros(order.shape[:-1], x.dtype)] * 2
         _, state, sums = tf.while_loop(lambda index, *_: index < full, body, (0, state, sums))
         if n % batch_size:
-            state, sums = step(state, sums, x[full * batch_size :], y[full * batch_size :])
+            state, sums = step(state, sums, *batch(full * batch_size, n % batch_size))
         return state, sums[0] / n, sums[1] / n
 
     return epoch
 
 
-def _rows(array: tf.Tensor, start: tf.Tensor, count: int) -> tf.Tensor:
-    # XLA wants to know the shape of a slice while it compiles.
-    origin = [start, *[0] * (len(array.shape) - 1)]
-    return tf.slice(array, origin, [count, *array.shape[1:]])
+def _columns(order: tf.Tensor, start: tf.Tensor | int, count: int) -> tf.Tensor:
+    """Part of the last axis, whose length XLA knows while it compiles."""
+    before = [0] * (len(order.shape) - 1)
+    return tf.slice(order, [*before, start], [*order.shape[:-1], count])
+
+
+def over_seeds(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of tensors, vectorized over a leading axis of each of them.
+
+    Best put around the smallest function: to vectorize a loop takes five times as long to trace.
+    """
+    return lambda *arguments: tf.vectorized_map(lambda seed: function(*seed), arguments)
 
 
 def _step_of(model: keras.Model) -> Callable[..., tuple[State, Tensors]]:

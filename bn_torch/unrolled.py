@@ -21,6 +21,7 @@ def unrolled(module: nn.Module) -> nn.Module:
     """A copy of a module in which every LSTM and batch norm is written out.
 
     Its parameters and buffers have the same names, but for `num_batches_tracked`, which is gone.
+    Its activations write over what they are given, so the module must not begin with one.
     """
     module = copy.deepcopy(module)
     for name, child in list(module.named_modules()):
@@ -33,6 +34,9 @@ def unrolled(module: nn.Module) -> nn.Module:
 def _written_out(layer: nn.Module) -> nn.Module | None:
     if isinstance(layer, _NORMS):
         return UnrolledBatchNorm(layer)
+    if isinstance(layer, nn.ReLU):
+        # The next layer finds it in the cache: a tenth of an evaluation with convolutions.
+        return nn.ReLU(inplace=True)
     return UnrolledLSTM(layer) if isinstance(layer, nn.LSTM) else None
 
 

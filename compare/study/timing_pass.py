@@ -15,7 +15,7 @@ from compare.study.engine import Worker
 from compare.study.records import RunFolder
 from compare.study.runs import Run
 
-REPETITIONS, EPOCHS = 2, 8
+REPETITIONS, EPOCHS = 2, 6
 """Fits per variant and framework, and the epochs of each: about half a minute for ten variants."""
 
 
