@@ -81,7 +81,7 @@ def time_fit(
             max_epochs=epochs,
             accelerator="gpu" if device.chosen().type == "cuda" else "cpu",
             devices=1,
-            precision="64-true" if torch.get_default_dtype() == torch.float64 else "32-true",
+            precision=device.precision(),
             callbacks=[stamps],
             default_root_dir=scratch,
             **_trainer_options(configuration, scratch),

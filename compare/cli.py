@@ -12,11 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from compare.commands import checks as cli_checks
-from compare.commands import pair as cli_pair
-from compare.commands import readme as cli_readme
-from compare.commands import study as cli_study
-from compare.commands import time as cli_time
+from compare.commands import checks, pair, readme, study, time
 from compare.errors import CompareError
 
 app = typer.Typer(
@@ -41,15 +37,15 @@ def _root() -> None:
 
 
 for command, examples in (
-    (cli_study.run, cli_study.RUN_EXAMPLES),
-    (cli_study.report, cli_study.REPORT_EXAMPLES),
-    (cli_time.time, cli_time.TIME_EXAMPLES),
-    (cli_checks.parity, cli_checks.PARITY_EXAMPLES),
-    (cli_pair.init, cli_pair.INIT_EXAMPLES),
-    (cli_checks.floors, cli_checks.FLOORS_EXAMPLES),
-    (cli_checks.conventions, cli_checks.CONVENTIONS_EXAMPLES),
-    (cli_checks.selftest, cli_checks.SELFTEST_EXAMPLES),
-    (cli_readme.readme, cli_readme.README_EXAMPLES),
+    (study.run, study.RUN_EXAMPLES),
+    (study.report, study.REPORT_EXAMPLES),
+    (time.time, time.TIME_EXAMPLES),
+    (checks.parity, checks.PARITY_EXAMPLES),
+    (pair.init, pair.INIT_EXAMPLES),
+    (checks.floors, checks.FLOORS_EXAMPLES),
+    (checks.conventions, checks.CONVENTIONS_EXAMPLES),
+    (checks.selftest, checks.SELFTEST_EXAMPLES),
+    (readme.readme, readme.README_EXAMPLES),
 ):
     app.command(epilog=examples)(command)
 

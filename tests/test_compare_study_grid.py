@@ -134,3 +134,19 @@ def test_ctrl_c_keeps_what_was_finished(tmp_path, arguments, until, kept):
     else:
         assert f"bn-compare report {out}" in left.stderr
         assert len(RunFolder.open(out).records()) >= 2
+
+
+def test_ctrl_c_while_the_report_is_written_tells_where_the_runs_are(folder, monkeypatch, capsys):
+    from compare.cli import app
+    from compare.report import pages
+
+    def interrupted(study):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pages, "write", interrupted)
+    monkeypatch.setattr("compare.commands.study._train", lambda *_, **__: folder)
+    assert app(["run", "--out", str(folder.path)], standalone_mode=False) == 130
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "interrupted: 8 finished runs are saved" in captured.err
+    assert f"bn-compare report {folder.path}" in captured.err

@@ -122,11 +122,11 @@ def check_pair(options: Mapping[str, Any]) -> int:
         InputError: An option, a function or a model cannot be used.
         MissingDependencyError: Keras or Torch is not installed.
     """
-    from compare.port import command as pair_command
+    from compare.port import command
     from compare.port.check import Options
 
     keras, torch = options["pair"]
-    asked = pair_command.Asked(
+    asked = command.Asked(
         keras=keras,
         torch=torch,
         input_shapes=tuple(options["input_shape"] or ()),
@@ -144,9 +144,9 @@ def check_pair(options: Mapping[str, Any]) -> int:
     if options["dry_run"]:
         if options["json_output"] or options["html"]:
             raise InputError("--dry-run prints a table alone: leave out --json and --html.")
-        print(pair_command.proposed(asked))
+        print(command.proposed(asked))
         return 0
-    return pair_command.run(asked, html=options["html"], as_json=options["json_output"])
+    return command.run(asked, html=options["html"], as_json=options["json_output"])
 
 
 def _partners(text: str) -> dict[str, str]:

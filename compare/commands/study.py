@@ -86,13 +86,16 @@ def run(
 ) -> None:
     """Train the study in both frameworks, write a run folder, print the table."""
     from compare.report import pages
-    from compare.study import grid as study
+    from compare.study import grid
 
     settings = settings_from(context.params)
     pages.check_installed()
-    path = study.default_path() if out is None else out
-    folder = _train(settings, path, timing=not no_timing, events=tensorboard)
-    _print_results(pages.write(folder), path, as_json=json_output)
+    path = grid.default_path() if out is None else out
+    try:
+        results = pages.write(_train(settings, path, timing=not no_timing, events=tensorboard))
+    except KeyboardInterrupt:
+        _interrupted(path)
+    _print_results(results, path, as_json=json_output)
 
 
 def _train(settings: Settings, path: Path, *, timing: bool, events: Path | None) -> RunFolder:
@@ -100,11 +103,8 @@ def _train(settings: Settings, path: Path, *, timing: bool, events: Path | None)
     from compare.study.grid import run_study
 
     with StudyProgress(settings) as progress:
-        try:
-            say = progress.say if timing else None
-            folder = run_study(settings, path, progress=progress, say=say, events=events)
-        except KeyboardInterrupt:
-            _interrupted(path)
+        say = progress.say if timing else None
+        folder = run_study(settings, path, progress=progress, say=say, events=events)
         progress.say("writing the report")
     return folder
 
@@ -160,12 +160,12 @@ def _print_versus(folders: Sequence[RunFolder], *, as_json: bool) -> None:
 def _print_results(results: Results, path: Path, *, as_json: bool) -> None:
     from compare import wording
     from compare.report import table
-    from compare.statistics import summary as stats
+    from compare.statistics import summary
     from compare.terminal import print_grid
 
     rows = results.rows
     if as_json:
-        content = {"run_dir": str(path), "rows": [stats.row_json(row) for row in rows]}
+        content = {"run_dir": str(path), "rows": [summary.row_json(row) for row in rows]}
         print(json.dumps(content, allow_nan=False))
         return
     found = {one.variant: one.verdict for one in results.comparisons if one.metric == _JUDGED}

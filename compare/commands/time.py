@@ -107,18 +107,18 @@ def time(
 def _time_fits(plan: Plan, out: Path | None, json_output: bool) -> None:
     from compare.progress import announcing
     from compare.report import pages
-    from compare.study import grid as study
-    from compare.timing import report as timing_report
+    from compare.study import grid
+    from compare.timing import report
 
     pages.check_installed()
-    path = study.default_path(prefix="time-") if out is None else out
+    path = grid.default_path(prefix="time-") if out is None else out
     try:
         with announcing() as say:
-            measurements = timing_report.run(plan, path, say=say)
+            measurements = report.run(plan, path, say=say)
     except KeyboardInterrupt:
-        print(f"bn-compare: {timing_report.interrupted(path)}", file=sys.stderr)
+        print(f"bn-compare: {report.interrupted(path)}", file=sys.stderr)
         raise typer.Exit(130) from None
-    timing_report.show(plan, measurements, path, as_json=json_output)
+    report.show(plan, measurements, path, as_json=json_output)
 
 
 def _check_options(given: set[str], *, self_cost: bool) -> None:
@@ -136,16 +136,16 @@ def _check_options(given: set[str], *, self_cost: bool) -> None:
 
 
 def _time_self(options: dict[str, Any], out: Path | None, json_output: bool) -> None:
-    from compare.cost import report as cost_report
+    from compare.cost import report
     from compare.progress import announcing
-    from compare.study import grid as study
+    from compare.study import grid
 
     plan = CostPlan(**options)
-    path = study.default_path(prefix="self-") if out is None else out
+    path = grid.default_path(prefix="self-") if out is None else out
     try:
         with announcing() as say:
-            parts = cost_report.run(plan, path, say=say)
+            parts = report.run(plan, path, say=say)
     except KeyboardInterrupt:
-        print(f"bn-compare: {cost_report.interrupted(path)}", file=sys.stderr)
+        print(f"bn-compare: {report.interrupted(path)}", file=sys.stderr)
         raise typer.Exit(130) from None
-    cost_report.show(plan, parts, path, as_json=json_output)
+    report.show(plan, parts, path, as_json=json_output)

@@ -12,13 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from compare import environment
-from compare.cost import bare as cost_bare
-from compare.cost import overhead as cost_overhead
-from compare.cost import parity as cost_parity
-from compare.cost import scaling as cost_scaling
-from compare.cost import study as cost_study
-from compare.cost import table as cost_table
-from compare.cost import variants as cost_variants
+from compare.cost import bare, overhead, parity, scaling, study, table, variants
 from compare.cost.plan import PARTS, CostPlan, Part
 from compare.frameworks import check_installed
 from compare.spec import FRAMEWORKS, Settings
@@ -30,12 +24,12 @@ FORMAT, FORMAT_VERSION = "bn-compare own cost", 1
 
 Say = Callable[[str], None]
 _MEASURES: Mapping[str, Callable[[CostPlan, Say], Iterable[dict[str, Any]]]] = {
-    "overhead": cost_overhead.measure,
-    "study": cost_study.measure,
-    "scaling": cost_scaling.measure,
-    "bare": cost_bare.measure,
-    "variants": cost_variants.measure,
-    "parity": cost_parity.measure,
+    "overhead": overhead.measure,
+    "study": study.measure,
+    "scaling": scaling.measure,
+    "bare": bare.measure,
+    "variants": variants.measure,
+    "parity": parity.measure,
 }
 
 
@@ -70,7 +64,7 @@ def run(plan: CostPlan, path: Path, *, say: Say) -> list[Part]:
                 save([*parts, Part(name, rows, time.perf_counter() - begin, None)])
         parts.append(Part(name, rows, time.perf_counter() - begin, others.cores))
         save(parts)
-        write_text(path / "self.md", cost_table.markdown(parts))
+        write_text(path / "self.md", table.markdown(parts))
     return parts
 
 
@@ -96,7 +90,7 @@ def to_json(plan: CostPlan, parts: list[Part]) -> dict[str, Any]:
         "parts": {
             part.name: {
                 **{key: value for key, value in asdict(part).items() if key != "name"},
-                "about": cost_table.about(part),
+                "about": table.about(part),
             }
             for part in parts
         },
@@ -111,7 +105,7 @@ def show(plan: CostPlan, parts: list[Part], path: Path, *, as_json: bool) -> Non
     from rich.table import Column, Table
 
     for part in parts:
-        head, *lines = cost_table.table(part)
+        head, *lines = table.table(part)
         columns = [
             Column(
                 name,
@@ -123,7 +117,7 @@ def show(plan: CostPlan, parts: list[Part], path: Path, *, as_json: bool) -> Non
         for line in lines:
             grid.add_row(*line)
         console().print(grid)
-        print(f"{cost_table.about(part)}\n{cost_table.load(part)}\n")
+        print(f"{table.about(part)}\n{table.load(part)}\n")
     print(f"folder: {path}")
 
 

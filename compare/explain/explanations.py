@@ -10,11 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from compare.explain import epochs as explain_epochs
-from compare.explain import first_step as explain_first_step
-from compare.explain import forward as explain_forward
-from compare.explain import losses as explain_losses
-from compare.explain import steps as explain_steps
+from compare.explain import epochs, first_step, forward, losses, steps
 from compare.explain.evidence import Evidence, Histories, Plans
 from compare.ladder.checks import RUNGS, Check, Divergence, Ladder
 from compare.traces import Trace
@@ -142,30 +138,30 @@ _EXPLANATIONS: Mapping[int, Sequence[Explanation]] = {
     2: (_plan,),
     3: (_forget_bias, _gate_order, _kernel_layout, _initializers),
     4: (
-        explain_forward.batch_first,
-        explain_forward.flatten_order,
-        explain_forward.batch_norm,
-        explain_forward.norm_epsilon,
-        explain_forward.same_padding,
-        explain_forward.leaky_slope,
-        explain_forward.rounded_constants,
-        explain_forward.mask_zero,
+        forward.batch_first,
+        forward.flatten_order,
+        forward.batch_norm,
+        forward.norm_epsilon,
+        forward.same_padding,
+        forward.leaky_slope,
+        forward.rounded_constants,
+        forward.mask_zero,
     ),
     5: (
-        explain_losses.reduction,
-        explain_losses.activated_twice,
-        explain_losses.clipped,
-        explain_losses.broadcast,
-        explain_losses.penalties,
+        losses.reduction,
+        losses.activated_twice,
+        losses.clipped,
+        losses.broadcast,
+        losses.penalties,
     ),
-    6: (explain_losses.padding_row,),
+    6: (losses.padding_row,),
     7: (
-        explain_steps.single_bias,
-        explain_steps.sparse_gradients,
-        explain_first_step.first_step,
-        explain_steps.momentum_float32,
-        explain_steps.schedule,
+        steps.single_bias,
+        steps.sparse_gradients,
+        first_step.first_step,
+        steps.momentum_float32,
+        steps.schedule,
     ),
-    8: (explain_epochs.moving_statistics,),
-    10: (explain_epochs.evaluated_while_training, explain_epochs.epoch_metrics),
+    8: (epochs.moving_statistics,),
+    10: (epochs.evaluated_while_training, epochs.epoch_metrics),
 }

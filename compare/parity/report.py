@@ -98,10 +98,10 @@ def save(reports: Sequence[PairReport], settings: Settings, path: Path) -> None:
         return  # No pair could be trained.
     try:
         from compare.parity import heatmap
-        from compare.plots import figures as plots
+        from compare.plots import figures
     except ModuleNotFoundError:
         return  # The figure is an extra; the numbers are in the file.
-    plots.save(heatmap.heat_map(reports), path, "heat-map")
+    figures.save(heatmap.heat_map(reports), path, "heat-map")
 
 
 def _finite(heat: Heat | None) -> dict[str, list[float | None]] | None:

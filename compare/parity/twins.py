@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compare.data import Array
-from compare.explain import explanations as explain
+from compare.explain import explanations
 from compare.frameworks import Framework, Handle
 from compare.ladder import rungs, tolerances, trajectories
 from compare.ladder.checks import Divergence, Ladder, RungResult
@@ -182,7 +182,7 @@ def divergence(
         outcomes: Framework → what training left, where it was needed.
     """
     histories = {f: o.record["history"] for f, o in outcomes.items()} if outcomes else None
-    return explain.divergence(ladder, keras, torch, plans, histories)
+    return explanations.divergence(ladder, keras, torch, plans, histories)
 
 
 def _note(keras: _Climbed, torch: _Climbed, first: Divergence | None) -> str:

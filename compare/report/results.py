@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from compare.spec import FRAMEWORKS, Settings
-from compare.statistics import summary as stats
+from compare.statistics import summary
 from compare.statistics.arrivals import BATCH, MOVING
 from compare.statistics.benefit import Benefit, Lag, benefits, lags
 from compare.statistics.convergence import Convergence, convergence
@@ -77,14 +77,14 @@ class Results:
         return cls(folder.settings, folder.manifest, records, folder.timings(), found)
 
     @cached_property
-    def rows(self) -> list[stats.Row]:
+    def rows(self) -> list[summary.Row]:
         """One per variant and framework."""
-        return stats.rows(self.records, self.timings)
+        return summary.rows(self.records, self.timings)
 
     @cached_property
-    def differences(self) -> list[stats.Difference]:
+    def differences(self) -> list[summary.Difference]:
         """One per variant with pairs."""
-        return stats.differences(self.distances)
+        return summary.differences(self.distances)
 
     @cached_property
     def comparisons(self) -> list[Comparison]:

@@ -16,8 +16,7 @@ from compare.plots.figures import save as save_figure
 from compare.spec import FRAMEWORKS
 from compare.study.records import check_writable, json_number, write_text
 from compare.terminal import console
-from compare.timing import plots as timing_plots
-from compare.timing import table as timing_table
+from compare.timing import plots, table
 from compare.timing.measure import measure_variant
 from compare.timing.samples import Measurements, Plan
 from compare.timing.scaling import measure_scaling
@@ -61,14 +60,14 @@ def run(plan: Plan, path: Path, *, say: Callable[[str], None]) -> Measurements:
 
 def _write_pages(plan: Plan, measurements: Measurements, path: Path) -> None:
     found, pairs = figures(plan, measurements), ratios(measurements)
-    write_text(path / "timing.csv", timing_table.csv_text(found))
-    write_text(path / "timing.md", timing_table.markdown(plan, measurements, found, pairs))
+    write_text(path / "timing.csv", table.csv_text(found))
+    write_text(path / "timing.md", table.markdown(plan, measurements, found, pairs))
     folder = path / "figures"
     folder.mkdir()
-    drawing = timing_plots.epoch_seconds(found, measurements.samples)
+    drawing = plots.epoch_seconds(found, measurements.samples)
     save_figure(drawing, folder, "epoch-seconds")
     if measurements.points:
-        save_figure(timing_plots.scaling(measurements), folder, "scaling")
+        save_figure(plots.scaling(measurements), folder, "scaling")
 
 
 def _header(plan: Plan) -> dict[str, Any]:
@@ -81,7 +80,7 @@ def _header(plan: Plan) -> dict[str, Any]:
         "hardware": environment.hardware(),
         "threads": plan.settings.threads,
         "git_commit": environment.git_commit(),
-        "about": timing_table.wording(plan),
+        "about": table.wording(plan),
     }
 
 
@@ -121,26 +120,26 @@ def show(plan: Plan, measurements: Measurements, path: Path, *, as_json: bool) -
     from rich.table import Column, Table
 
     found = figures(plan, measurements)
-    names, others = timing_table.headings(plan)[:3], timing_table.headings(plan)[3:]
+    names, others = table.headings(plan)[:3], table.headings(plan)[3:]
     columns = [Column(name, no_wrap=True) for name in names]
     columns += [Column(name, justify="right") for name in others]
     grid = Table(*columns, padding=(0, 0, 0, 1))
-    for line in timing_table.cells(found):
+    for line in table.cells(found):
         grid.add_row(*line)
     console().print(grid)
-    scaling = timing_table.scaling_lines(measurements)
+    scaling = table.scaling_lines(measurements)
     lines = [
-        *timing_table.notes(found),
-        *timing_table.failures(found),
+        *table.notes(found),
+        *table.failures(found),
         "",
         "Keras / Lightning, seconds per epoch:",
-        *timing_table.ratio_lines(ratios(measurements)),
+        *table.ratio_lines(ratios(measurements)),
         "",
         *scaling,
         *(f"left out: {line}" for line in measurements.left_out),
         *([""] if scaling else []),
-        timing_table.wording(plan),
-        timing_table.load_line(measurements),
+        table.wording(plan),
+        table.load_line(measurements),
         "",
         f"folder: {path}",
     ]

@@ -20,7 +20,7 @@ from compare.errors import unknown
 from compare.frameworks import Framework
 from compare.ladder import rungs, tolerances, trajectories
 from compare.ladder.checks import Divergence, Ladder
-from compare.parity import twins as parity
+from compare.parity import twins
 from compare.spec import Settings
 from compare.study.paces import execute
 from compare.study.runs import Outcome, Run
@@ -161,7 +161,7 @@ class _Reference:
         self.settings = Settings(dtype="float64", epochs=mutation.epochs)
         self._call, self._run = call, Run(mutation.variant, "keras", 0)
         self.plan: NDArray[np.int64] = call(
-            partial(parity.trace_side, self._run, self.settings, folder)
+            partial(twins.trace_side, self._run, self.settings, folder)
         )
         self.trace = Trace.open(folder)
         self._outcome: Outcome | None = None
@@ -194,11 +194,11 @@ class _Climber:
         run = Run(mutation.variant, "torch", 0)
         with tempfile.TemporaryDirectory(dir=self._scratch) as scratch:
             folder = Path(scratch) / "torch"
-            trace = partial(parity.trace_side, run, settings, folder)
+            trace = partial(twins.trace_side, run, settings, folder)
             plan = self._call(partial(mutated, mutation, size, trace))
             torch = Trace.open(folder)
             ladder = Ladder(tolerances.for_dtype(settings.dtype))
-            parity.compare_plans(ladder, keras.plan, plan)
+            twins.compare_plans(ladder, keras.plan, plan)
             rungs.climb(ladder, keras.trace, torch)
             outcomes = {}
             if ladder.passed and train:
@@ -207,7 +207,7 @@ class _Climber:
                 outcomes = {"keras": keras.outcome(), "torch": outcome}
                 trajectories.climb(ladder, keras.outcome(), outcome)
             plans = {"keras": keras.plan, "torch": plan}
-            return parity.divergence(ladder, keras.trace, torch, plans, outcomes)
+            return twins.divergence(ladder, keras.trace, torch, plans, outcomes)
 
 
 def mutated(
