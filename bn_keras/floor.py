@@ -99,7 +99,8 @@ def epoch_of(
             return (index + 1, *step(state, sums, *batch(index * batch_size, batch_size)))
 
         sums = [tf.zeros(order.shape[:-1], x.dtype)] * 2
-        _, state, sums = tf.while_loop(lambda index, *_: index < full, body, (0, state, sums))
+        if full:
+            _, state, sums = tf.while_loop(lambda index, *_: index < full, body, (0, state, sums))
         if n % batch_size:
             state, sums = step(state, sums, *batch(full * batch_size, n % batch_size))
         return state, sums[0] / n, sums[1] / n

@@ -64,6 +64,13 @@ def test_both_paces_give_the_same_numbers(both, variant, framework, alignment):
     assert weight_gap(outcomes[0].arrays, outcomes[1].arrays) > 1e-3, "two seeds, one training"
 
 
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_batch_may_hold_more_than_all_samples(both, framework):
+    settings = replace(SETTINGS, n_samples=100, batch_size=64, seeds=1)
+    (fast,), _ = many("mlp-bn-after", framework, settings, both[framework])
+    assert_same(fast, execute(Run("mlp-bn-after", framework, 0), settings, both[framework]))
+
+
 def test_stock_is_exact_in_keras(both):
     exact, stock = (
         many("mlp-bn-after", "keras", replace(SETTINGS, alignment=a), both["keras"])[0][0]
