@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from compare.commands import study as cli_study
-from compare.readme import screen as readme
+from compare.readme import page, screen
 from compare.spec import VARIANTS
 from compare.study.records import RunFolder
 
@@ -22,11 +22,11 @@ def test_the_table_has_every_variant():
     assert re.findall(r"^\| ((?:mlp|cnn|lstm)\S*) \|", README, flags=re.MULTILINE) == list(VARIANTS)
 
 
-STUDY = RunFolder.open(readme.study_beside(ROOT / "README.md"))
+STUDY = RunFolder.open(page.docs_beside(ROOT / "README.md") / screen.KEPT)
 
 
 def test_the_first_screen_is_what_the_records_give():
-    assert not readme.faults(STUDY, ROOT / "README.md")
+    assert not page.faults([screen.section(STUDY)], ROOT / "README.md")
 
 
 def test_the_records_are_of_a_run_at_defaults():

@@ -32,14 +32,14 @@ def readme(
     from compare.report import pages as report
 
     report.check_installed()
-    from compare.readme import screen as readme
+    from compare.readme import page, screen
     from compare.study.records import RunFolder
 
-    opened = RunFolder.open(readme.study_beside(path) if folder is None else folder)
+    opened = RunFolder.open(page.docs_beside(path) / screen.KEPT if folder is None else folder)
     if not check:
-        readme.write(opened, path)
+        page.write([screen.section(opened)], path)
         print(f"{path}: written from {opened.path}")
         return
-    found = readme.faults(opened, path)
+    found = page.faults([screen.section(opened)], path)
     print("\n".join(found) or f"{path}: as {opened.path} has it")
     raise typer.Exit(1 if found else 0)
