@@ -48,7 +48,7 @@ def change_row(page, part, values, **wanted):
 
 def test_a_number_that_the_records_do_not_have_is_a_fault(page):
     assert faults(page) == []
-    change_block(page, own_cost.NAME, lambda block: re.sub(r"~\d+", "~77", block, count=1))
+    change_block(page, own_cost.NAME, lambda block: re.sub(r"~[\d,]+", "~77", block, count=1))
     found = [line for line in faults(page) if line.startswith(("-|", "+|"))]
     assert len(found) == 2
     assert "| ~77 s" in found[0]
@@ -101,7 +101,7 @@ def test_a_busy_machine_is_told(page):
     busy()
     assert "busy" not in text(page)
     busy(bare=0.7, study=0.2)
-    assert "Meanwhile others kept up to 0.7 cores busy (study, bare)." in text(page)
+    assert "Meanwhile other programs kept up to 0.7 cores busy (study, bare)." in text(page)
 
 
 def test_another_machine_is_told(page):

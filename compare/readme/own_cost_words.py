@@ -121,4 +121,5 @@ def _busy(records: CostRecords) -> Iterator[str]:
     busy = [name for name, found in cores.items() if found >= QUIET]
     if busy:
         most = max(cores.values())
-        yield f"Meanwhile others kept up to {most:.1f} cores busy ({', '.join(busy)})."
+        names = ", ".join(busy)
+        yield f"Meanwhile other programs kept up to {most:.1f} cores busy ({names})."
