@@ -9,6 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from compare import saved
+
 PACKAGES = (
     "bn-compare",
     "numpy",
@@ -45,6 +47,19 @@ def hardware() -> dict[str, Any]:
         "system": platform.system(),
         "python": platform.python_version(),
     }
+
+
+def check_saved(content: Any) -> None:
+    """Raise unless records say on what hardware and with which versions they were made.
+
+    Raises:
+        InputError: Something is missing, or of another type.
+    """
+    saved.check(content, {"hardware": dict, "versions": dict}, "the file")
+    hardware = {"cpu": str, "cores": int, "memory_bytes": int | None, "python": str}
+    saved.check(content["hardware"], hardware, "hardware")
+    versions = dict.fromkeys(("keras", "tensorflow", "torch", "lightning"), str | None)
+    saved.check(content["versions"], versions, "versions")
 
 
 def _cpu() -> str:

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from made_up_costs import ROWS, TINY, made_up
 from test_compare_timing_measure import Process
 
 from compare.cost import bare as cost_bare
@@ -11,65 +12,11 @@ from compare.cost import scaling as cost_scaling
 from compare.cost import study as cost_study
 from compare.cost import table as cost_table
 from compare.cost import variants as cost_variants
-from compare.cost.plan import PARTS, CostPlan, Part, Sizes
+from compare.cost.plan import PARTS, CostPlan, Part
+from compare.cost.records import CostRecords
 from compare.errors import InputError
 from compare.spec import FRAMEWORKS
 from compare.study.runs import Run
-
-RATIO = {"ratio": 1.2, "low": 1.1, "high": 1.3, "repetitions": 5}
-OVERHEAD = {
-    **{"variant": "mlp", "framework": "torch", "bare_seconds": 0.04, "own_seconds": 2e-4},
-    **{"own_share": 0.005, "target": 0.02, "judged_seconds": 0.048, **RATIO},
-}
-STUDY = {
-    **{"variants": ["mlp", "cnn"], "seeds": 10, "epochs": 100, "sampled_epochs": 20},
-    **{"start_seconds": 5.0, "fast_seconds": 50.0, "idiomatic_seconds": 500.0, "ratio": 10.0},
-    "peak_bytes": {"parent": 2**28, "keras": 2**30, "torch": None},
-}
-SCALING = {
-    **{"variant": "mlp", "seeds": 1000, "epochs": 100, "seconds": 60.0, "start_seconds": 5.0},
-    **{"by_framework": {"keras": 40.0, "torch": 60.0}, "peak_bytes": {"keras": 2**30}},
-}
-BARE = {
-    **{"variant": "mlp-bn-after", "framework": "keras", "seeds": 100, "fast_seconds": 0.06},
-    **{"bare_seconds": 0.05, "target": 1.3, **RATIO},
-}
-VARIANTS = {
-    **{"variant": "mlp", "seeds": 100, "epochs": 100, "few_seeds": 3, "few_epochs": 20},
-    **{"fast_seconds": 10.0, "idiomatic_seconds": 400.0, "ratio": 40.0},
-}
-PARITY = {
-    **{"network": "resnet", "layers": 50, "parameters": 25_557_032, "samples": 4, "pixels": 224},
-    **{"dtype": "float32", "threads": 2, "passed": True},
-    "seconds": {"import": 8.0, "build": 2.0, "port": 10.0, "check": 35.04},
-    "peak_bytes": {"import": 2**30, "build": 2**30, "port": 2**31, "check": 3 * 2**30},
-    "differences": {"forward, training": 7.2e-6, "loss": None},
-    "target": {"seconds": 90.0, "bytes": 8 * 2**30},
-}
-ROWS = {
-    **{"overhead": OVERHEAD, "study": STUDY, "scaling": SCALING},
-    **{"bare": BARE, "variants": VARIANTS, "parity": PARITY},
-}
-TINY = Sizes(
-    overhead_epochs=4,
-    study_seeds=2,
-    study_epochs=4,
-    sampled_epochs=3,
-    scaling_seeds=(2,),
-    scaling_epochs=(3,),
-    bare_epochs=2,
-    bare_seeds={"vector": 2},
-    many_seeds={"vector": 3},
-    few_seeds=2,
-    few_epochs={"vector": 3},
-    parity_blocks=(1, 1),
-    parity_width=4,
-    parity_pixels=32,
-)
-
-
-def made_up(name, other_cores=0.0):
-    return Part(name, [ROWS[name]], 12.0, other_cores)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +67,7 @@ def test_a_row_says_what_was_measured(name, expected):
     ],
 )
 def test_what_is_extrapolated_is_said(name, expected):
-    rows = {**ROWS, "variants": {**VARIANTS, "few_seeds": 2}}
+    rows = {**ROWS, "variants": {**ROWS["variants"], "few_seeds": 2}}
     page = cost_table.markdown([Part(name, [rows[name]], 12.0, 0.0)])
     assert expected in " ".join(page.split())
     assert f"## {PARTS[name][1:]}"[3:] in page
@@ -202,8 +149,9 @@ def test_every_part_is_saved_and_shown(here, tmp_path, capsys):
     plan = CostPlan(parts=chosen, variants=("mlp-bn-after",), repetitions=2, sizes=TINY)
     parts = cost_report.run(plan, out, say=said.append)
     content = json.loads((out / "self.json").read_text())
-    assert content["complete"]
     assert tuple(content["parts"]) == chosen
+    again = CostRecords.open(out / "self.json")
+    assert (again.plan, again.parts, again.complete) == (plan, tuple(parts), True)
     rows = {name: part["rows"] for name, part in content["parts"].items()}
     for row in rows["bare"]:
         assert 0 < row["low"] <= row["ratio"] <= row["high"]
@@ -260,7 +208,7 @@ def test_ctrl_c_keeps_finished_parts(tmp_path, monkeypatch, capsys):
         yield {"seeds": 1}
         raise KeyboardInterrupt
 
-    measures = {"overhead": lambda plan, say: [OVERHEAD], "scaling": interrupted}
+    measures = {"overhead": lambda plan, say: [ROWS["overhead"]], "scaling": interrupted}
     monkeypatch.setattr(cost_report, "_MEASURES", measures)
     assert command("--out", tmp_path / "out", "--parts", "overhead,scaling") == 130
     printed = capsys.readouterr()
@@ -269,7 +217,7 @@ def test_ctrl_c_keeps_finished_parts(tmp_path, monkeypatch, capsys):
     assert last.startswith("bn-compare: interrupted: overhead, scaling saved in")
     content = json.loads((tmp_path / "out" / "self.json").read_text())
     assert not content["complete"]
-    assert content["parts"]["overhead"]["rows"] == [OVERHEAD]
+    assert content["parts"]["overhead"]["rows"] == [ROWS["overhead"]]
     assert content["parts"]["scaling"]["rows"] == [{"seeds": 1}], "a row is saved at once"
     assert content["parts"]["scaling"]["other_cores"] is None
     assert "0.50 %" in (tmp_path / "out" / "self.md").read_text()

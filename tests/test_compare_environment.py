@@ -1,8 +1,12 @@
+import json
 import subprocess
 from pathlib import Path
 
+import pytest
+
 import compare
 from compare import environment
+from compare.errors import InputError
 
 
 def test_versions_name_what_is_absent(monkeypatch):
@@ -33,3 +37,12 @@ def test_commit_is_of_the_tree_that_tracks_us(monkeypatch, tmp_path):
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     monkeypatch.setattr(environment, "__file__", str(foreign))
     assert environment.git_commit() is None
+
+
+def test_what_is_written_of_a_machine_can_be_read_back():
+    content = {"hardware": environment.hardware(), "versions": environment.versions()}
+    environment.check_saved(json.loads(json.dumps(content)))
+    for part, name in (("hardware", "memory_bytes"), ("versions", "torch")):
+        less = {k: v for k, v in content[part].items() if k != name}
+        with pytest.raises(InputError, match=f"{part}: expected a field '{name}'"):
+            environment.check_saved({**content, part: less})

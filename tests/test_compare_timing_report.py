@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 
 import pytest
 from interrupted import interrupted
@@ -9,6 +10,7 @@ from compare.plots.figures import save
 from compare.timing import plots as timing_plots
 from compare.timing import report as timing_report
 from compare.timing import table as timing_table
+from compare.timing.records import TimingRecords
 from compare.timing.samples import Measurements
 from compare.timing.summary import figures, ratios
 
@@ -77,6 +79,9 @@ def test_the_command_end_to_end(tmp_path):
     assert printed["run_dir"] == str(out)
     assert printed["figures"] == content["figures"]
     assert content["complete"]
+    again = TimingRecords.open(out / "timing.json")
+    assert json.loads(json.dumps(again.measurements.raw())) == content["raw"]
+    assert [asdict(f) for f in figures(again.plan, again.measurements)] == content["figures"]
     assert content["versions"]["lightning"]
     assert content["accelerator"] == {"keras": "cpu", "torch": "cpu"}
     assert content["threads"] == 1

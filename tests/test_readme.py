@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from compare.commands import study as cli_study
-from compare.readme import screen as readme
+from compare.commands import time as cli_time
+from compare.readme import clocks, own_cost, page, screen
+from compare.readme.sections import sections
 from compare.spec import VARIANTS
 from compare.study.records import RunFolder
+from compare.timing.records import TimingRecords
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -22,16 +25,17 @@ def test_the_table_has_every_variant():
     assert re.findall(r"^\| ((?:mlp|cnn|lstm)\S*) \|", README, flags=re.MULTILINE) == list(VARIANTS)
 
 
-STUDY = RunFolder.open(readme.study_beside(ROOT / "README.md"))
+DOCS = page.docs_beside(ROOT / "README.md")
+KEPT = (*(DOCS / screen.KEPT).glob("*.json*"), DOCS / clocks.KEPT, DOCS / own_cost.KEPT)
 
 
-def test_the_first_screen_is_what_the_records_give():
-    assert not readme.faults(STUDY, ROOT / "README.md")
+def test_numbers_and_figures_are_what_the_records_give():
+    assert not page.faults(sections(DOCS), ROOT / "README.md")
 
 
-def test_the_records_are_of_a_run_at_defaults():
+def test_the_study_is_of_a_run_at_defaults():
     declared = inspect.signature(cli_study.run).parameters
-    settings = STUDY.settings.to_dict()
+    settings = RunFolder.open(DOCS / screen.KEPT).settings.to_dict()
     given = {name: declared[name].default for name in settings.keys() & declared.keys()}
     listed = {name: settings[name] for name in given}
     for name in ("variants", "frameworks", "undo", "epochs_ratio_margin"):
@@ -39,9 +43,19 @@ def test_the_records_are_of_a_run_at_defaults():
     assert listed == given
 
 
-def test_the_records_name_no_folder_of_a_machine():
-    for file in STUDY.path.glob("*.json*"):
-        assert not re.search(r'"(/|~|[A-Z]:)', file.read_text(encoding="utf-8"))
+def test_the_timing_is_at_defaults():
+    declared = inspect.signature(cli_time.time).parameters
+    plan = TimingRecords.open(DOCS / clocks.KEPT).plan.to_dict()
+    options = {"variants", "repetitions", "epochs", "dtype", "threads", "tuned", "no_scaling"}
+    given = {name: declared[name].default for name in {*options, "accelerator", "patience"}}
+    listed = {**plan, "variants": ",".join(plan["variants"]), "no_scaling": not plan["scaling"]}
+    assert {name: listed[name] for name in given} == given
+
+
+@pytest.mark.parametrize("file", KEPT, ids=lambda file: file.name)
+def test_the_records_name_no_folder_of_a_machine(file):
+    text = file.read_text(encoding="utf-8")
+    assert not re.search(r'"(/|~|[A-Z]:)|"command"', text)
 
 
 def test_make_targets_exist():

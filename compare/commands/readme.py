@@ -9,7 +9,9 @@ import typer
 
 README_EXAMPLES = """\b
 Examples:
+  bn-compare readme                                 again from what is kept in docs
   bn-compare readme runs/20260101-120000
+  bn-compare readme --timing runs/time-20260101-120000 --cost runs/self-20260101-120000
   bn-compare readme --check
 """
 
@@ -21,25 +23,38 @@ def readme(
             metavar="DIR", help="Folder of a default run; docs/study beside the README if left out."
         ),
     ] = None,
+    timing: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Folder of `bn-compare time`; docs/timing.json if left out."
+        ),
+    ] = None,
+    cost: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Folder of `bn-compare time --self`; docs/cost.json if left out."
+        ),
+    ] = None,
     path: Annotated[
-        Path, typer.Option("--readme", metavar="FILE", help="The README, with both marks in it.")
+        Path, typer.Option("--readme", metavar="FILE", help="The README, with all marks in it.")
     ] = Path("README.md"),
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit 1 with what differs, if anything.")
     ] = False,
 ) -> None:
-    """Write the README's table, text and figures from a default run, and keep its records."""
+    """Write the README's numbers and figures from a default run and timings, and keep these."""
     from compare.report import pages as report
 
     report.check_installed()
-    from compare.readme import screen as readme
-    from compare.study.records import RunFolder
+    from compare.readme import page
+    from compare.readme.sections import sections
 
-    opened = RunFolder.open(readme.study_beside(path) if folder is None else folder)
+    found = sections(page.docs_beside(path), study=folder, timing=timing, cost=cost)
+    sources = ", ".join(str(section.source) for section in found)
     if not check:
-        readme.write(opened, path)
-        print(f"{path}: written from {opened.path}")
+        page.write(found, path)
+        print(f"{path}: written from {sources}")
         return
-    found = readme.faults(opened, path)
-    print("\n".join(found) or f"{path}: as {opened.path} has it")
-    raise typer.Exit(1 if found else 0)
+    faults = page.faults(found, path)
+    print("\n".join(faults) or f"{path}: as {sources} have it")
+    raise typer.Exit(1 if faults else 0)

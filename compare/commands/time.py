@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from compare.commands.options import (
-    DEFAULT,
     Dtype,
     Json,
     Out,
@@ -21,6 +20,7 @@ from compare.commands.options import (
 from compare.cost.plan import PARTS, CostPlan
 from compare.errors import InputError
 from compare.spec import Settings
+from compare.timing.samples import DEFAULT as FITS
 from compare.timing.samples import Plan
 
 TIME_EXAMPLES = """\b
@@ -32,7 +32,7 @@ Examples:
   bn-compare time --self                            what this program itself costs
   bn-compare time --self --parts overhead,bare --repetitions 10
 """
-VARIANTS = "mlp,mlp-bn-after,cnn-bn,lstm-bn"
+VARIANTS = ",".join(FITS.settings.variants)
 ALL_PARTS = "all"
 _OF_BOTH = {"self_cost", "variants", "repetitions", "out", "json_output"}
 _OF_SELF = {"parts", "seeds"}
@@ -42,6 +42,8 @@ def _count(text: str) -> object:
     return typer.Option(metavar="N", parser=number, help=text)
 
 
+_Repetitions = Annotated[int, _count("Timed fits of each, after one that warms up.")]
+_Epochs = Annotated[int, _count("Epochs of a timed fit; the first is not steady.")]
 _Tuned = Annotated[
     bool, typer.Option("--tuned", help="Also what a tuner would try; takes a few times longer.")
 ]
@@ -68,14 +70,14 @@ _Seeds = Annotated[int | None, _count("With --self: seeds of the part variants."
 def time(
     context: typer.Context,
     variants: Variants = VARIANTS,
-    repetitions: Annotated[int, _count("Timed fits of each, after one that warms up.")] = 5,
-    epochs: Annotated[int, _count("Epochs of a timed fit; the first is not steady.")] = 20,
-    dtype: Dtype = DEFAULT.dtype,
-    threads: Annotated[int, _count("Threads per framework.")] = DEFAULT.threads,
-    tuned: _Tuned = False,
+    repetitions: _Repetitions = FITS.repetitions,
+    epochs: _Epochs = FITS.settings.epochs,
+    dtype: Dtype = FITS.settings.dtype,
+    threads: Annotated[int, _count("Threads per framework.")] = FITS.settings.threads,
+    tuned: _Tuned = FITS.tuned,
     no_scaling: _NoScaling = False,
-    accelerator: Annotated[str, typer.Option(help="cpu or gpu.")] = "cpu",
-    patience: _Patience = 30.0,
+    accelerator: Annotated[str, typer.Option(help="cpu or gpu.")] = FITS.accelerator,
+    patience: _Patience = FITS.patience,
     self_cost: _Self = False,
     parts: _Parts = ALL_PARTS,
     seeds: _Seeds = None,

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from compare import saved
 from compare.errors import InputError, unknown
 from compare.spec import VARIANTS, Settings
 
@@ -134,6 +135,11 @@ class CostPlan:
             return self.variants
         return ONE_VARIANT if part in ("overhead", "scaling") else tuple(VARIANTS)
 
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The parts that there is something to measure for, in their order."""
+        return tuple(name for name in PARTS if name in self.parts and self.of(name))
+
     def many(self, variant: str) -> int:
         """Seeds of a variant in `variants`."""
         return self.seeds or self.sizes.many_seeds[VARIANTS[variant].view]
@@ -141,6 +147,17 @@ class CostPlan:
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON types."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> CostPlan:
+        """The plan from what `to_dict` and JSON made.
+
+        Raises:
+            InputError: A field is missing, unknown, or cannot be used.
+        """
+        saved.check(values, {"sizes": dict}, "plan")
+        sizes = saved.made(Sizes, values["sizes"], "plan, sizes")
+        return saved.made(cls, {**values, "sizes": sizes}, "plan")
 
 
 @dataclass(frozen=True)

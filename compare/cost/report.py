@@ -14,13 +14,12 @@ from typing import Any
 from compare import environment
 from compare.cost import bare, overhead, parity, scaling, study, table, variants
 from compare.cost.plan import PARTS, CostPlan, Part
+from compare.cost.records import FILE, FORMAT
 from compare.frameworks import check_installed
 from compare.spec import FRAMEWORKS, Settings
 from compare.study.records import check_writable, write_text
 from compare.terminal import console
 from compare.usage import OtherPrograms
-
-FORMAT, FORMAT_VERSION = "bn-compare own cost", 1
 
 Say = Callable[[str], None]
 _MEASURES: Mapping[str, Callable[[CostPlan, Say], Iterable[dict[str, Any]]]] = {
@@ -53,10 +52,10 @@ def run(plan: CostPlan, path: Path, *, say: Say) -> list[Part]:
     def save(parts: list[Part]) -> None:
         path.mkdir(parents=True, exist_ok=True)
         content = {**header, **to_json(plan, parts)}
-        write_text(path / "self.json", json.dumps(content, allow_nan=False, indent=1) + "\n")
+        write_text(path / FILE, json.dumps(content, allow_nan=False, indent=1) + "\n")
 
     parts: list[Part] = []
-    for name in (name for name in PARTS if name in plan.parts and plan.of(name)):
+    for name in plan.wanted:
         begin, rows = time.perf_counter(), list[dict[str, Any]]()
         with OtherPrograms(family=True) as others:
             for row in _MEASURES[name](plan, say):
@@ -70,8 +69,7 @@ def run(plan: CostPlan, path: Path, *, say: Say) -> list[Part]:
 
 def _header(plan: CostPlan) -> dict[str, Any]:
     return {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        **FORMAT.header(),
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": ["bn-compare", *sys.argv[1:]],
         "plan": plan.to_dict(),
@@ -84,9 +82,9 @@ def _header(plan: CostPlan) -> dict[str, Any]:
 
 def to_json(plan: CostPlan, parts: list[Part]) -> dict[str, Any]:
     """The finished parts by name, with what their figures are."""
-    wanted = [name for name in PARTS if name in plan.parts and plan.of(name)]
+    finished = tuple(part.name for part in parts if part.other_cores is not None)
     return {
-        "complete": [part.name for part in parts if part.other_cores is not None] == wanted,
+        "complete": finished == plan.wanted,
         "parts": {
             part.name: {
                 **{key: value for key, value in asdict(part).items() if key != "name"},
@@ -123,7 +121,7 @@ def show(plan: CostPlan, parts: list[Part], path: Path, *, as_json: bool) -> Non
 
 def interrupted(path: Path) -> str:
     """What Ctrl-C left, in one line."""
-    file = path / "self.json"
+    file = path / FILE
     if not file.is_file():
         return "interrupted: nothing was measured."
     names = json.loads(file.read_text(encoding="utf-8"))["parts"]

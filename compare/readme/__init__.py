@@ -1,1 +1,1 @@
-"""The README's first screen, from the records of a default study."""
+"""What the README says in numbers, from records: first screen, clocks, own cost."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from compare import wording
+from compare.readme.markdown import table as table_of
 from compare.report import table, verdict_table
 from compare.report.results import Results
 
@@ -20,7 +21,7 @@ def markdown(results: Results) -> str:
     target = f"epochs to {100 * results.settings.target:g} %"
     heads = ["variant", "", "test accuracy", "Lightning − Keras", target, "s/epoch"]
     marks = ["---", "---", "---:", "---", "---:", "---:"]
-    return "\n".join(map(_row, [heads, marks, *_lines(results)]))
+    return table_of(heads, marks, _lines(results))
 
 
 def _lines(results: Results) -> list[list[str]]:
@@ -40,7 +41,3 @@ def _lines(results: Results) -> list[list[str]]:
 
 def _stacked(cells: Sequence[str]) -> str:
     return "<br>".join(cell.replace(" ", _TIGHT) for cell in cells)
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

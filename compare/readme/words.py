@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
 from typing import Any
 
 from compare.readme import table as readme_table
+from compare.readme.conditions import machine
+from compare.readme.markdown import paragraph
 from compare.report import verdict_table
 from compare.report.results import Results
 from compare.spec import Settings
@@ -32,13 +33,11 @@ def block(results: Results) -> str:
     Args:
         results: A complete study at the default settings.
     """
-    paragraphs = (_MADE, f"{_reading(results)} {_conditions(results)}", _lag(results))
-    made, reading, lag = (
-        textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
-        for text in paragraphs
-    )
+    conditions = f"{_setup(results.settings)} {at(results.manifest, results.settings)}."
+    reading = f"{_reading(results)} {conditions}"
     figure = f"![{_ALT}](docs/{ACCURACY}.png)"
-    return "\n\n".join([readme_table.markdown(results), made, figure, lag, reading])
+    parts = (paragraph(_MADE), figure, paragraph(_lag(results)), paragraph(reading))
+    return "\n\n".join([readme_table.markdown(results), *parts])
 
 
 def _reading(results: Results) -> str:
@@ -65,10 +64,6 @@ def _verdicts(results: Results) -> str:
     return "; ".join([*parts, *(f"{one.verdict} for {one.variant}, {one.reason}" for one in rest)])
 
 
-def _conditions(results: Results) -> str:
-    return f"{_setup(results.settings)} {_machine(results.manifest, results.settings.threads)}"
-
-
 def _setup(settings: Settings) -> str:
     return (
         f"{settings.n_samples:,} points (noise {settings.noise:g}), half to train, half to test; "
@@ -78,16 +73,15 @@ def _setup(settings: Settings) -> str:
     )
 
 
-def _machine(manifest: Mapping[str, Any], threads: int) -> str:
-    hardware, versions = manifest["hardware"], manifest["versions"]
-    devices = sorted(set(hardware["accelerator"].values()) - {"cpu"})
-    return (
-        f"{hardware['cpu']}, {_count(hardware['cores'], 'core')}, "
-        f"{hardware['memory_bytes'] / 2**30:.0f} GiB, {' and '.join(devices) or 'no GPU'}, "
-        f"{_count(threads, 'thread')} per framework; Python {hardware['python']}, "
-        f"Keras {versions['keras']} on TensorFlow {versions['tensorflow']}, "
-        f"Torch {versions['torch']}, Lightning {versions['lightning']}."
-    )
+def at(manifest: Mapping[str, Any], settings: Settings) -> str:
+    """Where a study ran, without a full stop.
+
+    Args:
+        manifest: Of its run folder.
+        settings: Of the study.
+    """
+    devices = manifest["hardware"]["accelerator"].values()
+    return machine(manifest, devices=devices, threads=settings.threads)
 
 
 def _lag(results: Results) -> str:
@@ -114,7 +108,3 @@ def _median(results: Results, variant: str, curve: str) -> str:
     if len(set(found.values())) == 1:
         return f"{next(iter(found.values()))} epochs"
     return " and ".join(f"{median} ({label})" for label, median in found.items()) + " epochs"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

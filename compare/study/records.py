@@ -28,11 +28,12 @@ import numpy as np
 
 from compare.data import Array
 from compare.errors import InputError, RunFolderError
+from compare.saved import Format
+from compare.saved import read as read_saved
 from compare.spec import Settings
 from compare.study.npz import read_npz
 
-FORMAT = "bn-compare run folder"
-FORMAT_VERSION = 1
+FORMAT = Format("bn-compare run folder")
 
 Record = dict[str, Any]
 """One run: `variant, framework, seed, alignment, undo, pace, dtype, status` (`"ok"`, or
@@ -91,7 +92,7 @@ class RunFolder:
         check_writable(path)
         path.mkdir(parents=True, exist_ok=True)
         (path / "weights").mkdir()
-        manifest = {"format": FORMAT, "format_version": FORMAT_VERSION, **manifest}
+        manifest = {**FORMAT.header(), **manifest}
         write_text(path / "manifest.json", json.dumps(manifest, indent=2) + "\n")
         (path / "records.jsonl").touch()
         return cls(path, manifest)
@@ -109,14 +110,7 @@ class RunFolder:
                 f"{path}: not a run folder: expected manifest.json in it. "
                 "Pass a folder that `bn-compare run` wrote."
             )
-        manifest = _read_json(file)
-        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-            raise RunFolderError(f"{file}: not written by bn-compare: expected format {FORMAT!r}.")
-        if manifest.get("format_version") != FORMAT_VERSION:
-            raise RunFolderError(
-                f"{file}: expected format version {FORMAT_VERSION}, "
-                f"received {manifest.get('format_version')!r}: use the bn-compare that wrote it."
-            )
+        manifest = read_saved(file, FORMAT)
         try:
             Settings.from_dict(manifest["settings"])
         except (KeyError, TypeError, AttributeError, InputError) as error:
@@ -228,13 +222,6 @@ def write_text(path: Path, text: str) -> None:
 def _save_npz(path: Path, arrays: Mapping[str, Any]) -> None:
     with path.open("wb") as file:
         np.savez_compressed(file, **arrays)
-
-
-def _read_json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunFolderError(f"{file}: cannot be read as JSON: {error}") from error
 
 
 def _append_line(file: Path, content: Mapping[str, Any]) -> None:

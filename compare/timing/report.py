@@ -18,11 +18,10 @@ from compare.study.records import check_writable, json_number, write_text
 from compare.terminal import console
 from compare.timing import plots, table
 from compare.timing.measure import measure_variant
+from compare.timing.records import FILE, FORMAT
 from compare.timing.samples import Measurements, Plan
 from compare.timing.scaling import measure_scaling
 from compare.timing.summary import crossing, envelope, figures, other_cores, ratios
-
-FORMAT, FORMAT_VERSION = "bn-compare timing", 1
 
 
 def run(plan: Plan, path: Path, *, say: Callable[[str], None]) -> Measurements:
@@ -46,7 +45,7 @@ def run(plan: Plan, path: Path, *, say: Callable[[str], None]) -> Measurements:
     def save() -> None:
         path.mkdir(parents=True, exist_ok=True)
         content = {**header, **to_json(plan, measurements), "raw": measurements.raw()}
-        write_text(path / "timing.json", json.dumps(content, allow_nan=False, indent=1) + "\n")
+        write_text(path / FILE, json.dumps(content, allow_nan=False, indent=1) + "\n")
 
     for variant in plan.settings.variants:
         measure_variant(variant, plan, measurements, save=save, say=say)
@@ -72,8 +71,7 @@ def _write_pages(plan: Plan, measurements: Measurements, path: Path) -> None:
 
 def _header(plan: Plan) -> dict[str, Any]:
     return {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        **FORMAT.header(),
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": ["bn-compare", *sys.argv[1:]],
         "settings": plan.to_dict(),
@@ -148,7 +146,7 @@ def show(plan: Plan, measurements: Measurements, path: Path, *, as_json: bool) -
 
 def interrupted(path: Path) -> str:
     """What Ctrl-C left, in one line."""
-    file = path / "timing.json"
+    file = path / FILE
     if not file.is_file():
         return "interrupted: nothing was measured."
     samples = json.loads(file.read_text(encoding="utf-8"))["raw"]["samples"]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar, get_type_hints
 
+from compare import saved
 from compare.errors import InputError, unknown
 from compare.spec import Settings
+
+T = TypeVar("T")
 
 ACCELERATORS = ("cpu", "gpu")
 WARM_UP_EPOCHS = 2
@@ -67,6 +71,23 @@ class Plan:
             **{name: value for name, value in vars(self).items() if name != "settings"},
             "steps_per_epoch": self.steps_per_epoch,
         }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Plan:
+        """The plan from what `to_dict` made.
+
+        Raises:
+            InputError: A field is missing, unknown, or cannot be used.
+        """
+        own = {name: kind for name, kind in get_type_hints(cls).items() if name != "settings"}
+        saved.check(values, own, "settings")
+        rest = {k: v for k, v in values.items() if k not in (*own, "steps_per_epoch")}
+        settings = saved.made(Settings, rest, "settings")
+        return cls(settings=settings, **{name: values[name] for name in own})
+
+
+DEFAULT = Plan(settings=Settings(variants=("mlp", "mlp-bn-after", "cnn-bn", "lstm-bn"), epochs=20))
+"""What is timed where nothing else is asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,3 +189,21 @@ class Measurements:
             "processes": [asdict(process) for process in self.processes],
             "points": [asdict(point) for point in self.points],
         }
+
+    @classmethod
+    def from_raw(cls, values: Mapping[str, Any]) -> Measurements:
+        """Samples, processes and points from what `raw` made.
+
+        Raises:
+            InputError: A field is missing, unknown, or of another type.
+        """
+        saved.check(values, dict.fromkeys(("samples", "processes", "points"), list[Any]), "raw")
+        return cls(
+            samples=_all_made(Sample, values["samples"], "sample"),
+            processes=_all_made(Process, values["processes"], "process"),
+            points=_all_made(Point, values["points"], "point"),
+        )
+
+
+def _all_made(kind: type[T], rows: list[Any], name: str) -> list[T]:
+    return [saved.made(kind, row, f"{name} {n}") for n, row in enumerate(rows, start=1)]
