@@ -39,7 +39,8 @@ _ROWS: Mapping[str, Mapping[str, Any]] = {
     },
     "parity": {
         **{"network": str, "layers": int, "parameters": int, "samples": int, "pixels": int},
-        **{"dtype": str, "passed": bool, "seconds": dict[str, float], "peak_bytes": _BYTES},
+        **{"dtype": str, "threads": int, "passed": bool, "seconds": dict[str, float]},
+        **{"peak_bytes": _BYTES},
         **{"differences": dict[str, float | None], "target": dict[str, float]},
     },
 }

@@ -38,7 +38,7 @@ def block(records: CostRecords, above: str) -> str:
         RunFolderError: A part lacks a row.
     """
     here = machine(records.content, devices=(), threads=Settings().threads)
-    told = (_on_the_clock(records), _many_seeds(records), *_busy(records))
+    told = (_on_the_clock(records), _many_seeds(records), _deep(records), *_busy(records))
     text = " ".join([_MADE, *told, *elsewhere(here, above)])
     return "\n\n".join([_LEAD, _table(records), markdown.paragraph(text)])
 
@@ -109,6 +109,18 @@ def _many_seeds(records: CostRecords) -> str:
     return (
         f"At the fast pace, {study['epochs']} epochs of `{NETWORK}` take {_listed(many)}; the "
         f"processes of the default study hold at most {_listed(peaks)}."
+    )
+
+
+def _deep(records: CostRecords) -> str:
+    row = records.row("parity")
+    seconds, peaks = sum(row["seconds"].values()), row["peak_bytes"].values()
+    most = max((peak for peak in peaks if peak is not None), default=None)
+    return (
+        f"A residual network of {row['layers']} layers ({row['parameters'] / 1e6:.1f} million "
+        f"parameters, {row['samples']} images of {row['pixels']}×{row['pixels']}, {row['dtype']}) "
+        f"is carried over and checked in {two_digits(seconds)} s and {_mebibytes(most)}, imports "
+        f"included, with {row['threads']} threads."
     )
 
 
