@@ -2,8 +2,10 @@ import json
 
 import pytest
 from made_up_costs import ROWS, TINY, made_up
+from test_compare_cost_records import saved
 from test_compare_timing_measure import Process
 
+from compare.cli import app
 from compare.cost import bare as cost_bare
 from compare.cost import jobs as cost_jobs
 from compare.cost import parity as cost_parity
@@ -14,7 +16,7 @@ from compare.cost import table as cost_table
 from compare.cost import variants as cost_variants
 from compare.cost.plan import PARTS, CostPlan, Part
 from compare.cost.records import CostRecords
-from compare.errors import InputError
+from compare.errors import InputError, RunFolderError
 from compare.spec import FRAMEWORKS
 from compare.study.runs import Run
 
@@ -198,8 +200,6 @@ def test_the_overhead_in_processes_of_its_own(tmp_path):
 
 
 def command(*arguments):
-    from compare.cli import app
-
     return app(["time", "--self", *map(str, arguments)], standalone_mode=False)
 
 
@@ -247,7 +247,20 @@ def test_options_that_would_do_nothing_are_refused(arguments, message):
 
 
 def test_parts_are_refused_without_self():
-    from compare.cli import app
-
     with pytest.raises(InputError, match="--parts: expected beside --self"):
         app(["time", "--parts", "study"], standalone_mode=False)
+
+
+def test_the_page_is_redone_from_the_records_alone(tmp_path, capsys):
+    parts = [made_up("overhead"), made_up("study", None)]
+    content = saved(CostPlan(), parts)
+    (tmp_path / "self.json").write_text(json.dumps(content))
+    app(["report", str(tmp_path)], standalone_mode=False)
+    assert "Interrupted after 12 s." in capsys.readouterr().out
+    assert (tmp_path / "self.md").read_text() == cost_table.markdown(parts)
+    app(["report", str(tmp_path), "--json"], standalone_mode=False)
+    assert json.loads(capsys.readouterr().out)["parts"] == content["parts"]
+    (tmp_path / "self.md").unlink()
+    (tmp_path / "self.md").mkdir()
+    with pytest.raises(RunFolderError, match="cannot write the page"):
+        app(["report", str(tmp_path)], standalone_mode=False)

@@ -2,8 +2,10 @@
 
 import json
 import math
+import shutil
 import sys
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,16 +19,49 @@ from compare.ladder.checks import RUNGS
 from compare.parity import report as parity_report
 from compare.parity.report import save
 from compare.parity.twins import Side, check_pair, padded
-from compare.spec import FRAMEWORKS, VARIANTS, Settings
+from compare.spec import VARIANTS, Settings
 from compare.trials.floors import measure
 
 SETTINGS = Settings(dtype="float64", epochs=2)
 SWITCHES = {name: c.touches for name, c in CONVENTIONS.items() if c.switch}
 
 
-def checked(variant, settings):
-    sides = {name: Side(Here(name, settings.dtype), Here(name, "float64")) for name in FRAMEWORKS}
-    return check_pair(variant, 0, settings, sides, lambda name, epoch: None)
+class KerasOnce(Here):
+    """Keras in this process, traced and trained once for all that is undone in Torch alone."""
+
+    def __init__(self, done, root, dtype="float64"):
+        super().__init__("keras", dtype)
+        self.done, self.root = done, root
+
+    def call(self, job, on_epoch=lambda epoch: None):
+        run, settings, *folder = job.args
+        if any(CONVENTIONS[name].side != "torch" for name in settings.undo):
+            return super().call(job, on_epoch)
+        key = job.func, run, replace(settings, undo=()), self.dtype
+        if key not in self.done:
+            kept = [self.root / str(len(self.done)) for _ in folder]
+            once = partial(job.func, run, settings, *kept, **job.keywords)
+            self.done[key] = super().call(once), kept
+        found, kept = self.done[key]
+        for place, there in zip(folder, kept, strict=True):
+            shutil.copytree(there, place)
+        return found
+
+
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory):
+    """Climbs with one pair of twins, both in this process."""
+    done, root = {}, tmp_path_factory.mktemp("keras")
+
+    def checked(variant, settings):
+        dtypes = settings.dtype, "float64"
+        sides = {
+            "keras": Side(*(KerasOnce(done, root, dtype) for dtype in dtypes)),
+            "torch": Side(*(Here("torch", dtype) for dtype in dtypes)),
+        }
+        return check_pair(variant, 0, settings, sides, lambda name, epoch: None)
+
+    return checked
 
 
 @pytest.mark.parametrize(
@@ -36,7 +71,7 @@ def checked(variant, settings):
         *((variant, "float32") for variant in ("mlp", "mlp-bn-before", "cnn-bn", "lstm-bn")),
     ],
 )
-def test_exact_pairs_pass_every_rung(variant, dtype):
+def test_exact_pairs_pass_every_rung(checked, variant, dtype):
     report = checked(variant, replace(SETTINGS, dtype=dtype))
     assert report.passed, report
     assert report.first_divergence is None
@@ -48,27 +83,27 @@ def test_exact_pairs_pass_every_rung(variant, dtype):
 
 
 @pytest.mark.parametrize("name", SWITCHES)
-def test_an_undone_convention_names_itself(name):
+def test_an_undone_convention_names_itself(checked, name):
     report = checked(SWITCHES[name][-1], replace(SETTINGS, undo=(name,)))
     assert not report.passed
     assert report.first_divergence.explained_by == (name,)
 
 
 @pytest.mark.parametrize("variant", ["mlp-bn-after", "cnn-bn", "lstm-bn"])
-def test_a_stock_port_first_differs_in_its_moving_statistics(variant):
+def test_a_stock_port_first_differs_in_its_moving_statistics(checked, variant):
     first = checked(variant, replace(SETTINGS, alignment="stock")).first_divergence
     assert (first.rung, first.layer) == (8, "batch_norm")
     assert first.explained_by == ("bn-biased-variance",)
 
 
-def test_in_float32_a_bug_is_told_from_rounding():
+def test_in_float32_a_bug_is_told_from_rounding(checked):
     settings = replace(SETTINGS, dtype="float32", undo=("epoch-metrics",))
     report = checked("mlp", settings)
     assert report.first_divergence.rung == 10
     assert "a bug, not rounding" in report.note
 
 
-def test_json_has_no_number_that_json_lacks():
+def test_json_has_no_number_that_json_lacks(checked):
     settings = replace(SETTINGS, undo=("bn-affine",))
     values = checked("mlp-bn-no-affine", settings).to_json()
     text = json.dumps(values, allow_nan=False)
@@ -77,7 +112,7 @@ def test_json_has_no_number_that_json_lacks():
     assert "heat" not in text
 
 
-def test_a_pair_that_diverges_is_saved_and_drawn(tmp_path):
+def test_a_pair_that_diverges_is_saved_and_drawn(checked, tmp_path):
     settings = replace(SETTINGS, learning_rate=1e300)
     report = checked("mlp", settings)
     assert not report.passed

@@ -4,8 +4,11 @@ from dataclasses import asdict
 import pytest
 from interrupted import interrupted
 from test_compare_cli import bn_compare
+from test_compare_timing_records import saved, write
 from timed_samples import PLAN, measurements, sample
 
+from compare.cli import app
+from compare.errors import RunFolderError
 from compare.plots.figures import save
 from compare.timing import plots as timing_plots
 from compare.timing import report as timing_report
@@ -118,8 +121,39 @@ def test_ctrl_c_keeps_what_was_timed(tmp_path):
     left = interrupted(*SMALL, "--repetitions", "500", *out, until="repetition 3")
     assert (left.returncode, left.stdout, left.running) == (130, "", [])
     assert "fits are saved in" in left.stderr
+    assert f"bn-compare report {tmp_path / 'out'}" in left.stderr
     assert "Traceback" not in left.stderr
     content = json.loads((tmp_path / "out" / "timing.json").read_text())
     assert not content["complete"]
     assert {s["repetition"] for s in content["raw"]["samples"]} == {0, 1, 2}
     assert content["ratios"][0]["repetitions"] == 2
+
+
+@pytest.mark.parametrize("repetitions", [4, 1])
+def test_pages_are_redone_from_the_records_alone(tmp_path, capsys, repetitions):
+    """Also those of a timing that was interrupted, be it after the fits that warm up."""
+    found = measurements()
+    found.samples = [s for s in found.samples if s.repetition < repetitions]
+    found.complete = repetitions == 4
+    content = saved(found)
+    write(tmp_path, content)
+    for _ in range(2):
+        assert app(["report", str(tmp_path)], standalone_mode=False) is None
+        expected = timing_table.markdown(PLAN, found, figures(PLAN, found), ratios(found))
+        assert (tmp_path / "timing.md").read_text() == expected
+        assert "mlp" in capsys.readouterr().out
+    drawn = {path.name for path in (tmp_path / "figures").glob("*.png")}
+    assert drawn == ({"epoch-seconds.png"} if found.complete else set()) | {"scaling.png"}
+    assert all(f"figures/{name}" in expected for name in drawn)
+    assert expected.count("](figures/") == len(drawn)
+    app(["report", str(tmp_path), "--json"], standalone_mode=False)
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["versions"] == content["versions"]
+    assert printed["figures"] == json.loads(json.dumps(content))["figures"]
+
+
+def test_a_folder_that_cannot_be_written_to_is_told(tmp_path):
+    write(tmp_path, saved(measurements()))
+    (tmp_path / "timing.md").mkdir()
+    with pytest.raises(RunFolderError, match="cannot write the pages"):
+        app(["report", str(tmp_path)], standalone_mode=False)

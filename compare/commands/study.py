@@ -58,6 +58,7 @@ REPORT_EXAMPLES = """\b
 Examples:
   bn-compare report runs/20260101-120000
   bn-compare report runs/before runs/after
+  bn-compare report runs/time-20260101-120000
 """
 
 
@@ -117,11 +118,14 @@ def report(
 ) -> None:
     """Redo table, figures and pages from a run folder; no framework is needed.
 
-    With several folders, compare each with the first, run by run: two versions, or two machines.
+    With several folders, compare each with the first, run by run: two versions, or two machines. A
+    folder of `bn-compare time` has its own tables redone.
     """
     from compare.report import pages
     from compare.study.records import RunFolder
 
+    if len(folders) == 1 and _redone(folders[0], as_json=json_output):
+        return
     opened = [RunFolder.open(folder) for folder in folders]
     if len(opened) > 1:
         _print_versus(opened, as_json=json_output)
@@ -129,6 +133,26 @@ def report(
     pages.check_installed()
     results = pages.write(opened[0])
     _print_results(results, folders[0], as_json=json_output)
+
+
+def _redone(folder: Path, *, as_json: bool) -> bool:
+    """Whether it is a folder of `bn-compare time`, whose pages are written again then."""
+    from compare.cost.records import FILE as COST
+    from compare.timing.records import FILE as TIMING
+
+    if (folder / TIMING).is_file():
+        from compare.report.pages import check_installed
+        from compare.timing import report as timing
+
+        check_installed()
+        timing.redo(folder, as_json=as_json)
+        return True
+    if (folder / COST).is_file():
+        from compare.cost import report as cost
+
+        cost.redo(folder, as_json=as_json)
+        return True
+    return False
 
 
 def _print_versus(folders: Sequence[RunFolder], *, as_json: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,8 @@ from typing import Any
 from compare import environment
 from compare.cost import bare, overhead, parity, scaling, study, table, variants
 from compare.cost.plan import PARTS, CostPlan, Part
-from compare.cost.records import FILE, FORMAT
+from compare.cost.records import FILE, FORMAT, CostRecords
+from compare.errors import RunFolderError
 from compare.frameworks import check_installed
 from compare.spec import FRAMEWORKS, Settings
 from compare.study.records import check_writable, write_text
@@ -67,6 +68,24 @@ def run(plan: CostPlan, path: Path, *, say: Say) -> list[Part]:
     return parts
 
 
+def redo(path: Path, *, as_json: bool) -> None:
+    """Write the page again from `self.json` alone, also of an interrupted measurement, and show it.
+
+    Args:
+        path: A folder of `bn-compare time --self`.
+        as_json: Whether to print JSON instead of tables.
+
+    Raises:
+        RunFolderError: The records cannot be read, or the folder cannot be written to.
+    """
+    records = CostRecords.open(path / FILE)
+    try:
+        write_text(path / "self.md", table.markdown(records.parts))
+    except OSError as error:
+        raise RunFolderError(f"{path}: cannot write the page: {error}") from error
+    show(records.plan, records.parts, path, as_json=as_json)
+
+
 def _header(plan: CostPlan) -> dict[str, Any]:
     return {
         **FORMAT.header(),
@@ -80,7 +99,7 @@ def _header(plan: CostPlan) -> dict[str, Any]:
     }
 
 
-def to_json(plan: CostPlan, parts: list[Part]) -> dict[str, Any]:
+def to_json(plan: CostPlan, parts: Sequence[Part]) -> dict[str, Any]:
     """The finished parts by name, with what their figures are."""
     finished = tuple(part.name for part in parts if part.other_cores is not None)
     return {
@@ -95,7 +114,7 @@ def to_json(plan: CostPlan, parts: list[Part]) -> dict[str, Any]:
     }
 
 
-def show(plan: CostPlan, parts: list[Part], path: Path, *, as_json: bool) -> None:
+def show(plan: CostPlan, parts: Sequence[Part], path: Path, *, as_json: bool) -> None:
     """Print the tables, or the JSON, on stdout."""
     if as_json:
         print(json.dumps({"run_dir": str(path), **to_json(plan, parts)}, allow_nan=False))
@@ -125,4 +144,7 @@ def interrupted(path: Path) -> str:
     if not file.is_file():
         return "interrupted: nothing was measured."
     names = json.loads(file.read_text(encoding="utf-8"))["parts"]
-    return f"interrupted: {', '.join(names)} saved in {file}."
+    return (
+        f"interrupted: {', '.join(names)} saved in {file}; "
+        f"`bn-compare report {path}` makes tables of it."
+    )

@@ -221,8 +221,9 @@ def _interval(row: Row) -> str:
 
 
 def load(part: Part) -> str:
-    """How long a finished part took, and how busy other programs kept the machine."""
-    assert part.other_cores is not None
+    """How long a part took, and how busy other programs kept the machine."""
+    if part.other_cores is None:
+        return f"Interrupted after {part.seconds:.0f} s."
     if part.other_cores < QUIET:
         busy = f"other programs used less than {QUIET:g} cores"
     else:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from compare import environment
+from compare.errors import RunFolderError
 from compare.frameworks import check_installed
 from compare.plots.figures import save as save_figure
 from compare.spec import FRAMEWORKS
@@ -18,7 +19,7 @@ from compare.study.records import check_writable, json_number, write_text
 from compare.terminal import console
 from compare.timing import plots, table
 from compare.timing.measure import measure_variant
-from compare.timing.records import FILE, FORMAT
+from compare.timing.records import FILE, FORMAT, TimingRecords
 from compare.timing.samples import Measurements, Plan
 from compare.timing.scaling import measure_scaling
 from compare.timing.summary import crossing, envelope, figures, other_cores, ratios
@@ -57,14 +58,37 @@ def run(plan: Plan, path: Path, *, say: Callable[[str], None]) -> Measurements:
     return measurements
 
 
+def redo(path: Path, *, as_json: bool) -> None:
+    """Write the pages again from `timing.json` alone, also of an interrupted timing, and show them.
+
+    Args:
+        path: A folder of `bn-compare time`.
+        as_json: Whether to print JSON instead of tables.
+
+    Raises:
+        RunFolderError: The records cannot be read, or the folder cannot be written to.
+    """
+    records = TimingRecords.open(path / FILE)
+    try:
+        _write_pages(records.plan, records.measurements, path)
+    except OSError as error:
+        raise RunFolderError(f"{path}: cannot write the pages: {error}") from error
+    if as_json:
+        # Not made anew: versions are those of the machine that measured.
+        content = {name: value for name, value in records.content.items() if name != "raw"}
+        print(json.dumps({"run_dir": str(path), **content}, allow_nan=False))
+        return
+    show(records.plan, records.measurements, path, as_json=False)
+
+
 def _write_pages(plan: Plan, measurements: Measurements, path: Path) -> None:
     found, pairs = figures(plan, measurements), ratios(measurements)
     write_text(path / "timing.csv", table.csv_text(found))
     write_text(path / "timing.md", table.markdown(plan, measurements, found, pairs))
     folder = path / "figures"
-    folder.mkdir()
-    drawing = plots.epoch_seconds(found, measurements.samples)
-    save_figure(drawing, folder, "epoch-seconds")
+    folder.mkdir(exist_ok=True)
+    if any(figure.epoch_seconds is not None for figure in found):
+        save_figure(plots.epoch_seconds(found, measurements.samples), folder, "epoch-seconds")
     if measurements.points:
         save_figure(plots.scaling(measurements), folder, "scaling")
 
@@ -150,4 +174,7 @@ def interrupted(path: Path) -> str:
     if not file.is_file():
         return "interrupted: nothing was measured."
     samples = json.loads(file.read_text(encoding="utf-8"))["raw"]["samples"]
-    return f"interrupted: {len(samples)} fits are saved in {file}."
+    return (
+        f"interrupted: {len(samples)} fits are saved in {file}; "
+        f"`bn-compare report {path}` makes tables of them."
+    )

@@ -163,7 +163,9 @@ def markdown(
         f"| {r.low:.3f} to {r.high:.3f}{_busy(r)} |"
         for r in ratios
     ]
-    figure_lines = ["![Seconds per epoch, and the floor below](figures/epoch-seconds.png)", ""]
+    figure_lines = []
+    if any(figure.epoch_seconds is not None for figure in figures):
+        figure_lines += ["![Seconds per epoch, and the floor below](figures/epoch-seconds.png)", ""]
     scaling = [f"- {line}" for line in scaling_lines(measurements)]
     if scaling:
         figure_lines += ["![Time per step by batch size and width](figures/scaling.png)", ""]
