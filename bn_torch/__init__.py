@@ -9,10 +9,9 @@ data = bn_torch.CirclesDataModule(train=(x_train, y_train), test=(x_test, y_test
 L.Trainer(max_epochs=100).fit(model, data)
 ```
 
-Every file of `bn_keras` has a twin of the same name here: `diff -y bn_keras/mlp.py bn_torch/mlp.py`
-is the difference between the frameworks. `module.py`, `classifier.py` and `norm.py` are Torch's
-alone, as are the files that leave out remedies (`undo.py`) and put in bugs (`mutat*.py`), which
-test the judge.
+The files of the networks, of training and of timing have twins of the same name in `bn_keras`:
+`diff -y bn_keras/mlp.py bn_torch/mlp.py` is the difference between the frameworks. The files that
+leave out remedies (`undo.py`) and put in bugs (`mutat*.py`) test the judge.
 """
 
 from bn_torch.classifier import Classifier

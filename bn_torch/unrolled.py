@@ -18,10 +18,10 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, BiasedBatchNorm)
 
 
 def unrolled(module: nn.Module) -> nn.Module:
-    """A copy of a module in which every LSTM and batch norm is written out.
+    """A copy of a module in which every LSTM and batch norm is written out, and relu is in place.
 
     Its parameters and buffers have the same names, but for `num_batches_tracked`, which is gone.
-    Its activations write over what they are given, so the module must not begin with one.
+    Since an `nn.ReLU` writes over what it is given, the module must not begin with one.
     """
     module = copy.deepcopy(module)
     for name, child in list(module.named_modules()):

@@ -11,8 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from compare.spec import Settings
 from compare.study.runs import Run
-
-_LABELS = {"keras": "Keras", "torch": "Lightning"}
+from compare.wording import LABELS
 
 
 class StudyProgress:
@@ -43,7 +42,7 @@ class StudyProgress:
         self._task = self._bar.add_task("starting the frameworks", total=self._runs * self._epochs)
 
     def __call__(self, run: Run, epochs: int, note: str = "") -> None:
-        text = f"{run.variant} {_LABELS[run.framework]} seed {run.seed} {note}".rstrip()
+        text = f"{run.variant} {LABELS[run.framework]} seed {run.seed} {note}".rstrip()
         # Two runs may be under way at once, one per framework.
         self._under_way[run] = epochs
         if epochs == self._epochs:

@@ -92,6 +92,7 @@ def test_a_busy_machine_is_told():
         ({"seeds": 0}, "--seeds: expected"),
         ({"parts": ("bare",), "variants": ("mlp",)}, "a bare loop is written"),
         ({"parts": ("parity",), "variants": ("mlp",)}, "a network of its own"),
+        ({"parts": ("overhead",), "seeds": 5}, "--seeds: expected for the part variants alone"),
     ],
 )
 def test_a_plan_refuses_what_cannot_be_measured(options, message):

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from matplotlib.figure import Figure
 
-from compare.errors import InputError
+from compare.errors import InputError, RunFolderError
 from compare.readme import page
 from compare.readme.marks import marks
 from compare.readme.section import Section, no_figures
@@ -79,3 +79,10 @@ def test_nothing_is_written_where_a_mark_is_missing(tmp_path, sections):
 def test_a_readme_that_cannot_be_read_is_named(tmp_path, sections):
     with pytest.raises(InputError, match=r"--readme .*README.md: cannot be read"):
         page.write(sections, tmp_path / "README.md")
+
+
+def test_what_cannot_be_written_is_told(readme, sections):
+    (readme.parent / "docs" / "line.png").unlink()
+    (readme.parent / "docs" / "line.png").mkdir()
+    with pytest.raises(RunFolderError, match=r"README.md, or docs beside it: cannot be written"):
+        page.write(sections, readme)

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from compare.commands import study as cli_study
-from compare.commands import time as cli_time
+from compare.commands import study, time
 from compare.readme import clocks, own_cost, page, screen
 from compare.readme.sections import sections
 from compare.spec import VARIANTS
@@ -34,7 +33,7 @@ def test_numbers_and_figures_are_what_the_records_give():
 
 
 def test_the_study_is_of_a_run_at_defaults():
-    declared = inspect.signature(cli_study.run).parameters
+    declared = inspect.signature(study.run).parameters
     settings = RunFolder.open(DOCS / screen.KEPT).settings.to_dict()
     given = {name: declared[name].default for name in settings.keys() & declared.keys()}
     listed = {name: settings[name] for name in given}
@@ -44,7 +43,7 @@ def test_the_study_is_of_a_run_at_defaults():
 
 
 def test_the_timing_is_at_defaults():
-    declared = inspect.signature(cli_time.time).parameters
+    declared = inspect.signature(time.time).parameters
     plan = TimingRecords.open(DOCS / clocks.KEPT).plan.to_dict()
     options = {"variants", "repetitions", "epochs", "dtype", "threads", "tuned", "no_scaling"}
     given = {name: declared[name].default for name in {*options, "accelerator", "patience"}}

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from compare.commands import pair as cli_pair
+from compare.commands import pair as pair_options
 from compare.commands.options import (
     ALL_VARIANTS,
     DEFAULT,
@@ -58,7 +58,7 @@ Examples:
 
 def parity(
     context: typer.Context,
-    pair: cli_pair.Pair = None,
+    pair: pair_options.Pair = None,
     variants: Variants = ALL_VARIANTS,
     seeds: Seeds = DEFAULT.seeds,
     epochs: Epochs = DEFAULT.epochs,
@@ -67,21 +67,21 @@ def parity(
     undo: Undo = "",
     out: Out = None,
     json_output: Json = False,
-    input_shape: cli_pair.InputShape = None,
-    samples: cli_pair.Samples = 8,
-    seed: cli_pair.Seed = 0,
-    targets: cli_pair.Targets = "none",
-    steps: cli_pair.Steps = 2,
-    pairs: cli_pair.Pairs = "",
-    weights_from: cli_pair.WeightsFrom = "",
-    allow: cli_pair.Allow = "",
-    html: cli_pair.Html = None,
-    dry_run: cli_pair.DryRun = False,
+    input_shape: pair_options.InputShape = None,
+    samples: pair_options.Samples = 8,
+    seed: pair_options.Seed = 0,
+    targets: pair_options.Targets = "none",
+    steps: pair_options.Steps = 2,
+    pairs: pair_options.Pairs = "",
+    weights_from: pair_options.WeightsFrom = "",
+    allow: pair_options.Allow = "",
+    html: pair_options.Html = None,
+    dry_run: pair_options.DryRun = False,
 ) -> None:
     """Climb the ladder with every variant, or with a pair of your own. Exit 1 if any differs."""
-    cli_pair.check_options(given_options(context), pair or [])
+    pair_options.check_options(given_options(context), pair or [])
     if pair:
-        raise typer.Exit(cli_pair.check_pair(context.params))
+        raise typer.Exit(pair_options.check_pair(context.params))
     settings = Settings(
         variants=split_names(variants),
         seeds=seeds,

@@ -43,9 +43,9 @@ def readme(
     ] = False,
 ) -> None:
     """Write the README's numbers and figures from a default run and timings, and keep these."""
-    from compare.report import pages as report
+    from compare.report import pages
 
-    report.check_installed()
+    pages.check_installed()
     from compare.readme import page
     from compare.readme.sections import sections
 

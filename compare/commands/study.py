@@ -142,9 +142,10 @@ def _redone(folder: Path, *, as_json: bool) -> bool:
 
     if (folder / TIMING).is_file():
         from compare.report.pages import check_installed
-        from compare.timing import report as timing
 
         check_installed()
+        from compare.timing import report as timing
+
         timing.redo(folder, as_json=as_json)
         return True
     if (folder / COST).is_file():

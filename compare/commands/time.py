@@ -110,9 +110,10 @@ def _time_fits(plan: Plan, out: Path | None, json_output: bool) -> None:
     from compare.progress import announcing
     from compare.report import pages
     from compare.study import grid
-    from compare.timing import report
 
     pages.check_installed()
+    from compare.timing import report
+
     path = grid.default_path(prefix="time-") if out is None else out
     try:
         with announcing() as say:

@@ -116,6 +116,11 @@ class CostPlan:
             )
         if self.seeds is not None:
             Settings(seeds=self.seeds)
+            if "variants" not in self.parts:
+                raise InputError(
+                    "--seeds: expected for the part variants alone: name that in --parts, or leave "
+                    "--seeds out."
+                )
         if self.parts == ("bare",) and not self.of("bare"):
             raise InputError(
                 f"--parts bare: expected one of {', '.join(BARE_VARIANTS)} in --variants, "

@@ -14,7 +14,7 @@ from compare.errors import InputError, RunFolderError, unknown
 FORMAT = saved.Format("bn-compare own cost")
 FILE = "self.json"
 
-_HEADER = {"plan": dict, "complete": bool, "parts": dict}
+_HEADER = {"plan": dict, "settings": dict, "complete": bool, "parts": dict}
 _PART = {"rows": list[Any], "seconds": float, "other_cores": float | None}
 
 _FIT = {"variant": str, "framework": str}

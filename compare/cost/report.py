@@ -83,7 +83,10 @@ def redo(path: Path, *, as_json: bool) -> None:
         write_text(path / "self.md", table.markdown(records.parts))
     except OSError as error:
         raise RunFolderError(f"{path}: cannot write the page: {error}") from error
-    show(records.plan, records.parts, path, as_json=as_json)
+    if as_json:
+        print(json.dumps({"run_dir": str(path), **records.content}, allow_nan=False))
+        return
+    show(records.plan, records.parts, path, as_json=False)
 
 
 def _header(plan: CostPlan) -> dict[str, Any]:
@@ -100,7 +103,7 @@ def _header(plan: CostPlan) -> dict[str, Any]:
 
 
 def to_json(plan: CostPlan, parts: Sequence[Part]) -> dict[str, Any]:
-    """The finished parts by name, with what their figures are."""
+    """The parts by name, the one under way included, with what their figures are."""
     finished = tuple(part.name for part in parts if part.other_cores is not None)
     return {
         "complete": finished == plan.wanted,

@@ -16,8 +16,8 @@ from compare.ladder.trajectories import Heat
 from compare.parity.twins import PairReport, Side, check_pair
 from compare.progress import StudyProgress
 from compare.spec import FRAMEWORKS, Settings
-from compare.study import grid as study
 from compare.study.engine import Worker
+from compare.study.grid import default_path
 from compare.study.records import check_writable, json_number, write_text
 from compare.study.runs import Run
 from compare.terminal import console
@@ -38,7 +38,7 @@ def run(settings: Settings, out: Path | None) -> list[PairReport]:
         RunFolderError: `out` cannot be used.
     """
     check_installed(FRAMEWORKS)
-    path = study.default_path(prefix="parity-") if out is None else out
+    path = default_path(prefix="parity-") if out is None else out
     check_writable(path)
     reports: list[PairReport] = []
     with ExitStack() as stack:

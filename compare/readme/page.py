@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from compare.errors import InputError
+from compare.errors import InputError, RunFolderError
 from compare.readme import marks
 from compare.readme.pictures import drawn, gap
 from compare.readme.section import Section
@@ -38,12 +38,15 @@ def write(sections: Sequence[Section], readme: Path) -> None:
     for section in sections:
         text = marks.replaced(text, section.name, section.block, f"--readme {readme}")
     docs = docs_beside(readme)
-    docs.mkdir(exist_ok=True)
-    for section in sections:
-        for name, picture in drawn(section):
-            shutil.copyfile(picture, docs / f"{name}.png")
-        section.keep(docs)
-    write_text(readme, text)
+    try:
+        docs.mkdir(exist_ok=True)
+        for section in sections:
+            for name, picture in drawn(section):
+                shutil.copyfile(picture, docs / f"{name}.png")
+            section.keep(docs)
+        write_text(readme, text)
+    except OSError as error:
+        raise RunFolderError(f"{readme}, or docs beside it: cannot be written: {error}") from error
 
 
 def faults(sections: Sequence[Section], readme: Path) -> list[str]:

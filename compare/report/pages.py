@@ -23,11 +23,11 @@ from typing import Any
 
 from compare.data import Split
 from compare.errors import MissingDependencyError, RunFolderError
-from compare.report import words as page
 from compare.report.boundaries import Boundary, boundary
 from compare.report.captions import OVERVIEWS
 from compare.report.inline import inline_svg
 from compare.report.results import Results, csv_text, pairs_csv, report_json, results_csv
+from compare.report.words import facts, words
 from compare.spec import VARIANTS
 from compare.statistics.pairing import counted
 from compare.study.records import Record, RunFolder, write_text
@@ -90,15 +90,15 @@ def _write(folder: RunFolder) -> Results:
     split = _split(folder)
     results = Results.read(folder, records)
     boundaries = {name: boundary(folder, records, name) for name in results.variants}
-    words = page.words(results) | {"boundaries": boundaries}
+    context = words(results) | {"boundaries": boundaries}
     try:
         write_text(folder.path / "results.csv", results_csv(records))
         write_text(folder.path / "pairs.csv", pairs_csv(results))
-        write_text(folder.path / "report.json", report_json(results, page.facts(results)))
+        write_text(folder.path / "report.json", report_json(results, facts(results)))
         figures = _draw(folder, results, split, boundaries)
         overviews = {n: title for n, title in OVERVIEWS.items() if n in figures}
-        words |= {"figures": figures, "overviews": overviews}
-        for name, text in _pages(words).items():
+        context |= {"figures": figures, "overviews": overviews}
+        for name, text in _pages(context).items():
             write_text(folder.path / name, text)
     except OSError as error:
         raise RunFolderError(f"{folder.path}: cannot write the report: {error}") from error
@@ -121,7 +121,7 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def _pages(words: Mapping[str, Any]) -> dict[str, str]:
+def _pages(context: Mapping[str, Any]) -> dict[str, str]:
     """File name → text of both pages."""
     import jinja2
 
@@ -135,7 +135,7 @@ def _pages(words: Mapping[str, Any]) -> dict[str, str]:
     )
     environment.filters["markdown"] = _markdown
     names = ("report.md", "report.html")
-    return {name: environment.get_template(f"{name}.j2").render(words) for name in names}
+    return {name: environment.get_template(f"{name}.j2").render(context) for name in names}
 
 
 def _markdown(text: object) -> str:

@@ -32,8 +32,8 @@ def time_once(
         on_epoch: Not called: a message would take time.
 
     Returns:
-        `first_step`, `epoch_ends` and `note`, or `error`; `other_cores`, see `Sample`; and `peak`,
-        the process' peak memory in bytes.
+        `first_step`, `epoch_ends` and `note`, or `error`; `other_cores`: these are described at
+        `compare.timing.samples.Sample`; and `peak`, the process' peak memory in bytes.
     """
     views = views_of(run.variant, settings)
     handle, _, _ = prepare(run, settings, framework)

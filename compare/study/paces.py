@@ -1,6 +1,6 @@
 """How runs are executed: one at a time by the framework's own loop, or many seeds at once.
 
-`execute` is what a user of the framework writes, and holds the only clock: it runs while the
+`execute` is what a user of the framework writes, and holds the clock of a run: it runs while the
 framework trains and stands while epochs are evaluated. `execute_many` gives the same records, but
 for the seconds.
 """

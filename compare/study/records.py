@@ -8,8 +8,8 @@ weights/*.npz      final weights and moving statistics, test and grid probabilit
 replay/*.npz       initial weights and batch orders, where a framework drew its own
 ```
 
-Formats are JSON and `.npz` without pickles. A line is on disk before the next run begins, so an
-interrupted study loses the run in progress at most.
+Formats are JSON and `.npz` without pickles. A line is on disk as soon as its run has ended, so an
+interrupted study loses at most the runs that train together.
 """
 
 from __future__ import annotations
