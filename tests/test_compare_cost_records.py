@@ -11,7 +11,7 @@ from compare.errors import InputError, RunFolderError
 
 PLANS = (
     CostPlan(),
-    CostPlan(parts=("bare", "parity"), variants=None, repetitions=3, seeds=7, sizes=TINY),
+    CostPlan(parts=("bare", "variants"), variants=None, repetitions=3, seeds=7, sizes=TINY),
     CostPlan(variants=("mlp", "cnn-bn")),
 )
 
