@@ -107,21 +107,36 @@ def time(
 
 
 def _time_fits(plan: Plan, out: Path | None, json_output: bool) -> None:
-    from compare.progress import announcing
     from compare.report import pages
-    from compare.study import grid
+    from compare.study.grid import default_path
 
     pages.check_installed()
     from compare.timing import report
 
-    path = grid.default_path(prefix="time-") if out is None else out
+    path = default_path(prefix="time-") if out is None else out
+    _carry_out(report, plan, path, as_json=json_output)
+
+
+def _time_self(options: dict[str, Any], out: Path | None, json_output: bool) -> None:
+    from compare.cost import report
+    from compare.study.grid import default_path
+
+    plan = CostPlan(**options)
+    path = default_path(prefix="self-") if out is None else out
+    _carry_out(report, plan, path, as_json=json_output)
+
+
+def _carry_out(report: Any, plan: Plan | CostPlan, path: Path, *, as_json: bool) -> None:
+    """Measure and show, with the module that does both for such a plan."""
+    from compare.progress import announcing
+
     try:
         with announcing() as say:
-            measurements = report.run(plan, path, say=say)
+            found = report.run(plan, path, say=say)
     except KeyboardInterrupt:
         print(f"bn-compare: {report.interrupted(path)}", file=sys.stderr)
         raise typer.Exit(130) from None
-    report.show(plan, measurements, path, as_json=json_output)
+    report.show(plan, found, path, as_json=as_json)
 
 
 def _check_options(given: set[str], *, self_cost: bool) -> None:
@@ -136,19 +151,3 @@ def _check_options(given: set[str], *, self_cost: bool) -> None:
         if self_cost:
             raise InputError(f"{names}: expected without --self alone: leave one of them out.")
         raise InputError(f"{names}: expected beside --self alone: add it, or leave {names} out.")
-
-
-def _time_self(options: dict[str, Any], out: Path | None, json_output: bool) -> None:
-    from compare.cost import report
-    from compare.progress import announcing
-    from compare.study import grid
-
-    plan = CostPlan(**options)
-    path = grid.default_path(prefix="self-") if out is None else out
-    try:
-        with announcing() as say:
-            parts = report.run(plan, path, say=say)
-    except KeyboardInterrupt:
-        print(f"bn-compare: {report.interrupted(path)}", file=sys.stderr)
-        raise typer.Exit(130) from None
-    report.show(plan, parts, path, as_json=json_output)

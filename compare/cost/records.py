@@ -41,7 +41,8 @@ _ROWS: Mapping[str, Mapping[str, Any]] = {
         **{"network": str, "layers": int, "parameters": int, "samples": int, "pixels": int},
         **{"dtype": str, "threads": int, "passed": bool, "seconds": dict[str, float]},
         **{"peak_bytes": _BYTES},
-        **{"differences": dict[str, float | None], "target": dict[str, float]},
+        **{"differences": dict[str, float | None], "of_tolerance": dict[str, float | None]},
+        **{"target": dict[str, float]},
     },
 }
 """Part → the fields of its rows that tables are made of."""

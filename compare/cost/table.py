@@ -44,7 +44,8 @@ Idiomatic: extrapolated from {few}.""",
 A bottleneck residual network written for both frameworks, in one process of its own, with as many
 threads as there are cores: both imported and built, the weights carried over from Keras, and the
 ladder climbed: forward, loss, gradients, one step of SGD, moving statistics and evaluation, in
-{dtype}. Target ≤ {seconds:.0f} s and {gibibytes:.0f} GiB. Largest differences: {differences}.""",
+{dtype}. Target ≤ {seconds:.0f} s and {gibibytes:.0f} GiB. Largest differences, and
+how much of what rounding may do that is: {differences}.""",
     }
 )
 
@@ -80,8 +81,11 @@ def _few(rows: Sequence[Row]) -> list[str]:
 
 
 def _ladder(row: Row) -> dict[str, Any]:
-    found = row["differences"]
-    told = (f"{rung} {_digits(apart, '.1e')}" for rung, apart in found.items())
+    # An absolute difference of logits says little: they are as large as the network makes them.
+    told = (
+        f"{rung} {_digits(apart, '.1e')} ({_digits(row['of_tolerance'].get(rung), '.0%')})"
+        for rung, apart in row["differences"].items()
+    )
     return {
         "dtype": row["dtype"],
         "seconds": row["target"]["seconds"],
