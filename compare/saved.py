@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from reprlib import repr as shortened
@@ -62,6 +63,32 @@ def read(file: Path, form: Format) -> dict[str, Any]:
             f"received {content.get('format_version')!r}: use the bn-compare that wrote it."
         )
     return content
+
+
+@contextmanager
+def opened(file: Path, form: Format, command: str) -> Iterator[dict[str, Any]]:
+    """The object in a file, for a block that makes something of it.
+
+    Args:
+        file: Where it should be.
+        form: What it should be.
+        command: What writes such files, as a message names it.
+
+    Raises:
+        RunFolderError: The file is missing, foreign, corrupt or of another version, or the block
+            raised `InputError` over what is in it.
+    """
+    if not file.is_file():
+        raise RunFolderError(
+            f"{file}: expected the records of `{command}`, found none. Pass a folder that it wrote."
+        )
+    content = read(file, form)
+    try:
+        yield content
+    except InputError as error:
+        raise RunFolderError(
+            f"{file}: not as `{command}` leaves it: {error} Measure again."
+        ) from error
 
 
 def check(values: Any, expected: Mapping[str, Any], where: str) -> None:

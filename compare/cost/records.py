@@ -9,7 +9,7 @@ from typing import Any
 
 from compare import environment, saved
 from compare.cost.plan import PARTS, CostPlan, Part
-from compare.errors import InputError, RunFolderError, unknown
+from compare.errors import RunFolderError, unknown
 
 FORMAT = saved.Format("bn-compare own cost")
 FILE = "self.json"
@@ -73,21 +73,11 @@ class CostRecords:
         Raises:
             RunFolderError: It is missing, foreign, corrupt or of another format version.
         """
-        if not file.is_file():
-            raise RunFolderError(
-                f"{file}: expected the records of `bn-compare time --self`, found none. "
-                "Pass a folder that it wrote."
-            )
-        content = saved.read(file, FORMAT)
-        try:
+        with saved.opened(file, FORMAT, "bn-compare time --self") as content:
             saved.check(content, _HEADER, "the file")
             environment.check_saved(content)
             plan = CostPlan.from_dict(content["plan"])
             parts = tuple(_part(name, values) for name, values in content["parts"].items())
-        except InputError as error:
-            raise RunFolderError(
-                f"{file}: not as `bn-compare time --self` leaves it: {error} Measure again."
-            ) from error
         return cls(file, content, plan, parts, content["complete"])
 
     def part(self, name: str) -> Part:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from compare import environment, saved
-from compare.errors import InputError, RunFolderError, unknown
+from compare.errors import InputError, unknown
 from compare.timing.samples import Measurements, Plan, Sample
 
 FORMAT = saved.Format("bn-compare timing")
@@ -46,22 +46,12 @@ class TimingRecords:
         Raises:
             RunFolderError: It is missing, foreign, corrupt or of another format version.
         """
-        if not file.is_file():
-            raise RunFolderError(
-                f"{file}: expected the records of `bn-compare time`, found none. "
-                "Pass a folder that it wrote."
-            )
-        content = saved.read(file, FORMAT)
-        try:
+        with saved.opened(file, FORMAT, "bn-compare time") as content:
             saved.check(content, _HEADER, "the file")
             environment.check_saved(content)
             plan = Plan.from_dict(content["settings"])
             raw = Measurements.from_raw(content["raw"])
             _check_names(plan, raw)
-        except InputError as error:
-            raise RunFolderError(
-                f"{file}: not as `bn-compare time` leaves it: {error} Measure again."
-            ) from error
         found = replace(
             raw,
             reports={name: {"accelerator": at} for name, at in content["accelerator"].items()},
