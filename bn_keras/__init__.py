@@ -21,7 +21,6 @@ from bn_keras.cnn import build_cnn
 from bn_keras.data import PlannedBatches
 from bn_keras.lstm import build_lstm
 from bn_keras.mlp import build_mlp
-from bn_keras.resnet import build_resnet, build_resnet50
 from bn_keras.training import compile_model, fit
 
 __all__ = [
@@ -29,8 +28,6 @@ __all__ = [
     "build_cnn",
     "build_lstm",
     "build_mlp",
-    "build_resnet",
-    "build_resnet50",
     "compile_model",
     "fit",
 ]

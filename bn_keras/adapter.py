@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from bn_keras import clocked, inputs, probe, repeating, rules, settings, timing, weights
+from bn_keras import inputs, probe, repeating, rules, settings, timing, weights
 from bn_keras.cnn import build_cnn
 from bn_keras.data import PlannedBatches
 from bn_keras.demonstrations import DEMONSTRATIONS
 from bn_keras.events import EventLog
 from bn_keras.lstm import build_lstm
 from bn_keras.mlp import build_mlp
-from bn_keras.resnet import build_resnet
 from bn_keras.training import compile_model, fit, reporting
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ _BUILDERS = {"mlp": build_mlp, "cnn": build_cnn, "lstm": build_lstm}
 read_weights = weights.read_weights
 write_weights = weights.write_weights
 time_fit, configurations = timing.time_fit, timing.configurations
-time_planned = clocked.time_planned
 
 
 def configure(*, dtype: str, threads: int, accelerator: str = "cpu") -> None:
@@ -87,25 +85,6 @@ def build(
     if "sgd-momentum-float32" not in undone:
         momentum = np.float64(momentum)
     return compile_model(model, learning_rate=sgd["learning_rate"], momentum=momentum)
-
-
-def build_classifier(
-    *, blocks: Sequence[int], width: int, size: int, seed: int, sgd: Mapping[str, float]
-) -> keras.Model:
-    """A compiled residual network over 1,000 classes, with Keras' own initial weights.
-
-    Args:
-        blocks: Blocks per stage; see `bn_keras.resnet.build_resnet`.
-        width: Channels within a block of the first stage.
-        size: Height and width of an image.
-        seed: Seed of Keras' initializers.
-        sgd: `learning_rate` and `momentum`.
-    """
-    keras.utils.clear_session()
-    keras.utils.set_random_seed(seed)
-    model = build_resnet(blocks, width=width, size=size)
-    model.compile(keras.optimizers.SGD(**sgd), "sparse_categorical_crossentropy")
-    return model
 
 
 def draw_orders(n: int, *, epochs: int, seed: int) -> np.ndarray:
@@ -163,19 +142,6 @@ def fit_many(
 ) -> Iterator[keras.Model]:
     """Train from many starts at once; yields the trained models; see `ManySeeds.fit`."""
     return program.fit(starts, on_epoch=on_epoch)
-
-
-def bare_loop(
-    handle: keras.Model,
-    data: tuple[np.ndarray, np.ndarray],
-    *,
-    batch_size: int,
-    views: Mapping[str, tuple[np.ndarray, bool]],
-) -> Callable[..., Iterator[keras.Model]]:
-    """What an expert would write instead of `fit_many`, without any of it; see `bn_keras.bare`."""
-    from bn_keras import bare
-
-    return bare.BareLoop(handle, data, batch_size=batch_size, views=views).fit
 
 
 def predict_proba(

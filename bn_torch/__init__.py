@@ -14,26 +14,21 @@ The files of the networks, of training and of timing have twins of the same name
 leave out remedies (`undo.py`) and put in bugs (`mutat*.py`) test the judge.
 """
 
-from bn_torch.classifier import Classifier
 from bn_torch.cnn import build_cnn
 from bn_torch.data import CirclesDataModule, PlannedSampler
 from bn_torch.lstm import build_lstm
 from bn_torch.mlp import build_mlp
 from bn_torch.module import BinaryClassifier
 from bn_torch.norm import BiasedBatchNorm
-from bn_torch.resnet import build_resnet, build_resnet50
 from bn_torch.training import fit
 
 __all__ = [
     "BiasedBatchNorm",
     "BinaryClassifier",
     "CirclesDataModule",
-    "Classifier",
     "PlannedSampler",
     "build_cnn",
     "build_lstm",
     "build_mlp",
-    "build_resnet",
-    "build_resnet50",
     "fit",
 ]

@@ -7,7 +7,7 @@ The only file of this package that `compare` loads. `probe.py`, `demonstrations.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import lightning as L
@@ -18,8 +18,6 @@ from torch import nn
 from bn_torch import (
     anybody,
     arrangement,
-    bare,
-    clocked,
     device,
     fast,
     mutations,
@@ -33,12 +31,10 @@ from bn_torch import (
     weights,
 )
 from bn_torch import building as networks
-from bn_torch.classifier import Classifier
 from bn_torch.data import CirclesDataModule, channels_first
 from bn_torch.demonstrations import DEMONSTRATIONS
 from bn_torch.events import EventLog
 from bn_torch.module import BinaryClassifier
-from bn_torch.resnet import build_resnet
 from bn_torch.training import Reporting, fit
 
 # Lightning announces every Trainer and its devices; warnings still pass.
@@ -65,22 +61,6 @@ def write_weights(handle: nn.Module, values: Mapping[str, np.ndarray]) -> None:
     if "kernel-layout" in undo.undone_in(handle):
         values = undo.misplaced(values)
     weights.write_weights(anybody.network(handle), values)
-
-
-def build_classifier(
-    *, blocks: Sequence[int], width: int, size: int, seed: int, sgd: Mapping[str, float]
-) -> Classifier:
-    """A residual network over 1,000 classes in a LightningModule, with Torch's initial weights.
-
-    Args:
-        blocks: Blocks per stage; see `bn_torch.resnet.build_resnet`.
-        width: Channels within a block of the first stage.
-        size: Height and width of an image; the module takes any.
-        seed: Seed of Torch's initializers.
-        sgd: `learning_rate` and `momentum`.
-    """
-    torch.manual_seed(seed)
-    return Classifier(build_resnet(blocks, width=width), **sgd)
 
 
 def draw_orders(n: int, *, epochs: int, seed: int) -> np.ndarray:
@@ -117,30 +97,6 @@ def train(
     )
 
 
-def time_planned(
-    handle: BinaryClassifier,
-    data: tuple[np.ndarray, np.ndarray],
-    *,
-    orders: np.ndarray,
-    batch_size: int,
-    bracketed: bool,
-    on_epoch: Callable[[float, float], None] | None = None,
-) -> dict[str, list[float]]:
-    """`Trainer.fit` in planned orders, under a clock; see `bn_torch.clocked.time_planned`.
-
-    Args:
-        handle: What `build` returned.
-        data: Samples in Keras' layout, and labels, (n,).
-        orders: The order of the samples in every epoch, (epochs, n).
-        batch_size: Samples per batch; a short last batch is kept.
-        bracketed: Whether to measure what happens on the clock around `on_epoch`.
-        on_epoch: Called after every epoch as `train` would; None for a fit without it.
-    """
-    x, y = data
-    batches = _batches(handle, (channels_first(x), y), orders, batch_size)
-    return clocked.time_planned(handle, batches, bracketed=bracketed, on_epoch=on_epoch)
-
-
 def _batches(
     handle: BinaryClassifier,
     data: tuple[np.ndarray, np.ndarray],
@@ -170,19 +126,6 @@ def compile_many(
 
 
 fit_many = fast.ManySeeds.fit
-
-
-def bare_loop(
-    handle: BinaryClassifier,
-    data: tuple[np.ndarray, np.ndarray],
-    *,
-    batch_size: int,
-    views: bare.Views,
-) -> Callable[..., Iterator[BinaryClassifier]]:
-    """What an expert would write instead of `fit_many`, without any of it; see `bn_torch.bare`."""
-    first = {name: (channels_first(x), mode) for name, (x, mode) in views.items()}
-    x, y = data
-    return bare.BareLoop(handle, (channels_first(x), y), batch_size=batch_size, views=first).fit
 
 
 def predict_proba(

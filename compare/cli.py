@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from compare.commands import checks, pair, readme, study, time
+from compare.commands import checks, pair, study, time
 from compare.errors import CompareError
 
 app = typer.Typer(
@@ -42,10 +42,8 @@ for command, examples in (
     (time.time, time.TIME_EXAMPLES),
     (checks.parity, checks.PARITY_EXAMPLES),
     (pair.init, pair.INIT_EXAMPLES),
-    (checks.floors, checks.FLOORS_EXAMPLES),
     (checks.conventions, checks.CONVENTIONS_EXAMPLES),
     (checks.selftest, checks.SELFTEST_EXAMPLES),
-    (readme.readme, readme.README_EXAMPLES),
 ):
     app.command(epilog=examples)(command)
 

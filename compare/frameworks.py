@@ -51,16 +51,6 @@ class Framework(Protocol):
         undone: Collection[str],
     ) -> Handle: ...
 
-    def build_classifier(
-        self,
-        *,
-        blocks: Sequence[int],
-        width: int,
-        size: int,
-        seed: int,
-        sgd: Mapping[str, float],
-    ) -> Handle: ...
-
     def read_weights(self, handle: Handle, /) -> dict[str, Array]: ...
 
     def write_weights(self, handle: Handle, weights: Mapping[str, Array], /) -> None: ...
@@ -96,15 +86,6 @@ class Framework(Protocol):
         on_epoch: Callable[[Array, Array, Mapping[str, Array]], None],
     ) -> Iterator[Handle]: ...
 
-    def bare_loop(
-        self,
-        handle: Handle,
-        data: tuple[Array, Array],
-        *,
-        batch_size: int,
-        views: Mapping[str, tuple[Array, bool]],
-    ) -> Callable[..., Iterator[Handle]]: ...
-
     def predict_proba(
         self, handle: Handle, x: Array, *, batch_statistics: bool = False
     ) -> Array: ...
@@ -134,17 +115,6 @@ class Framework(Protocol):
         epochs: int,
         batch_size: int,
     ) -> dict[str, Any]: ...
-
-    def time_planned(
-        self,
-        handle: Handle,
-        data: tuple[Array, Array],
-        *,
-        orders: Any,
-        batch_size: int,
-        bracketed: bool,
-        on_epoch: Callable[[float, float], None] | None = None,
-    ) -> dict[str, list[float]]: ...
 
     def versions(self) -> dict[str, str]: ...
 

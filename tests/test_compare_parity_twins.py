@@ -20,7 +20,6 @@ from compare.parity import report as parity_report
 from compare.parity.report import save
 from compare.parity.twins import Side, check_pair, padded
 from compare.spec import VARIANTS, Settings
-from compare.trials.floors import measure
 
 SETTINGS = Settings(dtype="float64", epochs=2)
 SWITCHES = {name: c.touches for name, c in CONVENTIONS.items() if c.switch}
@@ -136,16 +135,6 @@ def test_every_rung_has_a_tolerance():
         assert set(found) == set(RUNGS)
         assert all(math.isfinite(value) and 0 <= value < 1e-4 for value in found.values())
         assert [found[rung] for rung in (1, 2, 3)] == [0.0, 0.0, 0.0]
-
-
-def test_the_floor_is_what_keras_shows_against_itself():
-    settings = Settings(variants=("mlp-bn-after", "cnn"), frameworks=("keras",), seeds=1)
-    done = []
-    found = measure(settings, done.append)
-    assert len(done) == 2
-    stored = tolerances.floors()
-    for rung, floor in found["float32"].items():
-        assert 0 < floor <= stored[int(rung)], "the stored floor is the largest of 20 seeds"
 
 
 SMALL = ("parity", "--variants", "mlp-bn-after", "--epochs", "2")

@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 
 from compare.commands import study, time
-from compare.readme import clocks, own_cost, page, screen
-from compare.readme.sections import sections
 from compare.spec import VARIANTS
 from compare.study.records import RunFolder
 from compare.timing.records import TimingRecords
@@ -24,17 +22,13 @@ def test_the_table_has_every_variant():
     assert re.findall(r"^\| ((?:mlp|cnn|lstm)\S*) \|", README, flags=re.MULTILINE) == list(VARIANTS)
 
 
-DOCS = page.docs_beside(ROOT / "README.md")
-KEPT = (*(DOCS / screen.KEPT).glob("*.json*"), DOCS / clocks.KEPT, DOCS / own_cost.KEPT)
-
-
-def test_numbers_and_figures_are_what_the_records_give():
-    assert not page.faults(sections(DOCS), ROOT / "README.md")
+DOCS = ROOT / "docs"
+KEPT = (*(DOCS / "study").glob("*.json*"), DOCS / "timing.json")
 
 
 def test_the_study_is_of_a_run_at_defaults():
     declared = inspect.signature(study.run).parameters
-    settings = RunFolder.open(DOCS / screen.KEPT).settings.to_dict()
+    settings = RunFolder.open(DOCS / "study").settings.to_dict()
     given = {name: declared[name].default for name in settings.keys() & declared.keys()}
     listed = {name: settings[name] for name in given}
     for name in ("variants", "frameworks", "undo", "epochs_ratio_margin"):
@@ -44,7 +38,7 @@ def test_the_study_is_of_a_run_at_defaults():
 
 def test_the_timing_is_at_defaults():
     declared = inspect.signature(time.time).parameters
-    plan = TimingRecords.open(DOCS / clocks.KEPT).plan.to_dict()
+    plan = TimingRecords.open(DOCS / "timing.json").plan.to_dict()
     options = {"variants", "repetitions", "epochs", "dtype", "threads", "tuned", "no_scaling"}
     given = {name: declared[name].default for name in {*options, "accelerator", "patience"}}
     listed = {**plan, "variants": ",".join(plan["variants"]), "no_scaling": not plan["scaling"]}

@@ -1,8 +1,7 @@
-"""Commands that check: `parity`, `floors`, `conventions`, `selftest`."""
+"""Commands that check: `parity`, `conventions`, `selftest`."""
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -35,11 +34,6 @@ Examples:
   bn-compare parity nets:keras_net nets:torch_net --targets classes:10 --html parity.html
   bn-compare parity nets:keras_net nets:torch_net --dry-run
 """
-FLOORS_EXAMPLES = """\b
-Examples:
-  bn-compare floors > new.json                   ten variants, 20 seeds: some six minutes
-  bn-compare floors --variants cnn --seeds 2
-"""
 CONVENTIONS_EXAMPLES = """\b
 Examples:
   bn-compare conventions
@@ -52,7 +46,6 @@ Examples:
   bn-compare selftest
   bn-compare selftest --quick
   bn-compare selftest --only bn-epsilon,last-batch-dropped --json
-  bn-compare selftest --statistics                   are intervals and verdicts right?
 """
 
 
@@ -97,24 +90,6 @@ def parity(
     raise typer.Exit(0 if all(report.passed for report in reports) else 1)
 
 
-def floors(
-    variants: Variants = ALL_VARIANTS,
-    seeds: Seeds = 20,
-) -> None:
-    """Measure float32's noise floor, rung by rung: Keras with XLA against Keras without."""
-    settings = Settings(
-        variants=split_names(variants), frameworks=("keras",), seeds=seeds, epochs=1
-    )
-    from compare.frameworks import check_installed
-    from compare.progress import StudyProgress
-    from compare.trials.floors import measure
-
-    check_installed(["keras"])
-    with StudyProgress(settings) as progress:
-        found = measure(settings, lambda run: progress(run, 1))
-    print(json.dumps(found, indent=1))
-
-
 def conventions(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="NAME", help="Only these; all if left out.")
@@ -146,24 +121,9 @@ def selftest(
         bool, typer.Option("--quick", help="One bug per rung, no search for smallest sizes.")
     ] = False,
     only: Annotated[str, typer.Option(metavar="A,B", help="Bugs to inject, by name.")] = "",
-    statistics: Annotated[
-        bool,
-        typer.Option(
-            "--statistics", help="Try intervals and verdicts on simulated studies instead."
-        ),
-    ] = False,
     json_output: Json = False,
 ) -> None:
-    """Inject known port bugs: every one must be caught on its rung, with its layer blamed.
-
-    With --statistics simulate studies whose truth is known: intervals must hold it.
-    """
-    if statistics:
-        if quick or only:
-            raise InputError("--statistics injects no bugs: leave out --quick and --only.")
-        from compare.trials import selftest_statistics
-
-        raise typer.Exit(selftest_statistics.run(as_json=json_output))
+    """Inject known port bugs: every one must be caught on its rung, with its layer blamed."""
     from compare.trials import selftest_command
 
     raise typer.Exit(selftest_command.run(split_names(only), only_quick=quick, as_json=json_output))

@@ -137,7 +137,6 @@ def report(
 
 def _redone(folder: Path, *, as_json: bool) -> bool:
     """Whether it is a folder of `bn-compare time`, whose pages are written again then."""
-    from compare.cost.records import FILE as COST
     from compare.timing.records import FILE as TIMING
 
     if (folder / TIMING).is_file():
@@ -147,11 +146,6 @@ def _redone(folder: Path, *, as_json: bool) -> bool:
         from compare.timing import report as timing
 
         timing.redo(folder, as_json=as_json)
-        return True
-    if (folder / COST).is_file():
-        from compare.cost import report as cost
-
-        cost.redo(folder, as_json=as_json)
         return True
     return False
 

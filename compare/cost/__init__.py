@@ -1,1 +1,0 @@
-"""`bn-compare time --self`: what this program itself costs."""
