@@ -16,21 +16,21 @@ from compare.errors import (
 )
 
 if TYPE_CHECKING:
-    from compare.port.check import check_parity
-    from compare.port.doctor import Inspection, inspect_pair
-    from compare.port.porting import PortReport, port_weights
-    from compare.port.report import ParityError, ParityReport
-    from compare.port.weight_rules import weight_rule
+    from compare.porting.check import check_parity
+    from compare.porting.doctor import Inspection, inspect_pair
+    from compare.porting.porting import PortReport, port_weights
+    from compare.porting.report import ParityError, ParityReport
+    from compare.porting.weight_rules import weight_rule
 
 _MODULES = {
-    "Inspection": "port.doctor",
-    "ParityError": "port.report",
-    "ParityReport": "port.report",
-    "PortReport": "port.porting",
-    "check_parity": "port.check",
-    "inspect_pair": "port.doctor",
-    "port_weights": "port.porting",
-    "weight_rule": "port.weight_rules",
+    "Inspection": "porting.doctor",
+    "ParityError": "porting.report",
+    "ParityReport": "porting.report",
+    "PortReport": "porting.porting",
+    "check_parity": "porting.check",
+    "inspect_pair": "porting.doctor",
+    "port_weights": "porting.porting",
+    "weight_rule": "porting.weight_rules",
 }
 
 __all__ = [

@@ -28,7 +28,7 @@ from compare.errors import CompareError, InputError, MissingDependencyError, unk
 
 # Nothing else of the package is imported here: who does not use the fixture does not pay for it.
 if TYPE_CHECKING:
-    from compare.port.report import ParityReport
+    from compare.porting.report import ParityReport
 
 _MODES = ("record", "replay")
 _ATTRIBUTE = "bn_compare_parity"
@@ -153,7 +153,7 @@ def _marked(node: Any) -> dict[str, Any]:
 
 def _unknown(options: Mapping[str, Any]) -> InputError | None:
     """The error for the first option that there is not."""
-    from compare.port.check import Options
+    from compare.porting.check import Options
 
     known = [field.name for field in dataclasses.fields(Options)]
     return next((unknown("option", name, known) for name in options if name not in known), None)
@@ -171,11 +171,11 @@ def _check(
         raise wrong
     golden = request.config.getoption("--parity-golden")
     if golden is None:
-        from compare.port.check import check_parity
+        from compare.porting.check import check_parity
 
         return check_parity(*models, *data, **options)
-    from compare.port import golden_check
-    from compare.port.check import Options
+    from compare.porting import golden_check
+    from compare.porting.check import Options
 
     mode, folder = golden
     place = Path(folder) / _name(request.node.nodeid, number)
@@ -193,7 +193,7 @@ def _name(nodeid: str, number: int) -> str:
 
 
 def _installed() -> str:
-    from compare.frameworks import check_installed
+    from compare.backends.protocol import check_installed
 
     try:
         check_installed(["torch"])
@@ -204,7 +204,7 @@ def _installed() -> str:
 
 def _refused(message: str) -> dict[str, Any]:
     """A check that could not be made, where a report holds one that was."""
-    from compare.port.report import refused
+    from compare.porting.report import refused
 
     return refused(message)
 
@@ -232,7 +232,7 @@ class _Report:
 
     def pytest_sessionfinish(self) -> None:
         """Write it all."""
-        from compare.port.report import page
+        from compare.porting.report import page
         from compare.study.records import write_text
 
         found = [json.loads(one) for test in sorted(self.found) for one in self.found[test]]

@@ -9,7 +9,7 @@ import pytest
 os.environ["KERAS_HOME"] = tempfile.mkdtemp()
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
-from compare import frameworks
+from compare.backends import protocol
 from compare.spec import FRAMEWORKS
 
 
@@ -34,6 +34,6 @@ def both():
 
 
 def _loaded(name):
-    adapter = frameworks.load(name)
+    adapter = protocol.load(name)
     adapter.configure(dtype="float64", threads=1)
     return adapter

@@ -1,6 +1,6 @@
 """A clock that stands still, for tests of what is timed."""
 
-import bn_keras.timing
+import compare.backends.keras.timing
 
 
 class Clock:
@@ -20,11 +20,11 @@ class Clock:
 
 
 def slow_keras(monkeypatch, clock, seconds):
-    make = bn_keras.timing.keras.Model.make_train_function
+    make = compare.backends.keras.timing.keras.Model.make_train_function
 
     def slowed(model, *args, **kwargs):
         made = make(model, *args, **kwargs)
         model.train_function = clock.costly(model.train_function, seconds)
         return made
 
-    monkeypatch.setattr(bn_keras.timing.keras.Model, "make_train_function", slowed)
+    monkeypatch.setattr(compare.backends.keras.timing.keras.Model, "make_train_function", slowed)

@@ -10,7 +10,7 @@ import pytest
 
 from compare import cli
 from compare.errors import InputError
-from compare.port import starter
+from compare.porting import starter
 
 NETS = """
 import lightning

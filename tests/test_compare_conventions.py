@@ -12,16 +12,16 @@ import pytest
 from test_compare_cli import bn_compare
 from tolerances import DEMONSTRATION, THREE_EPOCHS
 
-from compare import frameworks
+from compare.analysis.distances import largest_difference
+from compare.backends import protocol
 from compare.cli import main
 from compare.conventions import CONVENTIONS
 from compare.errors import InputError
+from compare.parity import conventions_report, effects
+from compare.parity.effects import Job
 from compare.spec import FRAMEWORKS, VARIANTS, Settings
-from compare.statistics.distances import largest_difference
 from compare.study.paces import execute
 from compare.study.runs import Run
-from compare.trials import conventions_report, effects
-from compare.trials.effects import Job
 
 SETTINGS = Settings(dtype="float64", epochs=2, n_samples=200)
 SWITCHES = [name for name, convention in CONVENTIONS.items() if convention.switch]
@@ -31,7 +31,7 @@ DEMONSTRATED = [name for name in CONVENTIONS if name not in SWITCHES]
 @cache
 def end(variant, framework, undone=None):
     settings = replace(SETTINGS, undo=(undone,) if undone else ())
-    return execute(Run(variant, framework, 0), settings, frameworks.load(framework))
+    return execute(Run(variant, framework, 0), settings, protocol.load(framework))
 
 
 @pytest.mark.parametrize("name", CONVENTIONS)
@@ -102,7 +102,7 @@ def test_a_scale_that_one_side_lacks_counts_as_one():
 
 def test_the_only_batch_is_not_dropped():
     settings = replace(SETTINGS, batch_size=128, undo=("last-batch",), epochs=1)
-    torch = frameworks.load("torch")
+    torch = protocol.load("torch")
     plain = replace(settings, undo=())
     ends = [execute(Run("mlp", "torch", 0), s, torch) for s in (settings, plain)]
     assert ends[0].record["history"] == ends[1].record["history"]

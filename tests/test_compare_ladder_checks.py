@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compare.ladder.checks import RUNGS, Ladder
-from compare.ladder.gaps import gap
-from compare.ladder.rungs import EQUAL, climb, outcome, structure, trajectory, unequal
+from compare.parity.checks import RUNGS, Ladder
+from compare.parity.gaps import gap
+from compare.parity.rungs import EQUAL, climb, outcome, structure, trajectory, unequal
 from compare.traces import TraceWriter
 
 STRICT = dict.fromkeys(RUNGS, 1e-12)

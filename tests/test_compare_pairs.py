@@ -8,8 +8,8 @@ import pairs
 import pytest
 
 import compare
-from bn_keras.weights import read_weights, write_weights
-from compare.port.sides import KerasSide
+from compare.backends.keras.weights import read_weights, write_weights
+from compare.porting.sides import KerasSide
 
 # Torch says once, of `volume`, that an even kernel's `same` costs a copy.
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")

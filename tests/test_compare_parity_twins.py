@@ -14,9 +14,9 @@ from test_compare_cli import bn_compare
 
 from compare.cli import app, main
 from compare.conventions import CONVENTIONS
-from compare.ladder import tolerances
-from compare.ladder.checks import RUNGS
 from compare.parity import report as parity_report
+from compare.parity import tolerances
+from compare.parity.checks import RUNGS
 from compare.parity.report import save
 from compare.parity.twins import Side, check_pair, padded
 from compare.spec import VARIANTS, Settings

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from compare.data import Split, circles_split, grid_points
-from compare.plots.boundary import decision_boundaries
-from compare.plots.circles import circles
-from compare.plots.figures import save
+from compare.report.boundary import decision_boundaries
+from compare.report.circles import circles
+from compare.report.figures import save
 
 
 @pytest.fixture

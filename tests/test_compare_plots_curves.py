@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from report_folder import record, small_settings
 
-from compare.plots.curves import learning_curves
-from compare.plots.figures import PENS, save
+from compare.report.curves import learning_curves
+from compare.report.figures import PENS, save
 from compare.study.records import Record
 
 SETTINGS = small_settings(seeds=3)

@@ -6,8 +6,8 @@ import matplotlib
 import pytest
 
 from compare.data import Split, circles_split
-from compare.plots.circles import circles
-from compare.plots.figures import save
+from compare.report.circles import circles
+from compare.report.figures import save
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from report_folder import record, small_settings
 
-from compare.plots.hitting import hitting_times
+from compare.analysis.arrivals import BATCH
+from compare.analysis.convergence import convergence
 from compare.report.figure_numbers import hitting_times as numbers
-from compare.statistics.arrivals import BATCH
-from compare.statistics.convergence import convergence
+from compare.report.hitting import hitting_times
 from compare.study.records import Record
 
 SETTINGS = small_settings(seeds=4)

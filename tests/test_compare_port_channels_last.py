@@ -9,9 +9,9 @@ from torch import nn
 from torch.nn import functional as F
 
 import compare
-from bn_keras import adapter as keras_adapter
-from bn_torch.rules import RULES
-from compare.port.channels_last import channels_last
+from compare.backends.keras import adapter as keras_adapter
+from compare.backends.torch.rules import RULES
+from compare.parity.channels_last import channels_last
 
 RNG = np.random.default_rng(0)
 

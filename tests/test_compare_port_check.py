@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 import compare
-from bn_keras.weights import read_weights
 from bn_torch import BiasedBatchNorm
-from bn_torch.weights import named_tensors, weighted_layers
+from compare.backends.keras.weights import read_weights
+from compare.backends.torch.weights import named_tensors, weighted_layers
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(24, 6, 6, 2))

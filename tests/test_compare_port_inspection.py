@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import compare
-from compare.port.inspection import inspect_layers, inspect_training
-from compare.port.matching import Partners
+from compare.porting.inspection import inspect_layers, inspect_training
+from compare.porting.matching import Partners
 
 PAIRS = pairs.discover()
 STRIDED = {"strides": [2, 2], "dilation": [1, 1], "padding": "same", "groups": 1}

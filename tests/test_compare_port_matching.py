@@ -1,7 +1,7 @@
 import pytest
 
 from compare.errors import InputError
-from compare.port.matching import match, partners
+from compare.porting.matching import match, partners
 
 
 def layer(name, kind="dense", **tensors):

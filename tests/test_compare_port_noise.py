@@ -6,8 +6,8 @@ import torch
 from made_up_trace import written
 from torch import nn
 
-from compare.port.noise import CEILING, LEAST, MARGIN, measure
-from compare.port.sides import TorchSide, jog, jogged
+from compare.porting.noise import CEILING, LEAST, MARGIN, measure
+from compare.porting.sides import TorchSide, jog, jogged
 
 PATHS = ("prediction", "training/a/output")
 X = np.random.default_rng(0).normal(size=(8, 4))

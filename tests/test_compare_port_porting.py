@@ -6,10 +6,10 @@ from keras import layers
 from torch import nn
 
 import compare
-from bn_keras.rules import forget_rule
-from bn_keras.weights import read_weights
 from bn_torch import BiasedBatchNorm
-from bn_torch.rules import RULES
+from compare.backends.keras.rules import forget_rule
+from compare.backends.keras.weights import read_weights
+from compare.backends.torch.rules import RULES
 
 
 def keras_model(units=3):

@@ -3,10 +3,10 @@ import math
 
 import pytest
 
-from compare.ladder.checks import RUNGS, Check, Divergence, Ladder
-from compare.ladder.gaps import Gap
-from compare.port.inspection import Finding
-from compare.port.report import ParityError, ParityReport, layers, page
+from compare.parity.checks import RUNGS, Check, Divergence, Ladder
+from compare.parity.gaps import Gap
+from compare.porting.inspection import Finding
+from compare.porting.report import ParityError, ParityReport, layers, page
 
 EPSILON = Finding("norm", "epsilon", 1e-3, 1e-5, "bn-epsilon")
 DECAY = Finding("norm", "decay", 0.99, 0.9, "bn-momentum")

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
+from compare.analysis.benefit import Benefit
+from compare.analysis.intervals import Interval
+from compare.analysis.judgements import Share
+from compare.analysis.verdicts import Comparison
 from compare.report.answers import same
 from compare.report.verdict_table import by_variant, difference, effect_lines, lines, signed
-from compare.statistics.benefit import Benefit
-from compare.statistics.intervals import Interval
-from compare.statistics.judgements import Share
-from compare.statistics.verdicts import Comparison
 
 
 def comparison(variant: str, verdict: str, **changes: Any) -> Comparison:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from compare.analysis.races import Race
 from compare.report.race_table import lines, p_value
-from compare.statistics.races import Race
 
 
 def race(**changes: Any) -> Race:

@@ -5,8 +5,8 @@ import subprocess
 import sys
 from typing import Any
 
+from compare.analysis.summary import Difference, Row
 from compare.report.table import cells, headings, judged, tutorial_lines
-from compare.statistics.summary import Difference, Row
 
 
 def row(variant: str = "mlp", framework: str = "keras", **changes: Any) -> Row:

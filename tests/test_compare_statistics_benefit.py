@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from paired_records import diverged, run
 
+from compare.analysis.benefit import EFFECTS, benefits, lags
+from compare.analysis.judgements import VERDICTS
 from compare.spec import Settings
-from compare.statistics.benefit import EFFECTS, benefits, lags
-from compare.statistics.judgements import VERDICTS
 
 
 def study(gain, framework="torch", **numbers):

@@ -7,8 +7,8 @@ import pytest
 from report_folder import record, small_settings
 from scipy import stats as scipy_stats
 
-from compare.statistics.curves import band, gaps, matrix, mean_interval
-from compare.statistics.pairing import Pair
+from compare.analysis.curves import band, gaps, matrix, mean_interval
+from compare.analysis.pairing import Pair
 
 SETTINGS = small_settings(seeds=3)
 

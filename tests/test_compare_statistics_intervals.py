@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from compare.statistics import intervals
-from compare.statistics.intervals import BCA, METHODS, STUDENT, STUDENTIZED
+from compare.analysis import intervals
+from compare.analysis.intervals import BCA, METHODS, STUDENT, STUDENTIZED
 
 SAMPLE = np.array([0.3, -0.1, 0.4, 0.2, 0.9, -0.3, 0.5, 0.1, 0.2, 0.7])
 

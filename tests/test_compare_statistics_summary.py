@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from compare.statistics import distances
-from compare.statistics import summary as stats
-from compare.statistics.pairing import pairs
+from compare.analysis import distances
+from compare.analysis import summary as stats
+from compare.analysis.pairing import pairs
 
 
 def record(variant="mlp", framework="keras", seed=0, accuracy=0.8, hit=3, status="ok"):

@@ -3,9 +3,9 @@ import math
 import pytest
 from report_folder import record
 
+from compare.analysis.tutorial import REPORTED, lines
 from compare.report.table import tutorial_cells
 from compare.spec import Settings
-from compare.statistics.tutorial import REPORTED, lines
 
 SETTINGS = Settings(seeds=2)
 

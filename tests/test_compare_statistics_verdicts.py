@@ -7,14 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from paired_records import diverged, run
 
+from compare.analysis import judgements
+from compare.analysis.decisions import LEVELS, decide
+from compare.analysis.endpoints import ENDPOINTS, margins
+from compare.analysis.intervals import student
+from compare.analysis.judgements import judge, judge_unpaired
+from compare.analysis.pairing import match
+from compare.analysis.verdicts import compare_frameworks
 from compare.spec import Settings
-from compare.statistics import judgements
-from compare.statistics.decisions import LEVELS, decide
-from compare.statistics.endpoints import ENDPOINTS, margins
-from compare.statistics.intervals import student
-from compare.statistics.judgements import judge, judge_unpaired
-from compare.statistics.pairing import match
-from compare.statistics.verdicts import compare_frameworks
 
 MARGINS = (-0.01, 0.01)
 

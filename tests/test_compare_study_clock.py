@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from standing_clock import Clock, slow_keras
 
-import bn_keras.timing
-import bn_torch.timing
+import compare.backends.keras.timing
+import compare.backends.torch.timing
 from compare.spec import Settings
 from compare.study.clock import time_once, timed
 from compare.study.runs import Run
 
 SETTINGS = Settings(variants=("mlp",), epochs=3, dtype="float64")
-TWINS = {"keras": bn_keras.timing, "torch": bn_torch.timing}
+TWINS = {"keras": compare.backends.keras.timing, "torch": compare.backends.torch.timing}
 NOT_IN_A_TEST = ("torch.compile",)
 """It calls a C++ compiler for half a minute."""
 
@@ -55,9 +55,9 @@ def test_every_step_is_on_the_clock_and_nothing_else(both, monkeypatch, keras_co
     for twin in TWINS.values():
         monkeypatch.setattr(twin, "clock", clock)
     slow_keras(monkeypatch, clock, keras_cost)
-    step = bn_torch.timing.BinaryClassifier.training_step
+    step = compare.backends.torch.timing.BinaryClassifier.training_step
     monkeypatch.setattr(
-        bn_torch.timing.BinaryClassifier, "training_step", clock.costly(step, 0.002)
+        compare.backends.torch.timing.BinaryClassifier, "training_step", clock.costly(step, 0.002)
     )
     ends = {}
     for name, adapter in both.items():

@@ -8,9 +8,9 @@ import pytest
 from interrupted import interrupted, running
 from tolerances import PACES
 
+from compare.analysis.distances import distances, weight_gap
+from compare.analysis.summary import differences, rows
 from compare.spec import Settings
-from compare.statistics.distances import distances, weight_gap
-from compare.statistics.summary import differences, rows
 from compare.study.grid import default_path, plan, run_study
 from compare.study.records import CLOCKS, RunFolder, run_name
 from compare.study.runs import Run

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from tolerances import PACES
 
+from compare.analysis.distances import weight_gap
 from compare.conventions import CONVENTIONS
 from compare.spec import FRAMEWORKS, VARIANTS, Settings
-from compare.statistics.distances import weight_gap
 from compare.study.paces import SEEDS_AT_ONCE, execute, execute_many
 from compare.study.runs import Outcome, Run
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from compare.analysis.distances import weight_gap
 from compare.spec import VARIANTS, Settings
-from compare.statistics.distances import weight_gap
 from compare.study.initial import batch_orders, initial_weights
 from compare.study.paces import execute
 from compare.study.runs import Run

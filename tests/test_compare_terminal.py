@@ -2,8 +2,8 @@ import pytest
 from test_compare_report_table import row
 
 from compare import terminal
+from compare.analysis.summary import Difference
 from compare.report.table import cells, headings, judged
-from compare.statistics.summary import Difference
 
 NAMES = ("mlp-bn-no-momentum", "cnn")
 

@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 from in_process import Here
 
-import bn_keras.timing
-import bn_torch.timing
+import compare.backends.keras.timing
+import compare.backends.torch.timing
 from compare.errors import InputError
 from compare.spec import Settings
 from compare.timing.measure import _in_turn, measure_variant
@@ -67,15 +67,15 @@ def here(monkeypatch):
 
 def test_a_variant_is_timed_in_both_and_saved_after_every_repetition(here, monkeypatch):
     # Also what a tuned row is worth that cannot run: a line, and not the end.
-    real = bn_torch.timing._trainer_options
+    real = compare.backends.torch.timing._trainer_options
 
     def broken(configuration, scratch):
         if configuration == "barebones":
             raise OSError("not today")
         return real(configuration, scratch)
 
-    monkeypatch.setattr(bn_torch.timing, "_trainer_options", broken)
-    for timing in (bn_keras.timing, bn_torch.timing):
+    monkeypatch.setattr(compare.backends.torch.timing, "_trainer_options", broken)
+    for timing in (compare.backends.keras.timing, compare.backends.torch.timing):
         few = {k: v for k, v in timing.CONFIGURATIONS.items() if k in FEW}
         monkeypatch.setattr(timing, "CONFIGURATIONS", few)
     settings = replace(SETTINGS, epochs=2)

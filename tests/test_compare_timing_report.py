@@ -9,7 +9,7 @@ from timed_samples import PLAN, measurements, sample
 
 from compare.cli import app
 from compare.errors import RunFolderError
-from compare.plots.figures import save
+from compare.report.figures import save
 from compare.timing import plots as timing_plots
 from compare.timing import report as timing_report
 from compare.timing import table as timing_table

@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from bn_torch.mutations import BUGS
+from compare.backends.torch.mutations import BUGS
 from compare.errors import InputError
-from compare.ladder.checks import RUNGS, Divergence
+from compare.parity.checks import RUNGS, Divergence
 from compare.parity.twins import Side, check_pair
+from compare.selftest import selftest, selftest_command
+from compare.selftest.mutated import NEUTRAL, Mutated
+from compare.selftest.mutations import MUTATIONS, quick
+from compare.selftest.selftest import Caught, chosen, summary
 from compare.spec import VARIANTS, Settings
-from compare.trials import selftest, selftest_command
-from compare.trials.mutated import NEUTRAL, Mutated
-from compare.trials.mutations import MUTATIONS, quick
-from compare.trials.selftest import Caught, chosen, summary
 
 
 @pytest.fixture(scope="module")

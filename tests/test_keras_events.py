@@ -2,7 +2,7 @@ import pytest
 from event_files import curves
 
 import bn_keras
-from bn_keras.events import EventLog
+from compare.backends.keras.events import EventLog
 
 
 def test_values_are_on_disk_at_once_and_alone(tmp_path):

@@ -4,9 +4,9 @@ import pytest
 from tolerances import PACES
 
 import bn_keras
-from bn_keras import floor
+from compare.analysis.distances import weight_gap
+from compare.backends.keras import floor
 from compare.spec import Settings
-from compare.statistics.distances import weight_gap
 from compare.study.runs import Run, orders_of, prepare, views_of
 
 SETTINGS = Settings(dtype="float64", epochs=3)

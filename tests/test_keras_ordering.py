@@ -1,8 +1,8 @@
 import keras
 import numpy as np
 
-from bn_keras import adapter
-from bn_keras.weights import read_weights
+from compare.backends.keras import adapter
+from compare.backends.keras.weights import read_weights
 
 K = keras.layers
 X = np.random.default_rng(0).normal(size=(6, 3))

@@ -2,8 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from bn_keras import adapter
-from bn_keras.weights import read_weights, to_numpy
+from compare.backends.keras import adapter
+from compare.backends.keras.weights import read_weights, to_numpy
 
 K, OPT = keras.layers, keras.optimizers
 RNG = np.random.default_rng(0)

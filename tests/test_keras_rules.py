@@ -2,8 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from bn_keras import adapter
-from bn_keras.weights import named_tensors, read_weights, write_weights
+from compare.backends.keras import adapter
+from compare.backends.keras.weights import named_tensors, read_weights, write_weights
 
 K = keras.layers
 

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from bn_keras import adapter
+from compare.backends.keras import adapter
 
 K, OPT = keras.layers, keras.optimizers
 

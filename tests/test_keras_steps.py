@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bn_keras import adapter
-from bn_keras.weights import read_weights, to_numpy
+from compare.backends.keras import adapter
+from compare.backends.keras.weights import read_weights, to_numpy
 
 K, OPT = keras.layers, keras.optimizers
 RNG = np.random.default_rng(0)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import bn_keras
-from bn_keras.weights import read_weights, write_weights
+from compare.backends.keras.weights import read_weights, write_weights
 
 
 def test_names_are_keras_own():

@@ -4,7 +4,7 @@ import sys
 import pytest
 from event_files import curves
 
-from bn_torch.events import EventLog
+from compare.backends.torch.events import EventLog
 
 WRITE = """
 import sys

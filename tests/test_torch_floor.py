@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from tolerances import PACES
 
-from bn_torch import floor
+from compare.analysis.distances import weight_gap
+from compare.backends.torch import floor
 from compare.spec import Settings
-from compare.statistics.distances import weight_gap
 from compare.study.runs import Run, orders_of, prepare, views_of
 
 SETTINGS = Settings(dtype="float64", epochs=3)

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from bn_torch import adapter
+from compare.backends.torch import adapter
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(4, 2)), RNG.normal(size=(4, 2))

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from bn_torch import adapter
+from compare.backends.torch import adapter
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(4, 2)), RNG.normal(size=(4, 1))

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from bn_torch.recording import Recording
+from compare.backends.torch.recording import Recording
 
 
 def record(model, x, loss=torch.sum):

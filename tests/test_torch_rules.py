@@ -7,8 +7,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from bn_torch import BiasedBatchNorm
-from bn_torch.rules import RULES, add_rule
-from bn_torch.weights import named_tensors, read_weights, weighted_layers, write_weights
+from compare.backends.torch.rules import RULES, add_rule
+from compare.backends.torch.weights import (
+    named_tensors,
+    read_weights,
+    weighted_layers,
+    write_weights,
+)
 
 DOUBLE = torch.float64
 LAYERS = {

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from bn_torch import BiasedBatchNorm, adapter
-from bn_torch.settings import settings
-from bn_torch.weights import weighted_layers
+from bn_torch import BiasedBatchNorm
+from compare.backends.torch import adapter
+from compare.backends.torch.settings import settings
+from compare.backends.torch.weights import weighted_layers
 
 
 def of(module):

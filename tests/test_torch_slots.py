@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from bn_torch.slots import Slots
+from compare.backends.torch.slots import Slots
 
 
 class Idle(nn.Module):

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 import bn_torch
-from bn_torch.weights import read_weights, write_weights
+from compare.backends.torch.weights import read_weights, write_weights
 
 
 def test_layouts_are_keras():
@@ -52,7 +52,7 @@ def test_weights_that_do_not_fit_are_refused(change):
 
 
 def test_modes_are_left_as_they_were():
-    from bn_torch import adapter
+    from compare.backends.torch import adapter
 
     module = bn_torch.BinaryClassifier(bn_torch.build_mlp("after"))
     module.model.batch_norm.eval()

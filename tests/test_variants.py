@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from tolerances import FORWARD, THREE_EPOCHS
 
+from compare.analysis.distances import largest_difference, weight_gap
 from compare.data import circles_split, view
 from compare.spec import VARIANTS, Settings
-from compare.statistics.distances import largest_difference, weight_gap
 from compare.study.initial import initial_weights
 from compare.study.paces import execute
 from compare.study.runs import Run

@@ -104,7 +104,7 @@ def conventions(
     json_output: Json = False,
 ) -> None:
     """Every known difference between the frameworks; with --measure, what each one costs."""
-    from compare.trials import conventions_report
+    from compare.parity import conventions_report
 
     if variants and not measure:
         raise InputError("--variants says where to measure: give --measure too.")
@@ -124,6 +124,6 @@ def selftest(
     json_output: Json = False,
 ) -> None:
     """Inject known port bugs: every one must be caught on its rung, with its layer blamed."""
-    from compare.trials import selftest_command
+    from compare.selftest import selftest_command
 
     raise typer.Exit(selftest_command.run(split_names(only), only_quick=quick, as_json=json_output))

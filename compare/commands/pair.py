@@ -122,8 +122,8 @@ def check_pair(options: Mapping[str, Any]) -> int:
         InputError: An option, a function or a model cannot be used.
         MissingDependencyError: Keras or Torch is not installed.
     """
-    from compare.port import command
-    from compare.port.check import Options
+    from compare.porting import command
+    from compare.porting.check import Options
 
     keras, torch = options["pair"]
     asked = command.Asked(
@@ -173,7 +173,7 @@ def init(
     ] = None,
 ) -> None:
     """Write a test of parity for pytest, of your own two models or of a small pair that passes."""
-    from compare.port import starter
+    from compare.porting import starter
 
     file = starter.write(folder, keras, torch, tuple(input_shape or ()))
     print(f"{file}: written; run it: python -m pytest {file}", file=sys.stderr)

@@ -151,8 +151,8 @@ def _redone(folder: Path, *, as_json: bool) -> bool:
 
 
 def _print_versus(folders: Sequence[RunFolder], *, as_json: bool) -> None:
+    from compare.analysis import versus
     from compare.report import versus_table
-    from compare.statistics import versus
     from compare.terminal import print_grid
 
     first, *others = folders
@@ -178,8 +178,8 @@ def _print_versus(folders: Sequence[RunFolder], *, as_json: bool) -> None:
 
 def _print_results(results: Results, path: Path, *, as_json: bool) -> None:
     from compare import wording
+    from compare.analysis import summary
     from compare.report import table
-    from compare.statistics import summary
     from compare.terminal import print_grid
 
     rows = results.rows

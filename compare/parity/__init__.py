@@ -1,1 +1,1 @@
-"""Parity of the tutorial's own networks: the twins through every rung."""
+"""The ladder: what is compared on each of eleven rungs, how closely, and what explains a gap."""

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from compare import environment
-from compare.frameworks import check_installed
-from compare.ladder.checks import RUNGS, nan_last
-from compare.ladder.trajectories import Heat
+from compare.backends.protocol import check_installed
+from compare.parity.checks import RUNGS, nan_last
+from compare.parity.trajectories import Heat
 from compare.parity.twins import PairReport, Side, check_pair
 from compare.progress import StudyProgress
 from compare.spec import FRAMEWORKS, Settings
@@ -98,7 +98,7 @@ def save(reports: Sequence[PairReport], settings: Settings, path: Path) -> None:
         return  # No pair could be trained.
     try:
         from compare.parity import heatmap
-        from compare.plots import figures
+        from compare.report import figures
     except ModuleNotFoundError:
         return  # The figure is an extra; the numbers are in the file.
     figures.save(heatmap.heat_map(reports), path, "heat-map")

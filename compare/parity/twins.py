@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compare.backends.protocol import Framework, Handle
 from compare.data import Array
-from compare.explain import explanations
-from compare.frameworks import Framework, Handle
-from compare.ladder import rungs, tolerances, trajectories
-from compare.ladder.checks import Divergence, Ladder, RungResult
-from compare.ladder.gaps import gap
+from compare.parity import rungs, tolerances, trajectories
+from compare.parity.checks import Divergence, Ladder, RungResult
+from compare.parity.explain import explanations
+from compare.parity.gaps import gap
 from compare.spec import Settings
 from compare.study.engine import Worker
 from compare.study.initial import lived_in

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from compare.statistics.intervals import FEWEST_PAIRS
-from compare.statistics.judgements import VERDICTS
-from compare.statistics.verdicts import Comparison
+from compare.analysis.intervals import FEWEST_PAIRS
+from compare.analysis.judgements import VERDICTS
+from compare.analysis.verdicts import Comparison
 
 SAME = "Are the two the same?"
 

@@ -6,14 +6,14 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, fields
 
+from compare.analysis.convergence import Convergence
+from compare.analysis.curves import Band, band, gaps, matrix
+from compare.analysis.paced import EpochSeconds
+from compare.analysis.pairing import Pair
 from compare.data import Array, Split, grid_points
-from compare.plots.curves import ACCURACIES, LOSSES
-from compare.plots.differences import HISTORIES
+from compare.report.curves import ACCURACIES, LOSSES
+from compare.report.differences import HISTORIES
 from compare.report.results import Lines
-from compare.statistics.convergence import Convergence
-from compare.statistics.curves import Band, band, gaps, matrix
-from compare.statistics.paced import EpochSeconds
-from compare.statistics.pairing import Pair
 from compare.study.records import Record
 
 _BAND = ("epoch", "n", "mean", "low", "high")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from compare.analysis.benefit import Benefit, Lag
 from compare.report.answers import joined
-from compare.statistics.benefit import Benefit, Lag
 from compare.wording import LABELS
 
 HELPS = "Does batch normalization help?"

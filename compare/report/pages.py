@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from compare.analysis.pairing import counted
 from compare.data import Split
 from compare.errors import MissingDependencyError, RunFolderError
 from compare.report.boundaries import Boundary, boundary
@@ -29,7 +30,6 @@ from compare.report.inline import inline_svg
 from compare.report.results import Results, csv_text, pairs_csv, report_json, results_csv
 from compare.report.words import facts, words
 from compare.spec import VARIANTS
-from compare.statistics.pairing import counted
 from compare.study.records import Record, RunFolder, write_text
 from compare.study.runs import split_of
 
@@ -126,7 +126,7 @@ def _pages(context: Mapping[str, Any]) -> dict[str, str]:
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("compare"),
+        loader=jinja2.PackageLoader("compare.report"),
         autoescape=lambda name: name is not None and ".html" in name,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -180,7 +180,7 @@ def _draw(
     split: Split,
     boundaries: Mapping[str, Boundary | None],
 ) -> dict[str, Illustration]:
-    from compare.plots import figures as plots
+    from compare.report import figures as plots
     from compare.report import pictures
 
     path = folder.path / "figures"

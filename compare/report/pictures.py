@@ -9,20 +9,20 @@ from functools import partial
 import numpy as np
 from matplotlib.figure import Figure
 
+from compare.analysis.curves import gaps
+from compare.analysis.paced import epoch_seconds
 from compare.data import Split
-from compare.plots.boundary import decision_boundaries
-from compare.plots.circles import circles
-from compare.plots.curves import learning_curves
-from compare.plots.differences import difference_curves
-from compare.plots.hitting import hitting_times
-from compare.plots.parity import drift
-from compare.plots.seconds import seconds
 from compare.report import figure_numbers
 from compare.report.boundaries import Boundary
+from compare.report.boundary import decision_boundaries
+from compare.report.circles import circles
+from compare.report.curves import learning_curves
+from compare.report.differences import difference_curves
+from compare.report.hitting import hitting_times
+from compare.report.parity import drift
 from compare.report.results import Lines, Results
+from compare.report.seconds import seconds
 from compare.spec import FRAMEWORKS
-from compare.statistics.curves import gaps
-from compare.statistics.paced import epoch_seconds
 from compare.wording import LABELS
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from compare.analysis.races import Race
 from compare.report.answers import joined
-from compare.statistics.races import Race
 from compare.wording import LABELS
 
 HEADINGS = ("variant", "who is first", "test")

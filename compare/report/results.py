@@ -14,17 +14,17 @@ from typing import Any
 
 import numpy as np
 
+from compare.analysis import summary
+from compare.analysis.arrivals import BATCH, MOVING
+from compare.analysis.benefit import Benefit, Lag, benefits, lags
+from compare.analysis.convergence import Convergence, convergence
+from compare.analysis.distances import Distance, distances
+from compare.analysis.endpoints import ENDPOINTS
+from compare.analysis.pairing import Pair, pairs
+from compare.analysis.races import Race, races
+from compare.analysis.tutorial import Line, lines
+from compare.analysis.verdicts import Comparison, compare_frameworks
 from compare.spec import FRAMEWORKS, Settings
-from compare.statistics import summary
-from compare.statistics.arrivals import BATCH, MOVING
-from compare.statistics.benefit import Benefit, Lag, benefits, lags
-from compare.statistics.convergence import Convergence, convergence
-from compare.statistics.distances import Distance, distances
-from compare.statistics.endpoints import ENDPOINTS
-from compare.statistics.pairing import Pair, pairs
-from compare.statistics.races import Race, races
-from compare.statistics.tutorial import Line, lines
-from compare.statistics.verdicts import Comparison, compare_frameworks
 from compare.study.records import Record, RunFolder, Timing
 
 METRICS = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from compare.statistics.summary import Difference, Row
-from compare.statistics.tutorial import Line
+from compare.analysis.summary import Difference, Row
+from compare.analysis.tutorial import Line
 from compare.wording import LABELS, MISSING, magnitude
 
 

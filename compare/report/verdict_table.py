@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from compare.statistics.benefit import Benefit
-from compare.statistics.endpoints import ENDPOINTS
-from compare.statistics.verdicts import Comparison
+from compare.analysis.benefit import Benefit
+from compare.analysis.endpoints import ENDPOINTS
+from compare.analysis.verdicts import Comparison
 from compare.wording import LABELS, MISSING
 
 EFFECT_HEADINGS = (

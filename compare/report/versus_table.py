@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from compare.analysis.versus import Versus
 from compare.report import verdict_table
-from compare.statistics.versus import Versus
 from compare.wording import LABELS, MISSING, magnitude
 
 HEADINGS = (

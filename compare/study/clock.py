@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from compare.frameworks import Framework
+from compare.backends.protocol import Framework
 from compare.spec import Settings
 from compare.study.runs import Run, prepare, views_of
 from compare.usage import OtherPrograms, peak_bytes

@@ -25,7 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from compare import frameworks
+from compare.backends import protocol
 from compare.data import Array
 from compare.errors import CompareError, WorkerError
 from compare.spec import Settings
@@ -35,7 +35,7 @@ from compare.study.runs import Outcome, Run
 _NOTE = re.compile(rb"I\d{4} |WARNING: All log messages before absl|E.*failed call to cuInit")
 
 
-Job = Callable[[frameworks.Framework, Callable[[Any], None]], Any]
+Job = Callable[[protocol.Framework, Callable[[Any], None]], Any]
 """Called with the loaded framework, and with what tells the parent something on the way."""
 
 
@@ -216,7 +216,7 @@ def _start_next(worker: Worker, jobs: Mapping[Worker, Iterator[Job]]) -> bool:
 
 
 def _demonstrate(
-    name: str, remedied: bool, framework: frameworks.Framework, on_epoch: Callable[[int], None]
+    name: str, remedied: bool, framework: protocol.Framework, on_epoch: Callable[[int], None]
 ) -> dict[str, Array]:
     return framework.demonstrate(name, remedied=remedied)
 
@@ -230,7 +230,7 @@ def _serve(connection: Connection, name: str, settings: Settings, accelerator: s
     try:
         with _without_notes():
             start = time.perf_counter()
-            framework = frameworks.load(name)
+            framework = protocol.load(name)
             seconds = time.perf_counter() - start
             threads = settings.threads
             framework.configure(dtype=settings.dtype, threads=threads, accelerator=accelerator)

@@ -10,8 +10,8 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from compare.backends.protocol import check_event_logs
 from compare.errors import InputError, RunFolderError
-from compare.frameworks import check_event_logs
 from compare.spec import Settings
 from compare.study.records import run_name
 from compare.study.runs import Run

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from compare import environment
-from compare.frameworks import check_installed
+from compare.backends.protocol import check_installed
 from compare.spec import Settings
 from compare.study.engine import Worker, side_by_side
 from compare.study.events import check_events

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from compare.backends.protocol import EventLog, Framework, Handle
 from compare.data import Array
-from compare.frameworks import EventLog, Framework, Handle
 from compare.spec import VARIANTS, Settings
 from compare.study.events import folder_of, tagged
 from compare.study.runs import Outcome, Run, Start, begin, epoch_values, outcome, views_of

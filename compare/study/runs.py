@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compare.backends.protocol import Framework, Handle
 from compare.data import Array, Split, circles_split, digest, grid_points, view
-from compare.frameworks import Framework, Handle
 from compare.spec import VARIANTS, Settings
 from compare.study.initial import batch_orders, initial_weights
 from compare.study.metrics import accuracy, binary_cross_entropy, first_crossing

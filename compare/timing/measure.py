@@ -13,8 +13,8 @@ from dataclasses import replace
 from functools import partial
 from itertools import zip_longest
 
+from compare.backends.protocol import Framework
 from compare.errors import InputError
-from compare.frameworks import Framework
 from compare.spec import FRAMEWORKS, Settings
 from compare.study.clock import time_once
 from compare.study.engine import Worker, side_by_side

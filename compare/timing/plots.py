@@ -10,7 +10,7 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
-from compare.plots.figures import INK, PENS, own_style
+from compare.report.figures import INK, PENS, own_style
 from compare.timing.samples import Measurements, Sample
 from compare.timing.summary import Figure, crossing, envelope, steady_seconds
 from compare.wording import LABELS

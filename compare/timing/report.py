@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from compare import environment
+from compare.backends.protocol import check_installed
 from compare.errors import RunFolderError
-from compare.frameworks import check_installed
-from compare.plots.figures import save as save_figure
+from compare.report.figures import save as save_figure
 from compare.spec import FRAMEWORKS
 from compare.study.records import check_writable, json_number, write_text
 from compare.terminal import console

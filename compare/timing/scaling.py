@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from compare.frameworks import Framework
+from compare.backends.protocol import Framework
 from compare.spec import FRAMEWORKS, Settings
 from compare.study.clock import timed
 from compare.study.engine import Worker

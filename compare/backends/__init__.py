@@ -1,0 +1,1 @@
+"""The frameworks behind one protocol: the only code that opens live models."""

@@ -1,0 +1,217 @@
+"""Which tensors a layer has, and what they are called: one rule per type of layer.
+
+The canonical form is Keras' own, so that most rules only name variables. `add_rule` teaches a new
+type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+
+from compare.backends.keras.tensors import Part, Tensor, variables_in
+
+Rule = Callable[[keras.Layer], dict[str, Part]]
+"""From a built layer to its parts; a layer that is one whole has the single part `""`."""
+
+_K = keras.layers
+_CONVOLUTIONS = (_K.Conv1D, _K.Conv2D, _K.Conv3D)
+_DEPTHWISE = (_K.DepthwiseConv1D, _K.DepthwiseConv2D)
+_SEPARABLE = (_K.SeparableConv1D, _K.SeparableConv2D)
+_TRANSPOSED = (_K.Conv1DTranspose, _K.Conv2DTranspose, _K.Conv3DTranspose)
+_CELLS = {_K.SimpleRNNCell: "simple_rnn", _K.LSTMCell: "lstm", _K.GRUCell: "gru"}
+_OWN: dict[type, Rule] = {}
+
+FUSED = (_K.Dense, _K.EinsumDense, *_CONVOLUTIONS, *_DEPTHWISE, *_SEPARABLE, *_TRANSPOSED)
+"""Layers that apply their `activation` to their output, once: it is looked behind."""
+
+
+def add_rule(
+    layer_type: type,
+    names: Mapping[str, str | tuple[str, Sequence[int]]] | None = None,
+    *,
+    kind: str | None = None,
+) -> None:
+    """Teach how the tensors of a layer are called; it then counts as one whole.
+
+    Args:
+        layer_type: A subclass of `keras.Layer`; the rule holds for its subclasses too.
+        names: Canonical name → attribute path of the variable (`"weight"`, `"inner.kernel"`), or
+            that and the axes that bring it into the canonical layout, as `numpy.transpose` takes
+            them. None: every variable under its own name, those of inner layers by their path.
+        kind: What the layer is called in reports; by default the name of the type.
+
+    Raises:
+        TypeError: It is not a type of layer.
+    """
+    if not (isinstance(layer_type, type) and issubclass(layer_type, keras.Layer)):
+        raise TypeError(f"expected a subclass of keras.Layer, received {layer_type!r}")
+
+    def rule(layer: keras.Layer) -> dict[str, Part]:
+        if names is None:
+            tensors = {name: Tensor(variable) for name, variable in variables_in(layer)}
+        else:
+            tensors = {name: _at(layer, path) for name, path in names.items()}
+        return {"": Part(kind or layer_type.__name__, tensors)}
+
+    _OWN[layer_type] = rule
+
+
+def forget_rule(layer_type: type) -> None:
+    """Undo `add_rule`."""
+    _OWN.pop(layer_type, None)
+
+
+def parts(layer: keras.Layer, path: str) -> dict[str, Part] | None:
+    """The parts of a layer that counts as one whole; None for one that only holds other layers.
+
+    Args:
+        layer: A built layer.
+        path: Its name, for messages.
+
+    Raises:
+        TypeError: It has tensors, all or some of which no rule knows.
+    """
+    rules = (_OWN, _RULES)
+    rule = next((r[t] for r in rules for t in type(layer).__mro__ if t in r), None)
+    if rule is None:
+        if layer._trainable_variables or layer._non_trainable_variables:
+            raise TypeError(
+                f"no rule for the weights of {type(layer).__name__} ({path}): register one with "
+                "@compare.weight_rule(KerasLayer, TorchModule)"
+            )
+        return None
+    try:
+        found = rule(layer)
+    except _UnknownError as error:
+        raise TypeError(f"{path} ({type(layer).__name__}): {error}") from None
+    known = {id(t.variable) for part in found.values() for t in part.tensors.values()}
+    states = {id(v) for v in _states(layer)}
+    left = [name for name, v in variables_in(layer) if id(v) not in known | states]
+    if left:
+        raise TypeError(
+            f"no rule for {', '.join(left)} of {type(layer).__name__} ({path}): register one with "
+            "@compare.weight_rule(KerasLayer, TorchModule)"
+        )
+    return found
+
+
+class _UnknownError(TypeError):
+    """A layer whose type is known, but not with these settings."""
+
+
+def _at(layer: keras.Layer, path: str | tuple[str, Sequence[int]]) -> Tensor:
+    path, axes = (path, None) if isinstance(path, str) else (path[0], tuple(path[1]))
+    found: Any = layer
+    for step in path.split("."):
+        try:
+            found = found[int(step)] if step.isdigit() else getattr(found, step)
+        except (AttributeError, LookupError, TypeError):
+            raise _UnknownError(f"its rule names {path!r}, which it does not have") from None
+    if not isinstance(found, keras.Variable):
+        raise _UnknownError(f"its rule names {path!r}, which is no variable")
+    if axes is not None and sorted(axes) != list(range(len(found.shape))):
+        raise _UnknownError(f"its rule transposes {path!r}, {found.shape}, by {axes}")
+    return Tensor(found, axes=axes)
+
+
+def _states(layer: keras.Layer) -> Iterator[keras.Variable]:
+    """The states that a stateful recurrent layer keeps between batches are no weights."""
+    for part in layer._flatten_layers():
+        if isinstance(part, keras.layers.RNN):
+            yield from keras.tree.flatten(part.states or [])
+
+
+def _named(layer: Any, *names: str) -> dict[str, Tensor]:
+    found = {name: getattr(layer, name, None) for name in names}
+    return {name: Tensor(v) for name, v in found.items() if v is not None}
+
+
+def _whole(kind: str, *names: str) -> Rule:
+    return lambda layer: {"": Part(kind, _named(layer, *names))}
+
+
+def _conv(layer: Any) -> dict[str, Part]:
+    tensors = _named(layer, "kernel", "bias")
+    *size, per_group, out = layer.kernel.shape
+    if layer.groups == 1 or per_group != 1:
+        return {"": Part("conv", tensors)}
+    # Output channel g·m + j belongs to group g: the same numbers as a depthwise kernel's.
+    shape = (*size, layer.groups, out // layer.groups)
+    return {"": Part("depthwise_conv", {**tensors, "kernel": Tensor(layer.kernel, reshaped=shape)})}
+
+
+def _depthwise_kind(kernel: keras.Variable) -> str:
+    # With one channel there is nothing to keep apart, and no framework could tell.
+    return "depthwise_conv" if kernel.shape[-2] > 1 else "conv"
+
+
+def _depthwise(layer: Any) -> dict[str, Part]:
+    return {"": Part(_depthwise_kind(layer.kernel), _named(layer, "kernel", "bias"))}
+
+
+def _separable(layer: Any) -> dict[str, Part]:
+    depthwise, pointwise = Tensor(layer.depthwise_kernel), Tensor(layer.pointwise_kernel)
+    return {
+        "depthwise": Part(_depthwise_kind(layer.depthwise_kernel), {"kernel": depthwise}),
+        "pointwise": Part("conv", {"kernel": pointwise, **_named(layer, "bias")}),
+    }
+
+
+def _layer_norm(layer: Any) -> dict[str, Part]:
+    axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
+    rank = next((len(s) for s in (layer._build_shapes_dict or {}).values() if s), None)
+    if len(axes) != 1 or (axes[0] != -1 and (rank is None or axes[0] != rank - 1)):
+        raise _UnknownError(
+            f"only normalization over the last axis is known, not {axes}: normalize over axis -1"
+        )
+    return {"": Part("layer_norm", _named(layer, "gamma", "beta"))}
+
+
+def _recurrent(layer: Any) -> dict[str, Part]:
+    kind = next((k for cell, k in _CELLS.items() if isinstance(layer.cell, cell)), None)
+    if kind is None:
+        raise _UnknownError(
+            f"no rule for the weights of the cell {type(layer.cell).__name__}: use SimpleRNN, LSTM "
+            "or GRU, or register a rule with @compare.weight_rule(KerasLayer, TorchModule)"
+        )
+    if kind == "gru" and not layer.cell.reset_after:
+        raise _UnknownError("reset_after=False has no counterpart in Torch: use reset_after=True")
+    return {"": Part(kind, _named(layer.cell, "kernel", "recurrent_kernel", "bias"))}
+
+
+def _bidirectional(layer: Any) -> dict[str, Part]:
+    sides = {"forward": layer.forward_layer, "backward": layer.backward_layer}
+    if not all(isinstance(side, keras.layers.RNN) for side in sides.values()):
+        raise _UnknownError("only SimpleRNN, LSTM and GRU are known in both directions")
+    found = {name: _recurrent(side)[""] for name, side in sides.items()}
+    if found["forward"].kind != found["backward"].kind:
+        raise _UnknownError("expected the same type of layer in both directions")
+    tensors = {f"{s}/{name}": t for s, part in found.items() for name, t in part.tensors.items()}
+    return {"": Part(f"bidirectional_{found['forward'].kind}", tensors)}
+
+
+def _attention(layer: Any) -> dict[str, Part]:
+    sides = {"query": layer._query_dense, "key": layer._key_dense, "value": layer._value_dense}
+    sides["attention_output"] = layer._output_dense
+    named = {side: _named(dense, "kernel", "bias") for side, dense in sides.items()}
+    tensors = {f"{side}/{name}": t for side, found in named.items() for name, t in found.items()}
+    return {"": Part("attention", tensors)}
+
+
+_RULES: dict[type, Rule] = {
+    _K.Dense: _whole("dense", "kernel", "bias"),
+    **dict.fromkeys(_CONVOLUTIONS, _conv),
+    **dict.fromkeys(_DEPTHWISE, _depthwise),
+    **dict.fromkeys(_SEPARABLE, _separable),
+    **dict.fromkeys(_TRANSPOSED, _whole("conv_transpose", "kernel", "bias")),
+    _K.BatchNormalization: _whole("batch_norm", "gamma", "beta", "moving_mean", "moving_variance"),
+    _K.LayerNormalization: _layer_norm,
+    _K.GroupNormalization: _whole("group_norm", "gamma", "beta"),
+    _K.Embedding: _whole("embedding", "embeddings"),
+    _K.RNN: _recurrent,
+    _K.Bidirectional: _bidirectional,
+    _K.MultiHeadAttention: _attention,
+}

@@ -1,0 +1,161 @@
+"""The weights of any Keras model under canonical names, such as `layer/kernel`.
+
+Names and layouts are Keras' own, so little is converted here; `torch.weights` converts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from compare.backends.keras import rules
+from compare.backends.keras.tensors import Part, Tensor, to_numpy
+
+__all__ = [
+    "Weighted",
+    "named_tensors",
+    "named_variables",
+    "read_weights",
+    "to_numpy",
+    "weighted_layers",
+    "write_weights",
+]
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A layer with weights of its own.
+
+    Attributes:
+        name: Its path in the model, `encoder/dense`.
+        layer: Itself.
+        parts: Its entries in a list of layers, by name: one, or the two of a separable convolution.
+        host: The `TimeDistributed` around it, if it is in one.
+    """
+
+    name: str
+    layer: keras.Layer
+    parts: dict[str, Part]
+    host: keras.Layer | None = None
+
+
+def weighted_layers(model: keras.Model) -> list[Weighted]:
+    """The layers with weights of their own, in the order in which the model holds them.
+
+    A layer within a nested model or layer is named by its path: `encoder/dense`. A layer that a
+    rule knows counts as one, what it is made of as a part of it.
+
+    Raises:
+        TypeError: There are weights that no rule knows.
+        ValueError: Two layers have the same name, or the model is not built.
+    """
+    if not model.built:
+        raise ValueError(
+            f"{model.name} has no weights yet: build it, by model.build(input_shape) or by "
+            "calling it on a batch"
+        )
+    found: list[Weighted] = []
+    _collect(model, "", found, set())
+    names = [name for each in found for name in each.parts]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"two layers are called {name}: give them distinct names")
+    return found
+
+
+def _collect(layer: keras.Layer, path: str, found: list[Weighted], seen: set[int]) -> None:
+    if id(layer) in seen:
+        return
+    seen.add(id(layer))
+    if isinstance(layer, keras.layers.TimeDistributed):
+        _distributed(layer, path, found, seen)
+        return
+    known = rules.parts(layer, path or layer.name)
+    if known is not None:
+        _add(layer, path or layer.name, known, found)
+        return
+    for child in layer._flatten_layers(include_self=False, recursive=False):
+        _collect(child, f"{path}/{child.name}".removeprefix("/"), found, seen)
+
+
+def _add(
+    layer: keras.Layer,
+    path: str,
+    known: dict[str, Part],
+    found: list[Weighted],
+    host: keras.Layer | None = None,
+) -> None:
+    named = {f"{path}/{name}".removesuffix("/"): part for name, part in known.items()}
+    if any(part.tensors for part in named.values()):
+        found.append(Weighted(path, layer, named, host))
+
+
+def _distributed(layer: keras.Layer, path: str, found: list[Weighted], seen: set[int]) -> None:
+    inner = layer.layer
+    seen.add(id(inner))
+    name = f"{path}/{inner.name}"
+    recurrent = isinstance(inner, (keras.layers.RNN, keras.layers.Bidirectional))
+    known = None if recurrent else rules.parts(inner, name)
+    if known is not None:
+        _add(inner, name, known, found, layer)
+    elif inner.weights:
+        raise TypeError(
+            f"TimeDistributed around {type(inner).__name__} ({path}) is not known: only around a "
+            "single layer such as Dense or Conv2D; fold time into the samples instead"
+        )
+
+
+def named_tensors(model: keras.Model) -> dict[str, Tensor]:
+    """The weights of a model by canonical name, each with the way to its canonical layout.
+
+    Raises:
+        TypeError: There are weights that no rule knows.
+        ValueError: Two layers have the same name, or the model is not built.
+    """
+    return {
+        f"{name}/{key}": tensor
+        for weighted in weighted_layers(model)
+        for name, part in weighted.parts.items()
+        for key, tensor in part.tensors.items()
+    }
+
+
+def named_variables(model: keras.Model) -> dict[str, keras.Variable]:
+    """The variables of a model by canonical name: `lstm/recurrent_kernel`, `encoder/dense/kernel`.
+
+    Raises:
+        TypeError: There are weights that no rule knows.
+        ValueError: Two layers have the same name, or the model is not built.
+    """
+    return {name: tensor.variable for name, tensor in named_tensors(model).items()}
+
+
+def read_weights(model: keras.Model) -> dict[str, np.ndarray]:
+    """Copies of all weights and moving statistics, by canonical name."""
+    return {name: t.canonical(t.variable) for name, t in named_tensors(model).items()}
+
+
+def write_weights(model: keras.Model, weights: Mapping[str, np.ndarray]) -> None:
+    """Set all weights and moving statistics.
+
+    Args:
+        model: A built model.
+        weights: Exactly the names and shapes that `read_weights` returns.
+
+    Raises:
+        ValueError: A name is missing or too many, or a shape differs; nothing is set then.
+    """
+    tensors = named_tensors(model)
+    if tensors.keys() != weights.keys():
+        odd = sorted(tensors.keys() ^ weights.keys())
+        raise ValueError(f"weights do not match {model.name}: {', '.join(odd)}")
+    for name, tensor in tensors.items():
+        if tensor.shape != np.shape(weights[name]):
+            raise ValueError(
+                f"{name}: expected shape {tensor.shape}, received {np.shape(weights[name])}"
+            )
+    for name, tensor in tensors.items():
+        tensor.assign(weights[name])

@@ -1,0 +1,1 @@
+"""Torch and Lightning behind the protocol."""

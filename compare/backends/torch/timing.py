@@ -1,0 +1,156 @@
+"""`Trainer.fit` under a clock, as a user writes it, tuned, and beside it the floor."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+import warnings
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.loggers import CSVLogger
+from torch.utils.data import DataLoader, TensorDataset
+
+from bn_torch.data import channels_first
+from bn_torch.module import BinaryClassifier
+from compare.backends.torch import device, floor
+
+Arrays = tuple[np.ndarray, np.ndarray]
+
+CONFIGURATIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "idiomatic": "idiomatic",
+        "floor": "floor",
+        "no logger, no checkpoints": "tuned",
+        "barebones": "tuned",
+        "torch.compile": "tuned",
+        "validation": "tuned",
+        "validation in one batch": "tuned",
+    }
+)
+"""What can be timed → which kind it is; the floor is a bare loop over slices of tensors."""
+
+clock = time.perf_counter
+
+
+def configurations() -> dict[str, str]:
+    """What `time_fit` can time → its kind: `"idiomatic"`, `"floor"` or `"tuned"`."""
+    return dict(CONFIGURATIONS)
+
+
+def time_fit(
+    handle: BinaryClassifier,
+    data: Mapping[str, Arrays],
+    *,
+    configuration: str,
+    epochs: int,
+    batch_size: int,
+) -> dict[str, Any]:
+    """Train once; note when the first step and every epoch ended.
+
+    A step or an epoch ends when the device has computed it.
+
+    Args:
+        handle: A fresh module, built by the adapter.
+        data: `"train"` and `"test"`: samples in Keras' layout, and labels, (n,).
+        configuration: A key of `CONFIGURATIONS`.
+        epochs: Passes over the training samples.
+        batch_size: Samples per batch; a short last batch is kept.
+
+    Returns:
+        `first_step`, seconds from the call to the end of the first step, None for a floor;
+        `epoch_ends`, seconds from the call to the end of every epoch; `note`, what was decided by
+        the framework.
+    """
+    halves = {name: (channels_first(x), y) for name, (x, y) in data.items()}
+    if CONFIGURATIONS[configuration] == "floor":
+        handle.to(device.chosen())
+        return _time_floor(handle, halves["train"], epochs, batch_size)
+    if configuration == "torch.compile":
+        handle.model.compile()
+    loaders = _loaders(halves, configuration, batch_size)
+    stamps = _Stamps()
+    with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch, warnings.catch_warnings():
+        # Lightning advises on workers and logging intervals in every fit; none of it is news here.
+        warnings.simplefilter("ignore")
+        trainer = L.Trainer(
+            max_epochs=epochs,
+            accelerator="gpu" if device.chosen().type == "cuda" else "cpu",
+            devices=1,
+            precision=device.precision(),
+            callbacks=[stamps],
+            default_root_dir=scratch,
+            **_trainer_options(configuration, scratch),
+        )
+        handle.train()
+        stamps.start = clock()
+        trainer.fit(handle, *loaders)
+    note = f"logger={type(trainer.logger).__name__}" if trainer.logger else ""
+    return {"first_step": stamps.first_step, "epoch_ends": stamps.epoch_ends, "note": note}
+
+
+def _loaders(halves: Mapping[str, Arrays], configuration: str, batch_size: int) -> list[DataLoader]:
+    loaders = [DataLoader(_dataset(halves["train"]), batch_size=batch_size, shuffle=True)]
+    if configuration.startswith("validation"):
+        whole = configuration == "validation in one batch"
+        size = len(halves["test"][0]) if whole else batch_size
+        loaders.append(DataLoader(_dataset(halves["test"]), batch_size=size))
+    return loaders
+
+
+def _trainer_options(configuration: str, scratch: str) -> dict[str, Any]:
+    if configuration == "barebones":
+        return {"barebones": True}
+    quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False}
+    if configuration == "no logger, no checkpoints":
+        quiet |= {"logger": False, "enable_checkpointing": False}
+    else:
+        # Where tensorboard is installed, Lightning would choose it, and that imports TensorFlow.
+        quiet["logger"] = CSVLogger(scratch)
+    return quiet
+
+
+class _Stamps(L.Callback):
+    """Takes timestamps."""
+
+    def __init__(self) -> None:
+        self.start = 0.0
+        self.first_step: float | None = None
+        self.epoch_ends: list[float] = []
+
+    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
+        if self.first_step is None:
+            self.first_step = self._elapsed()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.epoch_ends.append(self._elapsed())
+
+    def _elapsed(self) -> float:
+        device.wait()
+        return clock() - self.start
+
+
+def _time_floor(
+    handle: BinaryClassifier, train: Arrays, epochs: int, batch_size: int
+) -> dict[str, Any]:
+    ends: list[float] = []
+    rng = np.random.default_rng(0)
+    orders = np.stack([rng.permutation(len(train[0])) for _ in range(epochs)])
+    start = clock()
+    floor.train(
+        handle,
+        train,
+        orders=orders,
+        batch_size=batch_size,
+        on_epoch=lambda loss, accuracy: ends.append(clock() - start),
+    )
+    return {"first_step": None, "epoch_ends": ends, "note": ""}
+
+
+def _dataset(arrays: Arrays) -> TensorDataset:
+    x, y = map(torch.from_numpy, arrays)
+    return TensorDataset(x, y.unsqueeze(1))

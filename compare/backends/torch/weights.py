@@ -1,0 +1,167 @@
+"""The weights of any Torch module under canonical names, in Keras' layout.
+
+Keras names and layouts are the common ones: a linear layer's `weight` (out, in) is `kernel`
+(in, out), a batch norm's `weight, bias, running_mean, running_var` are `gamma, beta, moving_mean,
+moving_variance`, and an LSTM's two biases are one `bias`, their sum. The rules are in `rules.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from compare.backends.torch import rules_recurrent  # noqa: F401  registers its rules
+from compare.backends.torch.rules import Canonical, Known, Of, Rule, rule_of
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer with tensors of its own.
+
+    Attributes:
+        name: Its path, parts separated by `/`.
+        module: The module that it is, or is a part of: an RNN of several layers is several.
+        kind: `"dense"`, `"conv"`, …
+        known: Canonical name → where it comes from.
+    """
+
+    name: str
+    module: nn.Module
+    kind: str
+    known: Mapping[str, Canonical]
+
+    def tensors(self, of: Of = Tensor.detach, *, alone: bool = False) -> dict[str, Tensor]:
+        """Its tensors by canonical name, in Keras' layout; what `of` does not find is left out."""
+        found = {
+            name: canonical.read(self.module, of, alone=alone)
+            for name, canonical in self.known.items()
+        }
+        return {name: tensor for name, tensor in found.items() if tensor is not None}
+
+    @property
+    def trained(self) -> int:
+        """Number of trained values; an LSTM's two biases are one in Keras and count once."""
+        return sum(canonical.trained(self.module) for canonical in self.known.values())
+
+
+def weighted_layers(module: nn.Module) -> dict[str, Layer]:
+    """The layers with tensors of their own, by name (`block/hidden`).
+
+    Raises:
+        TypeError: No rule is known for a layer with weights of its own.
+        ValueError: A lazy layer has no weights yet.
+    """
+    return {layer.name: layer for layer in _walk(module, "", set())}
+
+
+def _walk(module: nn.Module, path: str, seen: set[nn.Module]) -> Iterator[Layer]:
+    if module in seen:
+        return
+    seen.add(module)
+    rule = rule_of(module)
+    if rule is not None:
+        yield from _layers(module, path, rule)
+    elif next(module.parameters(recurse=False), None) is not None:
+        raise TypeError(f"no rule for the weights of {_where(module, path)}: {_REMEDY}")
+    if rule is None or not rule.whole:
+        for name, child in module.named_children():
+            yield from _walk(child, f"{path}/{name}" if path else name, seen)
+
+
+_REMEDY = "register one with @compare.weight_rule(KerasLayer, TorchModule)"
+
+
+def _where(module: nn.Module, path: str) -> str:
+    return f"{type(module).__name__} ({path or 'the module itself'})"
+
+
+def _layers(module: nn.Module, path: str, rule: Rule) -> Iterator[Layer]:
+    where = _where(module, path)
+    for parameter in module.parameters(recurse=False):
+        if is_lazy(parameter):
+            raise ValueError(f"{where} has no weights yet: call the module once")
+        if parameter.device.type != "cpu":
+            raise ValueError(f"{where} is on {parameter.device}: use module.cpu()")
+    try:
+        known = rule.layers(module)
+    except TypeError as error:
+        raise TypeError(f"no rule for the weights of {where}: {error}") from error
+    _check_all_known(module, known, where, whole=rule.whole)
+    for ending, one in known.items():
+        name = "/".join(part for part in (path, ending) if part) or one.kind
+        layer = Layer(name, module, one.kind, one.tensors)
+        if any(canonical.tensors(module) for canonical in one.tensors.values()):
+            yield layer
+
+
+def _check_all_known(
+    module: nn.Module, known: Mapping[str, Known], where: str, *, whole: bool
+) -> None:
+    named = [path for one in known.values() for c in one.tensors.values() for path in c.own]
+    own = {name for name, _ in module.named_parameters(recurse=whole)}
+    if left := sorted(own - set(named)):
+        raise TypeError(f"no rule for the weights of {where}: {', '.join(left)}: {_REMEDY}")
+
+
+def named_tensors(
+    module: nn.Module, of: Of = Tensor.detach, *, alone: bool = False
+) -> dict[str, Tensor]:
+    """All tensors of a module by canonical name (`hidden/kernel`), in Keras' layout.
+
+    Views, but for what is made of two tensors, and a GRU's: writing to a view writes to the layer.
+
+    Args:
+        module: Any module of known layers.
+        of: What is taken of each tensor.
+        alone: Of two tensors whose sum Keras has, take the first: right for gradients.
+    """
+    return {
+        f"{name}/{key}": tensor
+        for name, layer in weighted_layers(module).items()
+        for key, tensor in layer.tensors(of, alone=alone).items()
+    }
+
+
+def read_weights(module: nn.Module) -> dict[str, np.ndarray]:
+    """Copies of all weights and running statistics, by canonical name, in Keras' layout.
+
+    An LSTM's `bias` is the sum of its two.
+    """
+    return {name: to_numpy(tensor) for name, tensor in named_tensors(module).items()}
+
+
+def to_numpy(tensor: Tensor) -> np.ndarray:
+    """A copy as an array."""
+    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format).numpy()
+
+
+def write_weights(module: nn.Module, weights: Mapping[str, np.ndarray]) -> None:
+    """Set all weights and running statistics.
+
+    An LSTM's `bias` goes to `bias_ih`; `bias_hh` becomes zero.
+
+    Args:
+        module: Any module of known layers.
+        weights: Exactly the names and shapes that `read_weights` returns.
+
+    Raises:
+        ValueError: A name is missing or too many, or a shape differs.
+    """
+    found = named_tensors(module)
+    if found.keys() != weights.keys():
+        odd = sorted(found.keys() ^ weights.keys())
+        raise ValueError(f"weights do not match {type(module).__name__}: {', '.join(odd)}")
+    for name, tensor in found.items():
+        if tensor.shape != np.shape(weights[name]):
+            raise ValueError(
+                f"{name}: expected shape {tuple(tensor.shape)}, received {np.shape(weights[name])}"
+            )
+    for layer in weighted_layers(module).values():
+        for key in layer.tensors():
+            value = torch.from_numpy(np.array(weights[f"{layer.name}/{key}"]))
+            layer.known[key].write(layer.module, value)

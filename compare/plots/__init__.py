@@ -1,1 +1,0 @@
-"""Figures: numbers in, Matplotlib figures out."""

@@ -1,0 +1,249 @@
+"""A side of a pair, recorded: what it computed stands in for it where its framework is missing.
+
+```
+<folder>/keras.json    layers, settings, what was asked, versions, SHA-256 of the arrays; a seal
+<folder>/keras.npz     the trace's arrays, no pickle
+<folder>/torch.json, torch.npz
+```
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compare.environment import versions
+from compare.errors import GoldenError
+from compare.porting.judging import Observed, Request
+from compare.porting.sides import Batches
+from compare.porting.structures import digest
+from compare.study.records import write_text
+from compare.traces import Trace, TraceWriter
+
+_FORMAT = 1
+_AGAIN = "record it again with --parity-golden record"
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def recording(keras: Observed) -> tuple[Observed, Arrays]:
+    """Keras' side, and what its evaluations for accepted differences will have written."""
+    seen: Arrays = {}
+
+    def evaluate(
+        values: Mapping[str, NDArray[Any]], sink: Callable[[str, NDArray[Any]], None]
+    ) -> None:
+        def both(name: str, array: NDArray[Any]) -> None:
+            seen[name] = array
+            sink(name, array)
+
+        keras.evaluate(values, both)
+
+    return replace(keras, evaluate=evaluate), seen
+
+
+@contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """A folder to record in, which takes the place of another one once all is written.
+
+    Args:
+        folder: Where the recording goes; made if need be. One there is replaced.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as beside:
+        written = Path(beside) / "new"
+        written.mkdir()
+        yield written
+        if folder.exists():
+            folder.rename(Path(beside) / "old")
+        written.rename(folder)
+
+
+def save(
+    folder: Path,
+    name: str,
+    observed: Observed,
+    request: Request,
+    *,
+    evaluated: Arrays | None = None,
+) -> None:
+    """Record one side.
+
+    Args:
+        folder: Where its two files go; see `staged`.
+        name: `"keras"` or `"torch"`.
+        observed: The side.
+        request: What was asked.
+        evaluated: What was evaluated for accepted differences.
+    """
+    trace = observed.trace
+    files = dict.fromkeys(trace.files.values())
+    members = {file: str(number) for number, file in enumerate(files)}
+    first = {file: key for key, file in reversed(trace.files.items())}
+    arrays: Arrays = {members[file]: trace[first[file]] for file in files}
+    extra = evaluated or {}
+    arrays |= {f"evaluated{number}": a for number, a in enumerate(extra.values())}
+    packed = folder / f"{name}.npz"
+    np.savez_compressed(packed, allow_pickle=False, **arrays)
+    rounding = observed.rounding() if name == "torch" else {}
+    content = {
+        "format": _FORMAT,
+        "framework": name,
+        "asked": _asked(request),
+        "layers": trace.layers,
+        "arrays": {key: members[file] for key, file in trace.files.items()},
+        "evaluated": {key: f"evaluated{number}" for number, key in enumerate(extra)},
+        "training": observed.training,
+        # A tolerance that is no number allows nothing.
+        "rounding": {path: wide for path, wide in rounding.items() if math.isfinite(wide)},
+        "versions": versions(),
+        "sha256": hashlib.sha256(packed.read_bytes()).hexdigest(),
+    }
+    sealed = {**content, "seal": _seal(content)}
+    write_text(folder / f"{name}.json", json.dumps(sealed, indent=1, allow_nan=False) + "\n")
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A recorded side; see `open_golden`.
+
+    Attributes:
+        file: Where it was read from.
+        content: What is in that file.
+        arrays: Member of the archive → array.
+    """
+
+    file: Path
+    content: Mapping[str, Any]
+    arrays: Mapping[str, NDArray[Any]]
+
+    def trace(self, batches: Batches, folder: Path) -> Trace:
+        """The recorded trace, whatever is asked."""
+        writer = TraceWriter(folder)
+        for name, member in self.content["arrays"].items():
+            writer(name, self.arrays[member])
+        return writer.close(self.content["layers"])
+
+    def training(self) -> dict[str, Any]:
+        """The recorded settings of optimizer and loss."""
+        return dict(self.content["training"])
+
+    def write(self, weights: Mapping[str, NDArray[Any]]) -> None:
+        """Raise: what was recorded stays as it is."""
+        raise GoldenError(
+            f"weights cannot be carried over to the recorded {self.content['framework']} side."
+        )
+
+    def refuse_randomness(self) -> None:
+        """Nothing: it was refused when it was recorded."""
+
+    def repeats(self, x: Any) -> bool:
+        """True: a recording does."""
+        return True
+
+    @property
+    def dtype(self) -> str:
+        """The dtype that was compared in."""
+        return str(self.content["asked"]["dtype"])
+
+    def check_asked(self, request: Request) -> None:
+        """Raise `GoldenError` unless the same is asked as when it was recorded."""
+        then = self.content["asked"]
+        for name, value in _asked(request).items():
+            if then.get(name) != value:
+                told = (
+                    "other values"
+                    if name in ("x", "y")
+                    else f"{then.get(name)!r} was recorded, {value!r} is asked"
+                )
+                raise GoldenError(
+                    f"{self.file}: {name} differs from when it was recorded ({told}): {_AGAIN}."
+                )
+
+    def observed(self, folder: Path) -> Observed:
+        """The side, as `compare.porting.judging.judge` takes it.
+
+        Args:
+            folder: Where the trace is unpacked to.
+        """
+
+        def evaluate(
+            values: Mapping[str, NDArray[Any]], sink: Callable[[str, NDArray[Any]], None]
+        ) -> None:
+            for name, member in self.content["evaluated"].items():
+                sink(name, self.arrays[member])
+
+        trace = self.trace([], folder)
+        rounding = self.content["rounding"]
+        return Observed(trace, self.training(), evaluate, lambda: rounding, lambda: True)
+
+
+def open_golden(folder: Path, name: str) -> Golden:
+    """Read a recorded side.
+
+    Args:
+        folder: Where it was recorded.
+        name: `"keras"` or `"torch"`.
+
+    Raises:
+        GoldenError: There is no recording, or it was changed or cut.
+    """
+    file = folder / f"{name}.json"
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        packed = (folder / f"{name}.npz").read_bytes()
+    except FileNotFoundError as error:
+        raise GoldenError(
+            f"{folder}: no recording of the {name} side there ({Path(error.filename).name} is "
+            "missing): record it with --parity-golden record, where both frameworks are installed; "
+            "recordings are found by the name that pytest gives the test."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise GoldenError(f"{file}: cannot be read as JSON ({error}): {_AGAIN}.") from error
+    seal = content.pop("seal", None) if isinstance(content, dict) else None
+    if seal is None or seal != _seal(content):
+        raise GoldenError(f"{file}: was changed after it was recorded: {_AGAIN}.")
+    if content["format"] != _FORMAT:
+        raise GoldenError(
+            f"{file}: expected format {_FORMAT}, received {content['format']}: {_AGAIN}."
+        )
+    if hashlib.sha256(packed).hexdigest() != content["sha256"]:
+        raise GoldenError(
+            f"{file.with_suffix('.npz')}: was changed or cut after it was recorded (its SHA-256 is "
+            f"another): {_AGAIN}."
+        )
+    try:
+        with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
+            arrays = {member: archive[member] for member in archive.files}
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise GoldenError(f"{file.with_suffix('.npz')}: cannot be read ({error}).") from error
+    members = {*content["arrays"].values(), *content["evaluated"].values()}
+    if not members <= arrays.keys():
+        raise GoldenError(f"{folder / name}.npz: lacks arrays that {file.name} names: {_AGAIN}.")
+    return Golden(file, content, arrays)
+
+
+def _asked(request: Request) -> dict[str, Any]:
+    return {
+        "x": digest(request.x, "x"),
+        "y": None if request.y is None else digest(request.y, "y"),
+        "steps": request.steps,
+        "dtype": request.dtype,
+        "allow": sorted(request.allow),
+    }
+
+
+def _seal(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

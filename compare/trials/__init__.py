@@ -1,1 +1,0 @@
-"""The judge on trial: injected bugs, measured conventions, noise floors, simulated studies."""
