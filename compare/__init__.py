@@ -17,20 +17,19 @@ from compare.errors import (
 
 if TYPE_CHECKING:
     from compare.porting.check import check_parity
-    from compare.porting.doctor import Inspection, inspect_pair
-    from compare.porting.porting import PortReport, port_weights
+    from compare.porting.inspect import Inspection, inspect_pair
     from compare.porting.report import ParityError, ParityReport
-    from compare.porting.weight_rules import weight_rule
+    from compare.porting.weights import PortReport, port_weights, weight_rule
 
 _MODULES = {
-    "Inspection": "porting.doctor",
+    "Inspection": "porting.inspect",
     "ParityError": "porting.report",
     "ParityReport": "porting.report",
-    "PortReport": "porting.porting",
+    "PortReport": "porting.weights",
     "check_parity": "porting.check",
-    "inspect_pair": "porting.doctor",
-    "port_weights": "porting.porting",
-    "weight_rule": "porting.weight_rules",
+    "inspect_pair": "porting.inspect",
+    "port_weights": "porting.weights",
+    "weight_rule": "porting.weights",
 }
 
 __all__ = [

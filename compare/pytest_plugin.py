@@ -174,7 +174,7 @@ def _check(
         from compare.porting.check import check_parity
 
         return check_parity(*models, *data, **options)
-    from compare.porting import golden_check
+    from compare.porting import golden as golden_check
     from compare.porting.check import Options
 
     mode, folder = golden

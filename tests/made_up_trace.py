@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from compare.traces import TraceWriter
+from compare.trace import TraceWriter
 
 
 def written(folder, arrays, layers=()):

@@ -10,8 +10,8 @@ import numpy as np
 
 from compare.data import circles_split, grid_points
 from compare.spec import VARIANTS, Settings
-from compare.study.metrics import first_crossing
 from compare.study.records import Record, RunFolder
+from compare.study.runs import first_crossing
 
 MANIFEST = {
     "created_at": "2025-01-02T03:04:05+00:00",

@@ -6,7 +6,7 @@ import pytest
 
 from compare.cli import app, main
 from compare.spec import Settings
-from compare.study import grid as study
+from compare.study import run as study
 from compare.study.records import RunFolder
 
 BLOCK = """

@@ -10,7 +10,7 @@ import pytest
 
 from compare import cli
 from compare.errors import InputError
-from compare.porting import starter
+from compare.porting import scaffold
 
 NETS = """
 import lightning
@@ -188,11 +188,11 @@ def test_init_writes_a_test_that_passes_and_never_overwrites(bn_compare, tmp_pat
 )
 def test_init_refuses_what_makes_no_test(tmp_path, given, message):
     with pytest.raises(InputError, match=message):
-        starter.write(tmp_path, *given)
+        scaffold.write(tmp_path, *given)
     assert not list(tmp_path.iterdir())
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="exists already"):
-        starter.write(tmp_path / "file", "", "", ())
+        scaffold.write(tmp_path / "file", "", "", ())
 
 
 @pytest.mark.parametrize(
@@ -204,4 +204,4 @@ def test_init_refuses_what_makes_no_test(tmp_path, given, message):
     ],
 )
 def test_samples_are_written_as_the_models_take_them(tmp_path, texts, written):
-    assert written in starter.write(tmp_path, "a:b", "c:d", texts).read_text()
+    assert written in scaffold.write(tmp_path, "a:b", "c:d", texts).read_text()

@@ -12,16 +12,16 @@ import pytest
 from test_compare_cli import bn_compare
 from tolerances import DEMONSTRATION, THREE_EPOCHS
 
-from compare.analysis.distances import largest_difference
+from compare.analysis.frames import largest_difference
 from compare.backends import protocol
 from compare.cli import main
 from compare.conventions import CONVENTIONS
 from compare.errors import InputError
-from compare.parity import conventions_report, effects
-from compare.parity.effects import Job
+from compare.parity import ablation
+from compare.parity.ablation import Job
 from compare.spec import FRAMEWORKS, VARIANTS, Settings
-from compare.study.paces import execute
 from compare.study.runs import Run
+from compare.study.train import execute
 
 SETTINGS = Settings(dtype="float64", epochs=2, n_samples=200)
 SWITCHES = [name for name, convention in CONVENTIONS.items() if convention.switch]
@@ -65,7 +65,7 @@ def test_a_switch_shows_where_it_says_and_nowhere_else(name):
     variants = ("mlp", "lstm-bn") if convention.side == "keras" else VARIANTS
     side = "keras" if convention.side == "keras" else "torch"
     for variant in variants:
-        found = effects.effect(name, variant, end(variant, side), end(variant, side, name))
+        found = ablation.effect(name, variant, end(variant, side), end(variant, side, name))
         gaps = [
             found.predictions,
             found.trained_weights,
@@ -83,7 +83,7 @@ def test_what_statistics_alone_see():
     for name in ("bn-momentum", "bn-momentum-copied", "bn-biased-variance", "eval-mode"):
         for variant in ("mlp-bn-after", "lstm-bn"):
             clean, undone = end(variant, "torch"), end(variant, "torch", name)
-            found = effects.effect(name, variant, clean, undone)
+            found = ablation.effect(name, variant, clean, undone)
             assert (found.trained_weights, found.training_loss) == (0.0, 0.0)
             assert found.moving_statistics > 0.0
 
@@ -93,9 +93,9 @@ def test_a_scale_that_one_side_lacks_counts_as_one():
     clean, undone = end(variant, "torch"), end(variant, "torch", "bn-affine")
     gamma = undone.arrays["batch_norm/gamma"]
     assert "batch_norm/gamma" not in clean.arrays
-    found = effects.effect("bn-affine", variant, clean, undone)
+    found = ablation.effect("bn-affine", variant, clean, undone)
     assert found.trained_weights >= np.abs(gamma - 1.0).max() > 0.0
-    assert effects.effect("bn-affine", variant, undone, clean).trained_weights == (
+    assert ablation.effect("bn-affine", variant, undone, clean).trained_weights == (
         found.trained_weights
     )
 
@@ -122,7 +122,7 @@ def test_a_demonstration_shows_it(both, name):
 
 
 def test_one_variant_of_each_family_is_measured():
-    pairs, demonstrated = effects.measurable(["bn-epsilon", "bn-affine", "bn-axis"], None)
+    pairs, demonstrated = ablation.measurable(["bn-epsilon", "bn-affine", "bn-axis"], None)
     found = [(convention.name, variant) for convention, variant in pairs]
     assert sorted(found) == [
         ("bn-affine", "mlp-bn-no-affine"),
@@ -134,17 +134,17 @@ def test_one_variant_of_each_family_is_measured():
 
 
 def test_named_variants_are_measured_where_touched():
-    pairs, demonstrated = effects.measurable(["bn-epsilon", "bn-axis"], ["mlp", "mlp-bn-input"])
+    pairs, demonstrated = ablation.measurable(["bn-epsilon", "bn-axis"], ["mlp", "mlp-bn-input"])
     assert [variant for _, variant in pairs] == ["mlp-bn-input"]
     assert demonstrated == []
     with pytest.raises(InputError, match=r"mlp shows none of bn-epsilon"):
-        effects.measurable(["bn-epsilon"], ["mlp"])
+        ablation.measurable(["bn-epsilon"], ["mlp"])
 
 
 def test_both_sides_are_trained_once_with_every_remedy():
     names = ["bn-epsilon", "sgd-momentum-float32", "batch-order"]
-    pairs, _ = effects.measurable(names, ["cnn-bn"])
-    assert sorted(effects.jobs(pairs), key=str) == sorted(
+    pairs, _ = ablation.measurable(names, ["cnn-bn"])
+    assert sorted(ablation.jobs(pairs), key=str) == sorted(
         [
             Job("cnn-bn", "keras", None),
             Job("cnn-bn", "torch", None),
@@ -167,13 +167,13 @@ def test_what_diverged_ranks_first_and_prints():
         "final": dict.fromkeys(clean.record["final"]),
         "epochs_to_target": None,
     }
-    diverged = effects.effect("loss-reduction", "mlp", clean, replace(clean, record=record))
-    worse = effects.effect("loss-reduction", "mlp", clean, replace(clean, arrays=broken))
-    fine = effects.effect("batch-order", "mlp", clean, end("mlp", "torch", "batch-order"))
+    diverged = ablation.effect("loss-reduction", "mlp", clean, replace(clean, record=record))
+    worse = ablation.effect("loss-reduction", "mlp", clean, replace(clean, arrays=broken))
+    fine = ablation.effect("batch-order", "mlp", clean, end("mlp", "torch", "batch-order"))
     assert math.isnan(diverged.training_loss)
     assert math.isnan(diverged.test_accuracy)
-    assert conventions_report.cells(diverged)[-3:] == ["NaN", "never", "never"]
-    ranked = sorted([fine, worse], key=effects._rank, reverse=True)
+    assert ablation.cells(diverged)[-3:] == ["NaN", "never", "never"]
+    ranked = sorted([fine, worse], key=ablation._rank, reverse=True)
     assert ranked == [worse, fine]
 
 
@@ -192,18 +192,15 @@ def test_measuring_end_to_end():
 
 
 def test_tables_hold_every_row(capsys):
-    baseline = effects.effect(None, "mlp", end("mlp", "torch"), end("mlp", "torch"))
-    found = effects.effect("batch-order", "mlp", end("mlp", "torch"), end("mlp", "torch"))
-    shown = effects.Shown("bn-axis", 0.0, 0.68)
-    measured = effects.Measured([baseline], [found], [shown])
-    conventions_report._print_tables(measured, SETTINGS)
+    baseline = ablation.effect(None, "mlp", end("mlp", "torch"), end("mlp", "torch"))
+    found = ablation.effect("batch-order", "mlp", end("mlp", "torch"), end("mlp", "torch"))
+    shown = ablation.Shown("bn-axis", 0.0, 0.68)
+    measured = ablation.Measured([baseline], [found], [shown])
+    ablation._print_tables(measured, SETTINGS)
     out = capsys.readouterr().out
     for text in ("nothing", "batch-order", "bn-axis", "6.8e-01", "epochs to 80 % Keras"):
         assert text in out
-    assert all(
-        len(conventions_report.headings(0.8)) == len(conventions_report.cells(e))
-        for e in (baseline, found)
-    )
+    assert all(len(ablation.headings(0.8)) == len(ablation.cells(e)) for e in (baseline, found))
 
 
 def test_the_command_prints_the_catalogue():

@@ -5,10 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compare.parity.checks import RUNGS, Ladder
-from compare.parity.gaps import gap
-from compare.parity.rungs import EQUAL, climb, outcome, structure, trajectory, unequal
-from compare.traces import TraceWriter
+from compare.parity.ladder import (
+    EQUAL,
+    RUNGS,
+    Ladder,
+    climb,
+    outcome,
+    structure,
+    trajectory,
+    unequal,
+)
+from compare.parity.tolerances import gap
+from compare.trace import TraceWriter
 
 STRICT = dict.fromkeys(RUNGS, 1e-12)
 LAYERS = [

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_up_trace import written
 
-from compare.parity.flattening import in_keras_order, nearest, orders
+from compare.parity.layouts import in_keras_order, nearest, orders
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.normal(size=(4, 3, 5, 6))

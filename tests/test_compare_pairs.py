@@ -9,7 +9,7 @@ import pytest
 
 import compare
 from compare.backends.keras.weights import read_weights, write_weights
-from compare.porting.sides import KerasSide
+from compare.porting.models import KerasSide
 
 # Torch says once, of `volume`, that an even kernel's `same` costs a copy.
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")

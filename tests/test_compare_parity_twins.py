@@ -16,7 +16,7 @@ from compare.cli import app, main
 from compare.conventions import CONVENTIONS
 from compare.parity import report as parity_report
 from compare.parity import tolerances
-from compare.parity.checks import RUNGS
+from compare.parity.ladder import RUNGS
 from compare.parity.report import save
 from compare.parity.twins import Side, check_pair, padded
 from compare.spec import VARIANTS, Settings

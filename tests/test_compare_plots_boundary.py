@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from compare.data import Split, circles_split, grid_points
-from compare.report.boundary import decision_boundaries
-from compare.report.circles import circles
-from compare.report.figures import save
+from compare.report.figure_boundary import decision_boundaries
+from compare.report.figures import circles, save
 
 
 @pytest.fixture

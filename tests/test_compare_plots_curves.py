@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from report_folder import record, small_settings
 
-from compare.report.curves import learning_curves
+from compare.report.figure_curves import learning_curves
 from compare.report.figures import PENS, save
 from compare.study.records import Record
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 from report_folder import record, small_settings
 
-from compare.analysis.pairing import Pair
-from compare.report.differences import difference_curves
+from compare.analysis.frames import Pair
 from compare.report.figure_numbers import differences
+from compare.report.figures import difference_curves
 
 SETTINGS = small_settings(seeds=3)
 

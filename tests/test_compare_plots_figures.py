@@ -6,8 +6,7 @@ import matplotlib
 import pytest
 
 from compare.data import Split, circles_split
-from compare.report.circles import circles
-from compare.report.figures import save
+from compare.report.figures import circles, save
 
 
 @pytest.fixture

@@ -2,10 +2,9 @@ from __future__ import annotations
 
 from report_folder import record, small_settings
 
-from compare.analysis.arrivals import BATCH
-from compare.analysis.convergence import convergence
+from compare.analysis.time_to_target import BATCH, convergence
 from compare.report.figure_numbers import hitting_times as numbers
-from compare.report.hitting import hitting_times
+from compare.report.figures import hitting_times
 from compare.study.records import Record
 
 SETTINGS = small_settings(seeds=4)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from compare.report.parity import FLOOR, drift
+from compare.report.figures import FLOOR, drift
 
 
 def test_every_variant_is_a_row_and_zero_is_the_floor() -> None:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 import compare
 from compare.backends.keras import adapter as keras_adapter
 from compare.backends.torch.rules import RULES
-from compare.parity.channels_last import channels_last
+from compare.parity.layouts import channels_last
 
 RNG = np.random.default_rng(0)
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from made_up_trace import written
 
-from compare.parity.cropping import without_borders
+from compare.parity.layouts import without_borders
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.normal(size=(2, 5, 5, 3))

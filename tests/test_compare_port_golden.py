@@ -15,7 +15,8 @@ from test_compare_cli import BLOCK
 from tiny_pair import X, Y, almost_right_port, keras_model, right_port, stock_port
 
 import compare
-from compare.porting import golden, golden_check
+from compare.porting import golden
+from compare.porting import golden as golden_check
 from compare.porting.check import Options
 
 BOTH = (keras_model, right_port)

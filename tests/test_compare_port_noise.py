@@ -6,8 +6,8 @@ import torch
 from made_up_trace import written
 from torch import nn
 
-from compare.porting.noise import CEILING, LEAST, MARGIN, measure
-from compare.porting.sides import TorchSide, jog, jogged
+from compare.porting.compare_traces import CEILING, LEAST, MARGIN, measure
+from compare.porting.models import TorchSide, jog, jogged
 
 PATHS = ("prediction", "training/a/output")
 X = np.random.default_rng(0).normal(size=(8, 4))

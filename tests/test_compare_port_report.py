@@ -3,9 +3,9 @@ import math
 
 import pytest
 
-from compare.parity.checks import RUNGS, Check, Divergence, Ladder
-from compare.parity.gaps import Gap
-from compare.porting.inspection import Finding
+from compare.parity.ladder import RUNGS, Check, Divergence, Ladder
+from compare.parity.tolerances import Gap
+from compare.porting.inspect_settings import Finding
 from compare.porting.report import ParityError, ParityReport, layers, page
 
 EPSILON = Finding("norm", "epsilon", 1e-3, 1e-5, "bn-epsilon")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from compare.errors import InputError
-from compare.porting.structures import checked, digest, leaves, map_leaves, samples
+from compare.porting.models import checked, digest, leaves, map_leaves, samples
 
 X = {"image": np.ones((4, 3, 3, 1)), "pair": (np.arange(4), np.zeros((4, 2), np.float32))}
 

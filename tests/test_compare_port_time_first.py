@@ -1,7 +1,7 @@
 import numpy as np
 from made_up_trace import read, written
 
-from compare.parity.time_first import samples_first
+from compare.parity.layouts import samples_first
 
 RNG = np.random.default_rng(0)
 

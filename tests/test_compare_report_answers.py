@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from compare.analysis.benefit import Benefit
+from compare.analysis.batch_norm_effect import Benefit
+from compare.analysis.equivalence import Comparison, Share
 from compare.analysis.intervals import Interval
-from compare.analysis.judgements import Share
-from compare.analysis.verdicts import Comparison
-from compare.report.answers import same
-from compare.report.verdict_table import by_variant, difference, effect_lines, lines, signed
+from compare.report.tables import by_variant, difference, effect_lines, signed
+from compare.report.tables import verdict_lines as lines
+from compare.report.text import same
 
 
 def comparison(variant: str, verdict: str, **changes: Any) -> Comparison:

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from test_compare_report_answers import benefit
 
-from compare.analysis.arrivals import Arrivals
-from compare.analysis.benefit import Lag
-from compare.report.gains import helps, in_full
+from compare.analysis.batch_norm_effect import Lag
+from compare.analysis.time_to_target import Arrivals
+from compare.report.text import helps, in_full
 
 METRICS = ("test_accuracy", "epochs_to_target")
 SIDES = ("keras", "torch")

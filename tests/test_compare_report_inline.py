@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from compare.report.inline import inline_svg
+from compare.report.pages import inline_svg
 
 
 def test_the_title_is_escaped_and_named() -> None:

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from compare.analysis.races import Race
-from compare.report.race_table import lines, p_value
+from compare.analysis.time_to_target import Race
+from compare.report.tables import p_value
+from compare.report.tables import race_lines as lines
 
 
 def race(**changes: Any) -> Race:

@@ -5,8 +5,8 @@ import subprocess
 import sys
 from typing import Any
 
-from compare.analysis.summary import Difference, Row
-from compare.report.table import cells, headings, judged, tutorial_lines
+from compare.analysis.frames import Difference, Row
+from compare.report.tables import cells, headings, judged, tutorial_lines
 
 
 def row(variant: str = "mlp", framework: str = "keras", **changes: Any) -> Row:
@@ -102,7 +102,7 @@ def test_tutorial_lines_are_aligned() -> None:
 
 def test_needs_no_drawing_and_no_page_library() -> None:
     code = (
-        "import sys, compare.report.table, compare.report.pages\n"
+        "import sys, compare.report.tables, compare.report.pages\n"
         "found = {'matplotlib', 'jinja2', 'torch', 'keras'} & set(sys.modules)\n"
         "sys.exit(', '.join(sorted(found)) or None)"
     )

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from paired_records import diverged, run
 
-from compare.analysis.benefit import EFFECTS, benefits, lags
-from compare.analysis.judgements import VERDICTS
+from compare.analysis.batch_norm_effect import EFFECTS, benefits, lags
+from compare.analysis.equivalence import VERDICTS
 from compare.spec import Settings
 
 

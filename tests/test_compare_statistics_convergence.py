@@ -6,9 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from paired_records import diverged, run
 
-from compare.analysis.arrivals import BATCH, Arrivals, ecdf, expected_epochs, log_rank, median
-from compare.analysis.convergence import convergence
-from compare.analysis.races import races
+from compare.analysis.time_to_target import (
+    BATCH,
+    Arrivals,
+    convergence,
+    ecdf,
+    expected_epochs,
+    log_rank,
+    median,
+    races,
+)
 
 HITS = st.lists(st.integers(1, 50), max_size=20)
 

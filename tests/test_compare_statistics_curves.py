@@ -7,8 +7,7 @@ import pytest
 from report_folder import record, small_settings
 from scipy import stats as scipy_stats
 
-from compare.analysis.curves import band, gaps, matrix, mean_interval
-from compare.analysis.pairing import Pair
+from compare.analysis.frames import Pair, band, gaps, matrix, mean_interval
 
 SETTINGS = small_settings(seeds=3)
 

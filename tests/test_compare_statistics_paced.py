@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from compare.analysis.paced import epoch_seconds
-from compare.report.seconds import seconds
+from compare.analysis.frames import epoch_seconds
+from compare.report.figures import seconds
 
 
 def fit(framework: str, *took: float) -> dict[str, object]:

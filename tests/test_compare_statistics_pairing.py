@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from compare.analysis.pairing import counted, is_sound
+from compare.analysis.frames import counted, is_sound
 
 
 def test_a_sum_that_overflows_is_not_a_run_that_diverged() -> None:

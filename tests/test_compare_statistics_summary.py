@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from compare.analysis import distances
-from compare.analysis import summary as stats
-from compare.analysis.pairing import pairs
+from compare.analysis import frames
+from compare.analysis import frames as stats
+from compare.analysis.frames import pairs
 
 
 def record(variant="mlp", framework="keras", seed=0, accuracy=0.8, hit=3, status="ok"):
@@ -56,15 +56,15 @@ def test_largest_difference_looks_at_every_element():
     a = np.zeros((3, 4))
     b = a.copy()
     b[2, 1] = 1e-9
-    assert distances.largest_difference([a, a], [a, b]) == 1e-9
-    assert np.isnan(distances.largest_difference([a], [a[:2]]))
+    assert frames.largest_difference([a, a], [a, b]) == 1e-9
+    assert np.isnan(frames.largest_difference([a], [a[:2]]))
     b[0, 0] = np.nan
-    assert np.isnan(distances.largest_difference([a, b], [a, b]))
+    assert np.isnan(frames.largest_difference([a, b], [a, b]))
     with pytest.raises(ValueError, match="zip"):
-        distances.largest_difference([a], [a, a])
+        frames.largest_difference([a], [a, a])
 
 
 def test_weight_gap_wants_the_same_names():
     a = {"hidden/kernel": np.ones(2), "test_probability": np.ones(3)}
-    assert distances.weight_gap(a, {"hidden/kernel": np.ones(2)}) == 0.0
-    assert np.isnan(distances.weight_gap(a, {"hidden/bias": np.ones(2)}))
+    assert frames.weight_gap(a, {"hidden/kernel": np.ones(2)}) == 0.0
+    assert np.isnan(frames.weight_gap(a, {"hidden/bias": np.ones(2)}))

@@ -3,8 +3,8 @@ import math
 import pytest
 from report_folder import record
 
-from compare.analysis.tutorial import REPORTED, lines
-from compare.report.table import tutorial_cells
+from compare.analysis.frames import REPORTED, lines
+from compare.report.tables import tutorial_cells
 from compare.spec import Settings
 
 SETTINGS = Settings(seeds=2)

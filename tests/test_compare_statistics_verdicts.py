@@ -7,13 +7,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from paired_records import diverged, run
 
-from compare.analysis import judgements
-from compare.analysis.decisions import LEVELS, decide
-from compare.analysis.endpoints import ENDPOINTS, margins
+from compare.analysis import equivalence
+from compare.analysis.equivalence import (
+    ENDPOINTS,
+    LEVELS,
+    compare_frameworks,
+    decide,
+    judge,
+    judge_unpaired,
+    margins,
+)
+from compare.analysis.frames import match
 from compare.analysis.intervals import student
-from compare.analysis.judgements import judge, judge_unpaired
-from compare.analysis.pairing import match
-from compare.analysis.verdicts import compare_frameworks
 from compare.spec import Settings
 
 MARGINS = (-0.01, 0.01)
@@ -65,7 +70,7 @@ def test_the_five_verdicts(differences, verdict):
 def test_any_differences_get_a_verdict_and_swapped_sides_the_mirrored_one(counts, margin):
     differences = np.array(counts) * 0.002
     judged = judge(differences, (-margin, margin), generator())
-    assert judged.verdict in judgements.VERDICTS
+    assert judged.verdict in equivalence.VERDICTS
     if judged.interval is not None:
         assert judged.interval.low <= judged.estimate <= judged.interval.high
         assert judged.share.n == len(counts)

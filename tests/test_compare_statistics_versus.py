@@ -9,10 +9,11 @@ import pytest
 from report_folder import filled_folder, small_settings
 from typer.testing import CliRunner
 
-from compare.analysis.versus import versus
+from compare.analysis.compare_studies import versus
 from compare.cli import app
 from compare.errors import InputError
-from compare.report.versus_table import changes, lines
+from compare.report.tables import changes
+from compare.report.tables import versus_lines as lines
 from compare.study.records import RunFolder
 
 

@@ -7,8 +7,8 @@ from standing_clock import Clock, slow_keras
 import compare.backends.keras.timing
 import compare.backends.torch.timing
 from compare.spec import Settings
-from compare.study.clock import time_once, timed
 from compare.study.runs import Run
+from compare.study.train import time_once, timed
 
 SETTINGS = Settings(variants=("mlp",), epochs=3, dtype="float64")
 TWINS = {"keras": compare.backends.keras.timing, "torch": compare.backends.torch.timing}

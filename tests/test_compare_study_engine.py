@@ -7,8 +7,8 @@ import pytest
 
 from compare.errors import MissingDependencyError, WorkerError
 from compare.spec import Settings
-from compare.study.engine import Worker, _without_notes
 from compare.study.runs import Run
+from compare.study.workers import Worker, _without_notes
 
 SETTINGS = Settings(variants=("mlp",), epochs=2)
 

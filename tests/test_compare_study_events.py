@@ -12,11 +12,11 @@ from interrupted import interrupted
 
 from compare.errors import InputError, RunFolderError
 from compare.spec import Settings
-from compare.study import grid as study
-from compare.study import paces
+from compare.study import run as study
+from compare.study import train
 from compare.study.events import check_events, folder_of, tagged
-from compare.study.grid import plan, run_study
 from compare.study.records import CLOCKS, RunFolder, run_name
+from compare.study.run import plan, run_study
 from compare.study.runs import Run
 
 SETTINGS = Settings(variants=("mlp", "mlp-bn-after"), epochs=3, dtype="float64")
@@ -34,7 +34,7 @@ class Process(Here):
         return {"accelerator": "cpu"}
 
     def run(self, run, on_epoch, *, events):
-        job = partial(paces.execute, run, self.settings, events=events)
+        job = partial(train.execute, run, self.settings, events=events)
         return self.call(job, on_epoch)
 
     def __enter__(self):
@@ -110,10 +110,10 @@ def test_writing_is_off_the_clock(framework_name, framework, tmp_path, monkeypat
         def close(self):
             written.append("closed")
 
-    monkeypatch.setattr(paces.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(train.time, "perf_counter", lambda: now[0])
     monkeypatch.setattr(framework, "event_log", lambda handle, folder: Slow())
     run = Run("mlp", framework_name, 0)
-    outcome = paces.execute(run, SETTINGS, framework, events=tmp_path)
+    outcome = train.execute(run, SETTINGS, framework, events=tmp_path)
     assert written == [1, 2, 3, "closed"]
     assert outcome.record["epoch_seconds"] == [0.0] * 3
 
@@ -121,7 +121,7 @@ def test_writing_is_off_the_clock(framework_name, framework, tmp_path, monkeypat
 def test_a_run_that_diverges_is_written_too(framework_name, framework, tmp_path):
     run = Run("mlp", framework_name, 0)
     settings = replace(SETTINGS, learning_rate=1e300)
-    assert paces.execute(run, settings, framework, events=tmp_path).record["status"] == "diverged"
+    assert train.execute(run, settings, framework, events=tmp_path).record["status"] == "diverged"
     found = curves(folder_of(run, tmp_path))["loss/test"]
     assert [step for step, _ in found] == [1, 2, 3]
     assert not math.isfinite(found[-1][1])

@@ -8,13 +8,11 @@ import pytest
 from interrupted import interrupted, running
 from tolerances import PACES
 
-from compare.analysis.distances import distances, weight_gap
-from compare.analysis.summary import differences, rows
+from compare.analysis.frames import differences, distances, rows, weight_gap
 from compare.spec import Settings
-from compare.study.grid import default_path, plan, run_study
 from compare.study.records import CLOCKS, RunFolder, run_name
+from compare.study.run import EPOCHS, default_path, plan, run_study
 from compare.study.runs import Run
-from compare.study.timing_pass import EPOCHS
 
 SETTINGS = Settings(
     variants=("mlp-bn-after", "mlp"), epochs=2, seeds=2, dtype="float64", pace="fast"

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
-from compare.study.metrics import accuracy, binary_cross_entropy, first_crossing
+from compare.study.runs import accuracy, binary_cross_entropy, first_crossing
 
 
 def test_exactly_one_half_counts_as_class_zero():

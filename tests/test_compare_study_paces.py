@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from tolerances import PACES
 
-from compare.analysis.distances import weight_gap
+from compare.analysis.frames import weight_gap
 from compare.conventions import CONVENTIONS
 from compare.spec import FRAMEWORKS, VARIANTS, Settings
-from compare.study.paces import SEEDS_AT_ONCE, execute, execute_many
 from compare.study.runs import Outcome, Run
+from compare.study.train import SEEDS_AT_ONCE, execute, execute_many
 
 SETTINGS = Settings(dtype="float64", epochs=3, seeds=2)
 

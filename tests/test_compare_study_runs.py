@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from compare.analysis.distances import weight_gap
+from compare.analysis.frames import weight_gap
 from compare.spec import VARIANTS, Settings
 from compare.study.initial import batch_orders, initial_weights
-from compare.study.paces import execute
 from compare.study.runs import Run
+from compare.study.train import execute
 
 SETTINGS = Settings(dtype="float64", epochs=2)
 METRICS = {

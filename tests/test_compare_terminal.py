@@ -1,9 +1,9 @@
 import pytest
 from test_compare_report_table import row
 
-from compare import terminal
-from compare.analysis.summary import Difference
-from compare.report.table import cells, headings, judged
+from compare import console
+from compare.analysis.frames import Difference
+from compare.report.tables import cells, headings, judged
 
 NAMES = ("mlp-bn-no-momentum", "cnn")
 
@@ -22,8 +22,8 @@ def lines():
 
 
 def printed(lines, width, monkeypatch, capsys):
-    monkeypatch.setattr(terminal, "WIDTH_OF_A_PIPE", width)
-    terminal.print_grid(judged(headings(0.8), "verdict"), lines, left=1)
+    monkeypatch.setattr(console, "WIDTH_OF_A_PIPE", width)
+    console.print_grid(judged(headings(0.8), "verdict"), lines, left=1)
     return capsys.readouterr().out.splitlines()
 
 

@@ -8,7 +8,7 @@ import compare.backends.torch.timing
 from compare.errors import InputError
 from compare.spec import Settings
 from compare.timing.measure import _in_turn, measure_variant
-from compare.timing.samples import Measurements, Plan
+from compare.timing.records import Measurements, Plan
 from compare.timing.summary import ratios
 
 SETTINGS = Settings(variants=("mlp",), epochs=3, dtype="float64")

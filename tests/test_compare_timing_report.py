@@ -10,11 +10,10 @@ from timed_samples import PLAN, measurements, sample
 from compare.cli import app
 from compare.errors import RunFolderError
 from compare.report.figures import save
-from compare.timing import plots as timing_plots
+from compare.timing import report as timing_plots
 from compare.timing import report as timing_report
-from compare.timing import table as timing_table
-from compare.timing.records import TimingRecords
-from compare.timing.samples import Measurements
+from compare.timing import report as timing_table
+from compare.timing.records import Measurements, TimingRecords
 from compare.timing.summary import figures, ratios
 
 SMALL = ("time", "--variants", "mlp", "--epochs", "2", "--no-scaling", "--patience", "0")

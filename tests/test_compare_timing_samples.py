@@ -7,7 +7,7 @@ from timed_samples import PLAN, measurements
 
 from compare.errors import InputError
 from compare.spec import Settings
-from compare.timing.samples import DEFAULT, Measurements, Plan, Sample
+from compare.timing.records import DEFAULT, Measurements, Plan, Sample
 
 PLANS = (
     PLAN,

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from timed_samples import PLAN, measurements, sample
 
-from compare.timing.samples import Point
+from compare.timing.records import Point
 from compare.timing.summary import (
     crossing,
     envelope,

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from compare.backends.torch.mutations import BUGS
+from compare.backends.torch.bugs import BUGS
 from compare.errors import InputError
-from compare.parity.checks import RUNGS, Divergence
+from compare.parity.ladder import RUNGS, Divergence
 from compare.parity.twins import Side, check_pair
-from compare.selftest import selftest, selftest_command
-from compare.selftest.mutated import NEUTRAL, Mutated
-from compare.selftest.mutations import MUTATIONS, quick
-from compare.selftest.selftest import Caught, chosen, summary
+from compare.selftest import command as selftest_command
+from compare.selftest import runner
+from compare.selftest.bugs import MUTATIONS, NEUTRAL, Mutated, quick
+from compare.selftest.runner import Caught, chosen, summary
 from compare.spec import VARIANTS, Settings
 
 
@@ -28,7 +28,7 @@ def calls(both):
 
 
 def inject(calls, mutations, **options):
-    return list(selftest.selftest(mutations, calls, **options))
+    return list(runner.selftest(mutations, calls, **options))
 
 
 def test_the_register_covers_every_rung_and_carries_what_it_names():

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from compare import usage
+from compare import resources
 
 
 class Machine:
@@ -11,10 +11,10 @@ class Machine:
 
     def __init__(self, monkeypatch, load):
         self.now, self.busy, self.own, self.load = 0.0, 100.0, 10.0, iter(load)
-        monkeypatch.setattr(usage, "_busy", lambda: self.busy)
-        monkeypatch.setattr(usage.time, "process_time", lambda: self.own)
-        monkeypatch.setattr(usage.time, "perf_counter", lambda: self.now)
-        monkeypatch.setattr(usage.time, "sleep", self.sleep)
+        monkeypatch.setattr(resources, "_busy", lambda: self.busy)
+        monkeypatch.setattr(resources.time, "process_time", lambda: self.own)
+        monkeypatch.setattr(resources.time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(resources.time, "sleep", self.sleep)
 
     def sleep(self, seconds, own=0.0):
         self.now += seconds
@@ -24,7 +24,7 @@ class Machine:
 
 def test_what_this_process_computes_is_not_of_others(monkeypatch):
     machine = Machine(monkeypatch, [0.5])
-    with usage.OtherPrograms() as others:
+    with resources.OtherPrograms() as others:
         assert math.isnan(others.cores)
         machine.sleep(2.0, own=1.0)
     assert others.cores == pytest.approx(0.5)
@@ -37,10 +37,10 @@ def test_what_this_process_computes_is_not_of_others(monkeypatch):
 def test_waiting_ends_with_the_noise_or_with_patience(monkeypatch, load, patience, waited):
     Machine(monkeypatch, load)
     said = []
-    assert usage.wait_until_quiet(patience, said.append) == pytest.approx(waited)
+    assert resources.wait_until_quiet(patience, said.append) == pytest.approx(waited)
     assert said == (["waiting: other programs keep 1.0 cores busy"] if waited else [])
 
 
 def test_peak_memory_holds_what_was_allocated():
     block = np.ones(2**23)
-    assert usage.peak_bytes() > block.nbytes
+    assert resources.peak_bytes() > block.nbytes

@@ -33,7 +33,7 @@ def imported(code, forbidden):
         ("import compare.backends.keras.adapter", ["torch", "lightning", "bn_torch"]),
         ("import compare.cli", [*FRAMEWORKS, "sklearn", "numpy", "matplotlib", "jinja2"]),
         (
-            "import compare.study.grid, compare.report.pages, compare.study.runs",
+            "import compare.study.run, compare.report.pages, compare.study.runs",
             [*FRAMEWORKS, "matplotlib"],
         ),
     ],

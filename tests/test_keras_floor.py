@@ -4,8 +4,8 @@ import pytest
 from tolerances import PACES
 
 import bn_keras
-from compare.analysis.distances import weight_gap
-from compare.backends.keras import floor
+from compare.analysis.frames import weight_gap
+from compare.backends.keras import timing
 from compare.spec import Settings
 from compare.study.runs import Run, orders_of, prepare, views_of
 
@@ -34,7 +34,7 @@ def trained(adapter, variant, train, orders=None, **options):
 @pytest.mark.parametrize("variant", ["mlp-bn-after", "cnn-bn", "lstm-bn"])
 def test_the_floor_trains_as_fit_does(both, variant, jit_compile):
     weights, metrics = trained(both["keras"], variant, both["keras"].train)
-    found, seen = trained(both["keras"], variant, floor.train, jit_compile=jit_compile)
+    found, seen = trained(both["keras"], variant, timing.train, jit_compile=jit_compile)
     assert weight_gap(found, weights) <= PACES
     assert np.abs(np.subtract(seen, metrics)).max() <= PACES
 
@@ -42,7 +42,7 @@ def test_the_floor_trains_as_fit_does(both, variant, jit_compile):
 def test_other_orders_end_elsewhere(both):
     orders = np.tile(np.arange(SETTINGS.n_train), (3, 1))
     weights, _ = trained(both["keras"], "mlp-bn-after", both["keras"].train)
-    found, _ = trained(both["keras"], "mlp-bn-after", floor.train, orders)
+    found, _ = trained(both["keras"], "mlp-bn-after", timing.train, orders)
     assert weight_gap(found, weights) > 1e-4
 
 
@@ -51,4 +51,4 @@ def test_another_optimizer_is_refused():
     model.compile(keras.optimizers.Adam(), "binary_crossentropy")
     data = np.zeros((4, 2)), np.zeros(4)
     with pytest.raises(TypeError, match="Adam"):
-        floor.train(model, data, orders=np.array([[0, 1, 2, 3]]), batch_size=2, on_epoch=print)
+        timing.train(model, data, orders=np.array([[0, 1, 2, 3]]), batch_size=2, on_epoch=print)

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 import bn_keras
-from compare.backends.keras.recording import recording
+from compare.backends.keras.hooks import recording
 
 RNG = np.random.default_rng(0)
 K = keras.layers

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from tolerances import PACES
 
-from compare.analysis.distances import weight_gap
-from compare.backends.torch import floor
+from compare.analysis.frames import weight_gap
+from compare.backends.torch import timing
 from compare.spec import Settings
 from compare.study.runs import Run, orders_of, prepare, views_of
 
@@ -19,7 +19,7 @@ def trained(adapter, variant, on_floor, orders=None):
     if on_floor and x.ndim == 4:
         x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
     metrics = []
-    (floor.train if on_floor else adapter.train)(
+    (timing.train if on_floor else adapter.train)(
         handle,
         (x, views.y_train),
         orders=orders_of(run, SETTINGS, adapter) if orders is None else orders,

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from compare.backends.torch.recording import Recording
+from compare.backends.torch.hooks import Recording
 
 
 def record(model, x, loss=torch.sum):

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from compare.backends.torch.slots import Slots
+from compare.backends.torch.trace import Slots
 
 
 class Idle(nn.Module):

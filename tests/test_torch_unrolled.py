@@ -11,7 +11,7 @@ from torch.func import functional_call, grad
 from bn_torch.lstm import build_lstm
 from bn_torch.mlp import build_mlp
 from bn_torch.norm import BiasedBatchNorm
-from compare.backends.torch.unrolled import UnrolledBatchNorm, UnrolledLSTM, unrolled
+from compare.backends.torch.many_seeds import UnrolledBatchNorm, UnrolledLSTM, unrolled
 
 pytestmark = pytest.mark.usefixtures("both")
 

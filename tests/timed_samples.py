@@ -1,7 +1,7 @@
 """Made-up timings: what `bn-compare time` would have measured."""
 
 from compare.spec import Settings
-from compare.timing.samples import Measurements, Plan, Point, Process, Sample
+from compare.timing.records import Measurements, Plan, Point, Process, Sample
 
 PLAN = Plan(settings=Settings(variants=("mlp",), epochs=4), repetitions=3)
 CONFIGURATIONS = {

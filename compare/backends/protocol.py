@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from compare.data import Array
 from compare.errors import MissingDependencyError
-from compare.traces import Layer
+from compare.trace import Layer
 
 _NEEDS = {"keras": ("keras", "tensorflow"), "torch": ("torch", "lightning")}
 _LOGS_WITH = {"keras": ("tensorboard",), "torch": ("tensorboard", "tensorboardX")}

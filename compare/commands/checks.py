@@ -104,16 +104,16 @@ def conventions(
     json_output: Json = False,
 ) -> None:
     """Every known difference between the frameworks; with --measure, what each one costs."""
-    from compare.parity import conventions_report
+    from compare.parity import ablation
 
     if variants and not measure:
         raise InputError("--variants says where to measure: give --measure too.")
     if measure:
-        conventions_report.print_effects(
+        ablation.print_effects(
             names or (), split_names(variants), epochs=epochs, as_json=json_output
         )
     else:
-        conventions_report.print_catalogue(names or (), as_json=json_output)
+        ablation.print_catalogue(names or (), as_json=json_output)
 
 
 def selftest(
@@ -124,6 +124,6 @@ def selftest(
     json_output: Json = False,
 ) -> None:
     """Inject known port bugs: every one must be caught on its rung, with its layer blamed."""
-    from compare.selftest import selftest_command
+    from compare.selftest import command
 
-    raise typer.Exit(selftest_command.run(split_names(only), only_quick=quick, as_json=json_output))
+    raise typer.Exit(command.run(split_names(only), only_quick=quick, as_json=json_output))

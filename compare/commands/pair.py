@@ -173,7 +173,7 @@ def init(
     ] = None,
 ) -> None:
     """Write a test of parity for pytest, of your own two models or of a small pair that passes."""
-    from compare.porting import starter
+    from compare.porting import scaffold
 
-    file = starter.write(folder, keras, torch, tuple(input_shape or ()))
+    file = scaffold.write(folder, keras, torch, tuple(input_shape or ()))
     print(f"{file}: written; run it: python -m pytest {file}", file=sys.stderr)

@@ -87,7 +87,7 @@ def run(
 ) -> None:
     """Train the study in both frameworks, write a run folder, print the table."""
     from compare.report import pages
-    from compare.study import grid
+    from compare.study import run as grid
 
     settings = settings_from(context.params)
     pages.check_installed()
@@ -100,8 +100,8 @@ def run(
 
 
 def _train(settings: Settings, path: Path, *, timing: bool, events: Path | None) -> RunFolder:
-    from compare.progress import StudyProgress
-    from compare.study.grid import run_study
+    from compare.console import StudyProgress
+    from compare.study.run import run_study
 
     with StudyProgress(settings) as progress:
         say = progress.say if timing else None
@@ -151,18 +151,18 @@ def _redone(folder: Path, *, as_json: bool) -> bool:
 
 
 def _print_versus(folders: Sequence[RunFolder], *, as_json: bool) -> None:
-    from compare.analysis import versus
-    from compare.report import versus_table
-    from compare.terminal import print_grid
+    from compare.analysis import compare_studies
+    from compare.console import print_grid
+    from compare.report import tables
 
     first, *others = folders
-    found = [(other, versus.versus(first, other)) for other in others]
+    found = [(other, compare_studies.versus(first, other)) for other in others]
     if as_json:
         content = [
             {
                 "first": str(first.path),
                 "second": str(other.path),
-                "changes": versus_table.changes(first.manifest, other.manifest),
+                "changes": tables.changes(first.manifest, other.manifest),
                 "rows": [one.to_json() for one in rows],
             }
             for other, rows in found
@@ -171,30 +171,30 @@ def _print_versus(folders: Sequence[RunFolder], *, as_json: bool) -> None:
         return
     for other, rows in found:
         print(f"first: {first.path}\nsecond: {other.path}")
-        print_grid(versus_table.HEADINGS, versus_table.lines(rows), left=2)
-        changed = versus_table.changes(first.manifest, other.manifest)
+        print_grid(tables.VERSUS_HEADINGS, tables.versus_lines(rows), left=2)
+        changed = tables.changes(first.manifest, other.manifest)
         print("\n".join(["", *(changed or ["versions and hardware: the same"]), ""]))
 
 
 def _print_results(results: Results, path: Path, *, as_json: bool) -> None:
-    from compare import wording
-    from compare.analysis import summary
-    from compare.report import table
-    from compare.terminal import print_grid
+    from compare import console
+    from compare.analysis import frames
+    from compare.console import print_grid
+    from compare.report import tables
 
     rows = results.rows
     if as_json:
-        content = {"run_dir": str(path), "rows": [summary.row_json(row) for row in rows]}
+        content = {"run_dir": str(path), "rows": [frames.row_json(row) for row in rows]}
         print(json.dumps(content, allow_nan=False))
         return
     found = {one.variant: one.verdict for one in results.comparisons if one.metric == _JUDGED}
-    headings = table.judged(table.headings(results.settings.target), "verdict")
+    headings = tables.judged(tables.headings(results.settings.target), "verdict")
     lines = [
-        table.judged(line, found.get(line[0], wording.MISSING))
-        for line in table.cells(rows, results.differences)
+        tables.judged(line, found.get(line[0], console.MISSING))
+        for line in tables.cells(rows, results.differences)
     ]
     print_grid(headings, lines, left=1)
-    print("\n".join(["", *table.tutorial_lines(rows), "", f"run folder: {path}"]))
+    print("\n".join(["", *tables.tutorial_lines(rows), "", f"run folder: {path}"]))
 
 
 def _interrupted(path: Path) -> NoReturn:

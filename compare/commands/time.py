@@ -16,8 +16,8 @@ from compare.commands.options import (
     split_names,
 )
 from compare.spec import Settings
-from compare.timing.samples import DEFAULT as FITS
-from compare.timing.samples import Plan
+from compare.timing.records import DEFAULT as FITS
+from compare.timing.records import Plan
 
 TIME_EXAMPLES = """\b
 Examples:
@@ -71,9 +71,9 @@ def time(
         accelerator=accelerator,
         patience=patience,
     )
-    from compare.progress import announcing
+    from compare.console import announcing
     from compare.report import pages
-    from compare.study.grid import default_path
+    from compare.study.run import default_path
 
     pages.check_installed()
     from compare.timing import report

@@ -11,16 +11,15 @@ from typing import Any
 
 from compare import environment
 from compare.backends.protocol import check_installed
-from compare.parity.checks import RUNGS, nan_last
+from compare.console import StudyProgress, console
+from compare.parity.ladder import RUNGS, nan_last
 from compare.parity.trajectories import Heat
 from compare.parity.twins import PairReport, Side, check_pair
-from compare.progress import StudyProgress
 from compare.spec import FRAMEWORKS, Settings
-from compare.study.engine import Worker
-from compare.study.grid import default_path
 from compare.study.records import check_writable, json_number, write_text
+from compare.study.run import default_path
 from compare.study.runs import Run
-from compare.terminal import console
+from compare.study.workers import Worker
 
 
 def run(settings: Settings, out: Path | None) -> list[PairReport]:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compare.parity import rungs
-from compare.parity.checks import Ladder
+from compare.parity import ladder as rungs
+from compare.parity.ladder import Ladder
 from compare.study.runs import Outcome
 
 LOSSES = {

@@ -19,17 +19,18 @@ from numpy.typing import NDArray
 
 from compare.backends.protocol import Framework, Handle
 from compare.data import Array
-from compare.parity import rungs, tolerances, trajectories
-from compare.parity.checks import Divergence, Ladder, RungResult
+from compare.parity import ladder as rungs
+from compare.parity import tolerances, trajectories
 from compare.parity.explain import explanations
-from compare.parity.gaps import gap
+from compare.parity.ladder import Divergence, Ladder, RungResult
+from compare.parity.tolerances import gap
 from compare.spec import Settings
-from compare.study.engine import Worker
 from compare.study.initial import lived_in
-from compare.study.paces import execute
 from compare.study.records import json_number
 from compare.study.runs import Outcome, Run, orders_of, prepare, views_of
-from compare.traces import Trace, TraceWriter
+from compare.study.train import execute
+from compare.study.workers import Worker
+from compare.trace import Trace, TraceWriter
 
 STEPS = 2
 """Training steps that are traced. A rounded momentum shows from the second step on."""

@@ -11,13 +11,11 @@ from typing import Any, cast
 
 from compare.backends import protocol
 from compare.errors import InputError, unknown
-from compare.porting.allowances import check_allowed
-from compare.porting.judging import Request, judge, observe
-from compare.porting.live import live
-from compare.porting.porting import SAMPLES, carry
+from compare.porting.compare_traces import Request, judge, observe
+from compare.porting.expected_differences import check_allowed
+from compare.porting.models import Objective, Side, Structure, checked, live, samples
 from compare.porting.report import ParityReport
-from compare.porting.sides import Objective, Side
-from compare.porting.structures import Structure, checked, samples
+from compare.porting.weights import SAMPLES, carry
 
 
 def check_parity(

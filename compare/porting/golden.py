@@ -26,11 +26,22 @@ from numpy.typing import NDArray
 
 from compare.environment import versions
 from compare.errors import GoldenError
-from compare.porting.judging import Observed, Request
-from compare.porting.sides import Batches
-from compare.porting.structures import digest
+from compare.porting.check import Options, carry_as_asked
+from compare.porting.compare_traces import Observed, Request, judge, observe
+from compare.porting.models import (
+    Batches,
+    KerasSide,
+    Side,
+    Structure,
+    TorchSide,
+    built,
+    check_dtype,
+    digest,
+    live,
+)
+from compare.porting.report import ParityReport
 from compare.study.records import write_text
-from compare.traces import Trace, TraceWriter
+from compare.trace import Trace, TraceWriter
 
 _FORMAT = 1
 _AGAIN = "record it again with --parity-golden record"
@@ -173,7 +184,7 @@ class Golden:
                 )
 
     def observed(self, folder: Path) -> Observed:
-        """The side, as `compare.porting.judging.judge` takes it.
+        """The side, as `compare.porting.compare_traces.judge` takes it.
 
         Args:
             folder: Where the trace is unpacked to.
@@ -247,3 +258,83 @@ def _asked(request: Request) -> dict[str, Any]:
 
 def _seal(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def record(
+    folder: Path,
+    models: tuple[Any, Any],
+    data: tuple[Structure, Structure | None],
+    options: Options,
+) -> ParityReport:
+    """Check a pair as `check_parity` does, and record both of its sides.
+
+    Args:
+        folder: Where the recordings go.
+        models: The Keras model and the Torch module, or functions that return them.
+        data: Samples and targets.
+        options: Those of `check_parity`.
+
+    Raises:
+        InputError: As `check_parity` does.
+    """
+    __tracebackhide__ = True
+    pair = live(
+        *models,
+        data[0],
+        dtype=options.dtype,
+        objective=options.objective,
+        to_torch=options.to_torch,
+    )
+    options.check_objective(pair.torch.module, data[1])
+    request = options.request(pair.x, data[1], pair.dtype)
+    carry_as_asked(pair.keras, pair.torch, request)
+    with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
+        keras, evaluated = recording(observe(pair.keras, request, Path(scratch) / "keras"))
+        torch = observe(pair.torch, request, Path(scratch) / "torch")
+        report = judge(keras, torch, request)
+        with staged(folder) as written:
+            save(written, "keras", keras, request, evaluated=evaluated)
+            save(written, "torch", torch, request)
+    return report
+
+
+def replay(
+    folder: Path,
+    alive: str,
+    models: tuple[Any, Any],
+    data: tuple[Structure, Structure | None],
+    options: Options,
+) -> ParityReport:
+    """Check the side that is alive against the recording of the other one.
+
+    Args:
+        folder: Where both were recorded.
+        alive: `"keras"` or `"torch"`; the other model is not looked at.
+        models: The Keras model and the Torch module, or functions that return them.
+        data: Samples and targets; the very ones that were recorded.
+        options: Those of `check_parity`.
+
+    Raises:
+        GoldenError: The recording cannot be read, or something else is asked.
+        InputError: As `check_parity` does.
+    """
+    __tracebackhide__ = True
+    golden = open_golden(folder, "keras" if alive == "torch" else "torch")
+    dtype = options.dtype or golden.dtype
+    model = built(alive, models[alive == "torch"], dtype)
+    check_dtype(alive, model, dtype)
+    request = options.request(*data, dtype)
+    golden.check_asked(request)
+    keras: Side = golden
+    torch: Side = golden
+    if alive == "torch":
+        options.check_objective(model, data[1])
+        torch = TorchSide(model, options.objective, options.to_torch)
+    else:
+        keras = KerasSide(model)
+    carry_as_asked(keras, torch, request, to=alive)
+    with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
+        found = observe(torch if alive == "torch" else keras, request, Path(scratch) / "alive")
+        recorded = golden.observed(Path(scratch) / "recorded")
+        sides = (recorded, found) if alive == "torch" else (found, recorded)
+        return judge(*sides, request)

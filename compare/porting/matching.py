@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from compare.errors import unknown
-from compare.traces import Layer
+from compare.trace import Layer
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import Any
 
 from compare.conventions import CONVENTIONS
 from compare.errors import MissingDependencyError
-from compare.parity.checks import FORWARD, Check, Divergence, RungResult, nan_last
-from compare.porting.allowances import PREDICTABLE
-from compare.porting.inspection import Finding
+from compare.parity.ladder import FORWARD, Check, Divergence, RungResult, nan_last
+from compare.porting.expected_differences import PREDICTABLE
+from compare.porting.inspect_settings import Finding
 from compare.study.records import json_number
 
 

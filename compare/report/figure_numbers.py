@@ -6,13 +6,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, fields
 
-from compare.analysis.convergence import Convergence
-from compare.analysis.curves import Band, band, gaps, matrix
-from compare.analysis.paced import EpochSeconds
-from compare.analysis.pairing import Pair
+from compare.analysis.frames import Band, EpochSeconds, Pair, band, gaps, matrix
+from compare.analysis.time_to_target import Convergence
 from compare.data import Array, Split, grid_points
-from compare.report.curves import ACCURACIES, LOSSES
-from compare.report.differences import HISTORIES
+from compare.report.figure_curves import ACCURACIES, LOSSES
+from compare.report.figures import HISTORIES
 from compare.report.results import Lines
 from compare.study.records import Record
 

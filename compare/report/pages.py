@@ -16,22 +16,289 @@ from __future__ import annotations
 
 import gc
 import re
-from collections.abc import Iterator, Mapping
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from compare.analysis.pairing import counted
+from compare import console
+from compare.analysis.frames import counted
+from compare.conventions import CONVENTIONS
 from compare.data import Split
 from compare.errors import MissingDependencyError, RunFolderError
-from compare.report.boundaries import Boundary, boundary
-from compare.report.captions import OVERVIEWS
-from compare.report.inline import inline_svg
+from compare.report import tables, text
+from compare.report.figure_boundary import Boundary, boundary
 from compare.report.results import Results, csv_text, pairs_csv, report_json, results_csv
-from compare.report.words import facts, words
-from compare.spec import VARIANTS
+from compare.report.text import OVERVIEWS
+from compare.spec import VARIANTS, Settings
 from compare.study.records import Record, RunFolder, write_text
 from compare.study.runs import split_of
+
+_USES = re.compile(r"<g([^>]*)>\s*((?:<use [^>]*/>\s*)+)</g>")
+_COORDINATES = re.compile(r' (d|x|y)="([^"]*)"')
+_MANY = 20
+_NUMBER = re.compile(r"-?\d+\.\d{3,}")
+
+
+def inline_svg(svg: str, name: str, alt: str, theme: Mapping[str, str]) -> str:
+    """Make a Matplotlib SVG file an element of a page that holds other figures.
+
+    Args:
+        svg: The whole file.
+        name: Prefix of the ids, so that figures do not share one.
+        alt: Text for who cannot see the figure: its title.
+        theme: Colour as `#rrggbb` → name of the page's own custom property for it.
+
+    Returns:
+        An `<svg>` element without a fixed size.
+    """
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<style type=\"text/css\">.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
+    # Matplotlib names everything, and two equal images alike: keep what is referred to.
+    needed = set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg))
+    svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in needed else "", svg)
+    svg = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}-", svg)
+    svg = _COORDINATES.sub(_rounded, _USES.sub(_dotted, svg))
+    for color, variable in theme.items():
+        svg = svg.replace(color, f"var(--{variable})")
+    box = re.search(r'viewBox="[^"]*"', svg)
+    assert box is not None
+    links = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    opening = f'<svg {box[0]} role="img" aria-labelledby="{name}-title" {links}>'
+    title = f'<title id="{name}-title">{_escaped(alt)}</title>'
+    body = re.sub(r"\s*\n\s*", "\n", svg[svg.index(">") + 1 :])
+    return f"{opening}{title}{body}".strip()
+
+
+def _dotted(group: re.Match[str]) -> str:
+    """Many markers that look alike, as one path with a marker at every point."""
+    looks = set(re.findall(r'href="#([^"]*)"[^>]*? style="([^"]*)"', group[2]))
+    places = re.findall(r' x="([^"]*)" y="([^"]*)"', group[2])
+    if len(looks) != 1 or len(places) != group[2].count("<use ") or len(places) < _MANY:
+        return group[0]
+    ((marker, style),) = looks
+    name = f"{marker}-dot"
+    ends = " ".join(f'marker-{place}="url(#{name})"' for place in ("start", "mid", "end"))
+    points = "L".join(f"{x} {y}" for x, y in places)
+    return (
+        f'<g{group[1]}><marker id="{name}" overflow="visible" markerUnits="userSpaceOnUse">'
+        f'<use href="#{marker}" style="{style}"/></marker>'
+        f'<path d="M{points}" fill="none" stroke="none" {ends}/></g>'
+    )
+
+
+def _rounded(attribute: re.Match[str]) -> str:
+    """Coordinates to a hundredth of a point."""
+    text = _NUMBER.sub(lambda number: f"{float(number[0]):.2f}", attribute[2])
+    return f' {attribute[1]}="{" ".join(text.split())}"'
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def words(results: Results) -> dict[str, Any]:
+    """What both templates show, figures left out.
+
+    Args:
+        results: What was found.
+
+    Returns:
+        Variables of the templates, as strings and containers of strings.
+    """
+    settings, records = results.settings, results.records
+    rows, differences = results.rows, results.differences
+    return {
+        "summary": _summary(results),
+        "warnings": _warnings(settings, records),
+        "short_headings": _with_verdict(
+            [_stacked(heading) for heading in tables.headings(settings.target)],
+            ["difference", "verdict"],
+        ),
+        "headings": _with_verdict(tables.headings(settings.target), ["difference", "verdict"]),
+        "cells": _cells(results),
+        "answers": _answers(results),
+        "verdict_headings": tables.VERDICT_HEADINGS,
+        "verdicts": tables.verdict_lines(results.comparisons),
+        "effect_headings": tables.EFFECT_HEADINGS,
+        "effects": tables.effect_lines(results.benefits),
+        "gains": text.in_full(results.benefits, results.lags),
+        "race_headings": tables.RACE_HEADINGS,
+        "races": tables.race_lines(results.races),
+        "legend": text.legend(settings, timed=bool(results.timings)),
+        "explained": text.EXPLAINED,
+        "tutorial_lines": tables.tutorial_lines(rows),
+        "tutorial_headings": tables.TUTORIAL_HEADINGS,
+        "tutorial": tables.tutorial_cells(results.tutorial),
+        "variants": {
+            name: VARIANTS[name].title if name in VARIANTS else "" for name in results.variants
+        },
+        "gaps": {
+            gap.variant: (
+                gap.seeds,
+                console.magnitude(gap.probability),
+                console.magnitude(gap.weights),
+            )
+            for gap in differences
+        },
+        "conventions": _conventions(settings, results.variants),
+        "settings": {name: _text(value) for name, value in settings.to_dict().items()},
+        **_environment(results.manifest),
+    }
+
+
+def facts(results: Results) -> dict[str, Any]:
+    """What `report.json` says beside its numbers, as JSON types."""
+    manifest = results.manifest
+    return {
+        "summary": _summary(results),
+        "warnings": _warnings(results.settings, results.records),
+        "answers": _answers(results),
+        "effects_in_words": text.in_full(results.benefits, results.lags),
+        "settings": results.settings.to_dict(),
+        "data_digest": manifest.get("data_digest"),
+        "hardware": manifest.get("hardware") or {},
+        "versions": manifest.get("versions") or {},
+    }
+
+
+def _text(value: object) -> str:
+    return (", ".join(map(str, value)) or "none") if isinstance(value, list) else str(value)
+
+
+def _cells(results: Results) -> list[list[str]]:
+    """The table of the terminal, with the difference of the test accuracy and its verdict."""
+    found = tables.by_variant(results.comparisons, "test_accuracy")
+    return [
+        _with_verdict(line, [tables.difference(one), one.verdict if one else console.MISSING])
+        for line in tables.cells(results.rows, results.differences)
+        for one in [found.get(line[0])]
+    ]
+
+
+def _with_verdict(line: Sequence[str], judged: Sequence[str]) -> list[str]:
+    """A line of the terminal's table, with what is judged right of both accuracies."""
+    return [*line[:3], *judged, *line[3:]]
+
+
+def _stacked(heading: str) -> str:
+    """A heading in lines as short as the cells below it."""
+    short = heading.replace("test accuracy", "accuracy").replace("epochs to ", "epochs\nto ")
+    for label in (*console.LABELS.values(), "|Δp|"):
+        short = short.replace(f" {label}", f"\n{label}")
+    return short
+
+
+def _answers(results: Results) -> dict[str, str]:
+    return {
+        text.SAME: text.same(results.comparisons),
+        text.HELPS: text.helps(results.benefits),
+    }
+
+
+def _conventions(settings: Settings, variants: Sequence[str]) -> list[tuple[str, ...]]:
+    """What the frameworks do differently in these networks, and what was done about it."""
+    return [
+        (one.name, one.keras, one.torch, "left out" if one.name in settings.undone else "matched")
+        for one in CONVENTIONS.values()
+        if set(one.touches) & set(variants)
+    ]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _summary(results: Results) -> str:
+    settings, records = results.settings, results.records
+    sides = [
+        label
+        for name, label in console.LABELS.items()
+        if any(r["framework"] == name for r in records)
+    ]
+    where = " and in ".join(sides) if len(sides) > 1 else f"{sides[0]} alone"
+    undone = settings.undone
+    matched = (
+        f"remedies left out: {', '.join(undone)}" if undone else "every known difference matched"
+    )
+    return (
+        f"{_count(len(results.variants), 'variant')} of the batch normalization tutorial's "
+        f"networks trained in {where}: {_count(settings.seeds, 'seed')}, "
+        f"{_count(settings.epochs, 'epoch')}, {settings.dtype}, "
+        f"alignment “{settings.alignment}” ({matched})."
+    )
+
+
+def _warnings(settings: Settings, records: Sequence[Record]) -> list[str]:
+    """Runs that are not what the settings promise, by name."""
+    found = {(r["variant"], r["framework"], r["seed"]) for r in records}
+    planned = (
+        (variant, framework, seed)
+        for variant in settings.variants
+        for framework in settings.frameworks
+        for seed in range(settings.seeds)
+    )
+    missing = [run for run in planned if run not in found]
+    diverged = [(r["variant"], r["framework"], r["seed"]) for r in records if r["status"] != "ok"]
+    notes = []
+    if missing:
+        notes.append(f"The study is incomplete. Missing runs: {_names(missing)}.")
+    if diverged:
+        notes.append(f"Diverged, and left out of means and medians: {_names(diverged)}.")
+    return notes
+
+
+def _names(runs: Iterable[tuple[str, str, int]]) -> str:
+    """`mlp Keras (seeds 0, 2), …`: a long list stays readable."""
+    seeds: dict[str, list[int]] = {}
+    for variant, framework, seed in runs:
+        seeds.setdefault(f"{variant} {console.LABELS[framework]}", []).append(seed)
+    return "; ".join(
+        f"{side} ({'seed' if len(group) == 1 else 'seeds'} {_ranges(group)})"
+        for side, group in seeds.items()
+    )
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """`0, 2, 5–9`: three or more in a row are shortened."""
+    rows: list[list[int]] = []
+    for number in sorted(numbers):
+        if rows and number == rows[-1][-1] + 1:
+            rows[-1].append(number)
+        else:
+            rows.append([number])
+    return ", ".join(
+        f"{row[0]}–{row[-1]}" if len(row) > 2 else ", ".join(map(str, row)) for row in rows
+    )
+
+
+def _environment(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    hardware, versions = manifest.get("hardware") or {}, manifest.get("versions") or {}
+    installed = {name: version for name, version in versions.items() if version}
+    memory, cores = hardware.get("memory_bytes"), hardware.get("cores")
+    parts = [
+        hardware.get("cpu"),
+        _count(cores, "core") if cores else None,
+        f"{memory / 2**30:.0f} GiB of memory" if memory else None,
+        " and ".join(sorted(set((hardware.get("accelerator") or {}).values()))),
+        " ".join(filter(None, (hardware.get("system"), hardware.get("machine")))),
+        f"Python {hardware['python']}" if hardware.get("python") else None,
+    ]
+    facts = {
+        "started": manifest.get("created_at"),
+        "command": shlex.join(manifest.get("command") or []),
+        "git commit": manifest.get("git_commit"),
+        "Keras backend": manifest.get("keras_backend"),
+        "data digest": manifest.get("data_digest"),
+        **installed,
+    }
+    return {
+        "hardware": ", ".join(str(part) for part in parts if part),
+        "versions": ", ".join(f"{name} {version}" for name, version in installed.items()),
+        "environment": {name: value for name, value in facts.items() if value},
+    }
 
 
 @dataclass(frozen=True)

@@ -9,21 +9,15 @@ from functools import partial
 import numpy as np
 from matplotlib.figure import Figure
 
-from compare.analysis.curves import gaps
-from compare.analysis.paced import epoch_seconds
+from compare.analysis.frames import epoch_seconds, gaps
+from compare.console import LABELS
 from compare.data import Split
 from compare.report import figure_numbers
-from compare.report.boundaries import Boundary
-from compare.report.boundary import decision_boundaries
-from compare.report.circles import circles
-from compare.report.curves import learning_curves
-from compare.report.differences import difference_curves
-from compare.report.hitting import hitting_times
-from compare.report.parity import drift
+from compare.report.figure_boundary import Boundary, decision_boundaries
+from compare.report.figure_curves import learning_curves
+from compare.report.figures import circles, difference_curves, drift, hitting_times, seconds
 from compare.report.results import Lines, Results
-from compare.report.seconds import seconds
 from compare.spec import FRAMEWORKS
-from compare.wording import LABELS
 
 
 @dataclass(frozen=True)

@@ -14,16 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from compare.analysis import summary
-from compare.analysis.arrivals import BATCH, MOVING
-from compare.analysis.benefit import Benefit, Lag, benefits, lags
-from compare.analysis.convergence import Convergence, convergence
-from compare.analysis.distances import Distance, distances
-from compare.analysis.endpoints import ENDPOINTS
-from compare.analysis.pairing import Pair, pairs
-from compare.analysis.races import Race, races
-from compare.analysis.tutorial import Line, lines
-from compare.analysis.verdicts import Comparison, compare_frameworks
+from compare.analysis import frames
+from compare.analysis.batch_norm_effect import Benefit, Lag, benefits, lags
+from compare.analysis.equivalence import ENDPOINTS, Comparison, compare_frameworks
+from compare.analysis.frames import Distance, Line, Pair, distances, lines, pairs
+from compare.analysis.time_to_target import BATCH, MOVING, Convergence, Race, convergence, races
 from compare.spec import FRAMEWORKS, Settings
 from compare.study.records import Record, RunFolder, Timing
 
@@ -77,14 +72,14 @@ class Results:
         return cls(folder.settings, folder.manifest, records, folder.timings(), found)
 
     @cached_property
-    def rows(self) -> list[summary.Row]:
+    def rows(self) -> list[frames.Row]:
         """One per variant and framework."""
-        return summary.rows(self.records, self.timings)
+        return frames.rows(self.records, self.timings)
 
     @cached_property
-    def differences(self) -> list[summary.Difference]:
+    def differences(self) -> list[frames.Difference]:
         """One per variant with pairs."""
-        return summary.differences(self.distances)
+        return frames.differences(self.distances)
 
     @cached_property
     def comparisons(self) -> list[Comparison]:

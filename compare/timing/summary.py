@@ -16,7 +16,7 @@ import numpy as np
 from scipy.stats import bootstrap
 
 from compare.data import Array
-from compare.timing.samples import Measurements, Plan, Point, Process, Sample
+from compare.timing.records import Measurements, Plan, Point, Process, Sample
 
 CONFIDENCE = 0.95
 RESAMPLES = 4999

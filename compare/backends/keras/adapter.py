@@ -19,12 +19,14 @@ from bn_keras.data import PlannedBatches
 from bn_keras.lstm import build_lstm
 from bn_keras.mlp import build_mlp
 from bn_keras.training import compile_model, fit, reporting
-from compare.backends.keras import inputs, probe, repeating, rules, settings, timing, weights
-from compare.backends.keras.demonstrations import DEMONSTRATIONS
+from compare.backends.keras import rules, settings, structures, timing, weights
+from compare.backends.keras import trace as probe
+from compare.backends.keras import trace as repeating
+from compare.backends.keras.demos import DEMONSTRATIONS
 from compare.backends.keras.events import EventLog
 
 if TYPE_CHECKING:
-    from compare.backends.keras.fast import ManySeeds, OnEpoch
+    from compare.backends.keras.many_seeds import ManySeeds, OnEpoch
 
 _BUILDERS = {"mlp": build_mlp, "cnn": build_cnn, "lstm": build_lstm}
 
@@ -129,9 +131,9 @@ def compile_many(
 ) -> ManySeeds:
     """What `fit_many` runs, traced once for any number of seeds; see `keras.fast.ManySeeds`."""
     # Needs TensorFlow, which Keras on another backend does not.
-    from compare.backends.keras import fast
+    from compare.backends.keras import many_seeds
 
-    return fast.ManySeeds(handle, data, batch_size=batch_size, views=views)
+    return many_seeds.ManySeeds(handle, data, batch_size=batch_size, views=views)
 
 
 def fit_many(
@@ -201,7 +203,7 @@ def trace(
 
 
 evaluate, describe = probe.evaluate, probe.describe
-sample_input = inputs.sample_input
+sample_input = structures.sample_input
 add_rule, forget_rule = rules.add_rule, rules.forget_rule
 optimizer_settings, loss_settings = settings.optimizer_settings, settings.loss_settings
 random_parts = settings.random_parts

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compare.backends.torch.as_found import looking
+from compare.backends.torch.hooks import Recording
 from compare.backends.torch.layouts import SPATIAL, channels_last, says_nothing
-from compare.backends.torch.recording import Recording
+from compare.backends.torch.preserve_state import looking
 from compare.backends.torch.structures import call, mapped, tensor
 from compare.backends.torch.weights import weighted_layers
 

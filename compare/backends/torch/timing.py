@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -13,11 +13,63 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.loggers import CSVLogger
+from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from bn_torch.data import channels_first
 from bn_torch.module import BinaryClassifier
-from compare.backends.torch import device, floor
+from compare.backends.torch import build
+
+
+def train(
+    module: BinaryClassifier,
+    data: tuple[np.ndarray, np.ndarray],
+    *,
+    orders: np.ndarray,
+    batch_size: int,
+    on_epoch: Callable[[float, float], None],
+) -> None:
+    """Train as `Trainer.fit` does, in a loop over slices of tensors.
+
+    The same loss, updates, running statistics and running metrics; no Trainer, no DataLoader, no
+    hooks and no logging between two steps.
+
+    Args:
+        module: Any `BinaryClassifier`; it trains where its parameters are.
+        data: Samples in Torch's layout, (n, …), and labels, (n,), in the module's dtype.
+        orders: The order of the samples in every epoch, (epochs, n).
+        batch_size: Samples per batch; a short last batch is kept.
+        on_epoch: Called after every epoch with the running training loss and accuracy.
+    """
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    device = parameters[0].device
+    rates = module.hparams["learning_rate"], module.hparams["momentum"]
+    optimizer = torch.optim.SGD(parameters, lr=rates[0], momentum=rates[1], foreach=True)
+    x, y = (torch.from_numpy(array).to(device) for array in data)
+    module.train()
+    for order in orders:
+        chosen = torch.from_numpy(order).to(device)
+        batches = zip(
+            x[chosen].split(batch_size), y[chosen].unsqueeze(1).split(batch_size), strict=True
+        )
+        sums = torch.zeros(2, device=device)
+        for batch in batches:
+            sums += _step(module.model, optimizer, *batch)
+        loss, accuracy = (sums / len(y)).tolist()
+        on_epoch(loss, accuracy)
+
+
+def _step(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> Tensor:
+    """One step; the summed loss and the hits of its batch, (2,)."""
+    optimizer.zero_grad()
+    logits = model(x)
+    loss = F.binary_cross_entropy_with_logits(logits, y)
+    loss.backward()
+    optimizer.step()
+    hits = ((logits.detach() > 0) == (y > 0.5)).sum()
+    return torch.stack([loss.detach() * len(y), hits.to(loss.dtype)])
+
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
@@ -68,7 +120,7 @@ def time_fit(
     """
     halves = {name: (channels_first(x), y) for name, (x, y) in data.items()}
     if CONFIGURATIONS[configuration] == "floor":
-        handle.to(device.chosen())
+        handle.to(build.chosen())
         return _time_floor(handle, halves["train"], epochs, batch_size)
     if configuration == "torch.compile":
         handle.model.compile()
@@ -79,9 +131,9 @@ def time_fit(
         warnings.simplefilter("ignore")
         trainer = L.Trainer(
             max_epochs=epochs,
-            accelerator="gpu" if device.chosen().type == "cuda" else "cpu",
+            accelerator="gpu" if build.chosen().type == "cuda" else "cpu",
             devices=1,
-            precision=device.precision(),
+            precision=build.precision(),
             callbacks=[stamps],
             default_root_dir=scratch,
             **_trainer_options(configuration, scratch),
@@ -130,7 +182,7 @@ class _Stamps(L.Callback):
         self.epoch_ends.append(self._elapsed())
 
     def _elapsed(self) -> float:
-        device.wait()
+        build.wait()
         return clock() - self.start
 
 
@@ -141,7 +193,7 @@ def _time_floor(
     rng = np.random.default_rng(0)
     orders = np.stack([rng.permutation(len(train[0])) for _ in range(epochs)])
     start = clock()
-    floor.train(
+    train(
         handle,
         train,
         orders=orders,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from compare.backends.torch import rules_recurrent  # noqa: F401  registers its rules
+from compare.backends.torch import rules  # noqa: F401  registers its rules
 from compare.backends.torch.rules import Canonical, Known, Of, Rule, rule_of
 
 

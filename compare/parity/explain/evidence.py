@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from compare.parity.checks import Check
-from compare.traces import Layer, Trace
+from compare.parity.ladder import Check
+from compare.trace import Layer, Trace
 
 Plans = Mapping[str, NDArray[np.int64]]
 Histories = Mapping[str, Mapping[str, Sequence[float | None]]]

@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from compare.parity.checks import RUNGS, Check, Divergence, Ladder
-from compare.parity.explain import epochs, first_step, forward, losses, steps
+from compare.parity.explain import first_step, forward, losses, steps
+from compare.parity.explain import steps as epochs
 from compare.parity.explain.evidence import Evidence, Histories, Plans
-from compare.traces import Trace
+from compare.parity.ladder import RUNGS, Check, Divergence, Ladder
+from compare.trace import Trace
 
 Explanation = Callable[[Evidence], Sequence[str]]
 

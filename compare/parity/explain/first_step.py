@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from compare.parity.explain.evidence import Array, Evidence
-from compare.parity.explain.fitting import share, solved
-from compare.traces import Trace
+from compare.parity.explain.steps import share, solved
+from compare.trace import Trace
 
 _SGD_RATE, _RMSPROP_RATE = 1e-3, 1e-2
 """Learning rates of Torch's optimizers where nobody says otherwise."""

@@ -14,8 +14,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy import special
 
 from compare.parity.explain.evidence import Array, Evidence
-from compare.parity.flattening import channels_before, nearest
-from compare.traces import split
+from compare.parity.layouts import channels_before, nearest
+from compare.trace import split
 
 _TORCH_SLOPE = 0.01
 """`nn.LeakyReLU`'s where nobody says otherwise."""

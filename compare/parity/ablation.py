@@ -1,0 +1,425 @@
+"""The effect of each convention: one remedy left out at a time, and what then differs.
+
+A convention with a switch is measured on the tutorial's networks: both sides are trained, the
+remedy is left out on the side where it sits, and the ends are compared. One without a switch is
+measured by its demonstration, once with the remedy and once without.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from compare.analysis.frames import largest_difference
+from compare.backends.protocol import check_installed
+from compare.console import LABELS, StudyProgress, console, magnitude
+from compare.conventions import CONVENTIONS, Convention, check_names
+from compare.data import Array
+from compare.errors import InputError
+from compare.spec import FRAMEWORKS, VARIANTS, Settings
+from compare.study.records import json_number
+from compare.study.runs import Outcome, Run
+from compare.study.workers import Worker
+
+REPRESENTATIVES = ("mlp-bn-after", "cnn-bn", "lstm-bn")
+"""The variant that stands for its family, where it shows the convention."""
+
+_PROBABILITIES = {"test_probability", "grid_probability"}
+_STATISTICS = ("/moving_mean", "/moving_variance")
+
+Progress = Callable[[Run, int, str], None]
+"""Called with a run, the number of its epochs that are done, and what was left out."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training: a variant in a framework, with one convention's remedy left out, or none."""
+
+    variant: str
+    framework: str
+    undone: str | None
+
+
+@dataclass(frozen=True)
+class Effect:
+    """How far Keras and Torch end from each other; differences are NaN where a side diverged.
+
+    Attributes:
+        convention: The one whose remedy was left out; None where every remedy was in place.
+        variant: What was trained.
+        trained_weights: Largest absolute difference of the trained weights. A scale or a shift that
+            one side does not have counts as 1 or 0.
+        moving_statistics: The same for the moving statistics; None where there are none.
+        predictions: The same for the test probabilities after the last epoch.
+        training_loss: The same for the running training loss, over all epochs.
+        test_accuracy: Torch's final test accuracy minus Keras'; NaN where a side diverged.
+        epochs_keras: Epochs until Keras reached the target accuracy; None if it never did.
+        epochs_torch: The same for Torch.
+    """
+
+    convention: str | None
+    variant: str
+    trained_weights: float
+    moving_statistics: float | None
+    predictions: float
+    training_loss: float
+    test_accuracy: float
+    epochs_keras: int | None
+    epochs_torch: int | None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A demonstration: the largest absolute difference with the remedy in place, and without."""
+
+    convention: str
+    remedied: float
+    unremedied: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Everything measured, each list ranked, the largest effect first.
+
+    `complete` is False where Ctrl-C ended it early: rows are missing then, none is half measured.
+    """
+
+    baselines: list[Effect]
+    effects: list[Effect]
+    shown: list[Shown]
+    complete: bool = True
+
+
+def measurable(
+    names: Iterable[str], variants: Sequence[str] | None
+) -> tuple[list[tuple[Convention, str]], list[Convention]]:
+    """What there is to train, and what to demonstrate.
+
+    Args:
+        names: Conventions.
+        variants: Where to measure; None for one variant of every family that a convention touches.
+
+    Returns:
+        Pairs of a convention with a switch and a variant, and the conventions without a switch.
+
+    Raises:
+        InputError: None of the conventions shows in any of the variants.
+    """
+    chosen = [CONVENTIONS[name] for name in names]
+    pairs = [(c, v) for c in chosen for v in _variants(c, variants)]
+    # Whoever names variants asks about them, and a demonstration has none.
+    demonstrated = [c for c in chosen if not c.switch] if variants is None else []
+    if not pairs and not demonstrated:
+        raise InputError(
+            f"nothing to measure: {', '.join(variants or ())} shows none of "
+            f"{', '.join(c.name for c in chosen)}. Leave out --variants, or name others."
+        )
+    return pairs, demonstrated
+
+
+def _variants(convention: Convention, variants: Sequence[str] | None) -> list[str]:
+    if variants is not None:
+        return [v for v in variants if v in convention.touches]
+    families: dict[str, str] = {}
+    for name in sorted(convention.touches, key=lambda v: v not in REPRESENTATIVES):
+        families.setdefault(VARIANTS[name].family, name)
+    return list(families.values())
+
+
+def jobs(pairs: Iterable[tuple[Convention, str]]) -> list[Job]:
+    """The trainings that the pairs need, each once: both sides remedied, then without."""
+    needed: dict[Job, None] = {}
+    for convention, variant in sorted(pairs, key=lambda pair: pair[1]):
+        needed |= dict.fromkeys((*_needed(None, variant), *_needed(convention, variant)))
+    return list(needed)
+
+
+def measure(
+    pairs: Sequence[tuple[Convention, str]],
+    demonstrated: Sequence[Convention],
+    settings: Settings,
+    *,
+    progress: Progress,
+) -> Measured:
+    """Train and demonstrate in one process per framework.
+
+    Args:
+        pairs: What `measurable` returned.
+        demonstrated: The same.
+        settings: Of all trainings; seed 0 is used.
+        progress: Told about every epoch.
+
+    Raises:
+        MissingDependencyError: A framework is not installed.
+        WorkerError: A framework's process died or raised.
+    """
+    check_installed(FRAMEWORKS)
+    with ExitStack() as stack:
+        workers = {name: stack.enter_context(Worker(name, settings)) for name in FRAMEWORKS}
+        for worker in workers.values():
+            worker.ready()
+        shown = [_show(convention, workers) for convention in demonstrated]
+        ends: dict[Job, Outcome] = {}
+        try:
+            for job in jobs(pairs):
+                ends[job] = _train(job, workers, settings, progress)
+        except KeyboardInterrupt:
+            pass  # What was trained is worth its table.
+    baselines = [(None, v) for v in dict.fromkeys(v for _, v in pairs)]
+    remedied, effects = (
+        [_effect(c, v, ends) for c, v in some if set(_needed(c, v)) <= ends.keys()]
+        for some in (baselines, pairs)
+    )
+    return Measured(
+        sorted(remedied, key=lambda effect: effect.variant),
+        sorted(effects, key=_rank, reverse=True),
+        sorted(shown, key=lambda s: s.unremedied, reverse=True),
+        complete=len(ends) == len(jobs(pairs)),
+    )
+
+
+def _rank(effect: Effect) -> tuple[float, float, float, float]:
+    """By predictions, then by what a reader would notice next; what diverged comes first."""
+    keys = (
+        effect.predictions,
+        effect.trained_weights,
+        effect.moving_statistics or 0.0,
+        effect.training_loss,
+    )
+    first, second, third, fourth = (math.inf if math.isnan(key) else key for key in keys)
+    return first, second, third, fourth
+
+
+def _train(
+    job: Job, workers: Mapping[str, Worker], settings: Settings, progress: Progress
+) -> Outcome:
+    run = Run(job.variant, job.framework, 0)
+    undo = (job.undone,) if job.undone else ()
+    note = f"without {job.undone}" if job.undone else "remedied"
+    progress(run, 0, note)
+    return workers[job.framework].run(
+        run, lambda epoch: progress(run, epoch, note), replace(settings, undo=undo)
+    )
+
+
+def _show(convention: Convention, workers: Mapping[str, Worker]) -> Shown:
+    gaps = []
+    for remedied in (True, False):
+        keras, torch = (
+            worker.demonstrate(convention.name, remedied=remedied) for worker in workers.values()
+        )
+        gaps.append(largest_difference([keras[n] for n in keras], [torch[n] for n in keras]))
+    return Shown(convention.name, *gaps)
+
+
+def _needed(convention: Convention | None, variant: str) -> list[Job]:
+    """The trainings that a row compares, in the order of `FRAMEWORKS`."""
+    return [
+        Job(
+            variant,
+            framework,
+            convention.name if convention and convention.side in (framework, "both") else None,
+        )
+        for framework in FRAMEWORKS
+    ]
+
+
+def _effect(convention: Convention | None, variant: str, ends: Mapping[Job, Outcome]) -> Effect:
+    keras, torch = (ends[job] for job in _needed(convention, variant))
+    return effect(convention.name if convention else None, variant, keras, torch)
+
+
+def effect(convention: str | None, variant: str, keras: Outcome, torch: Outcome) -> Effect:
+    """How far two ends are from each other.
+
+    Args:
+        convention: What was left out; None for nothing.
+        variant: What was trained.
+        keras: Keras' end.
+        torch: Torch's end.
+    """
+    names = (keras.arrays.keys() | torch.arrays.keys()) - _PROBABILITIES
+    moving = sorted(name for name in names if name.endswith(_STATISTICS))
+    trained = sorted(names.difference(moving))
+    ends = (keras.arrays, torch.arrays)
+    curves = [
+        np.array(end.record["history"]["running_train_loss"], dtype=np.float64)
+        for end in (keras, torch)
+    ]
+    finals = np.array(
+        [end.record["final"]["test_accuracy"] for end in (keras, torch)], dtype=np.float64
+    )
+    return Effect(
+        convention=convention,
+        variant=variant,
+        trained_weights=_gap(trained, *ends),
+        moving_statistics=_gap(moving, *ends) if moving else None,
+        predictions=_gap(["test_probability"], *ends),
+        training_loss=largest_difference([curves[0]], [curves[1]]),
+        test_accuracy=float(finals[1] - finals[0]),
+        epochs_keras=keras.record["epochs_to_target"],
+        epochs_torch=torch.record["epochs_to_target"],
+    )
+
+
+def _gap(names: Sequence[str], keras: Mapping[str, Array], torch: Mapping[str, Array]) -> float:
+    return largest_difference(
+        [keras[n] if n in keras else _absent(n, torch[n]) for n in names],
+        [torch[n] if n in torch else _absent(n, keras[n]) for n in names],
+    )
+
+
+def _absent(name: str, other: Array) -> Array:
+    """What a batch normalization without this tensor computes with."""
+    return np.ones_like(other) if name.endswith("/gamma") else np.zeros_like(other)
+
+
+_FIELDS = {
+    "keras": "Keras",
+    "torch": "Torch",
+    "to_torch": "in Torch",
+    "to_keras": "in Keras",
+    "source": "source",
+}
+
+
+def print_catalogue(names: Sequence[str], *, as_json: bool) -> None:
+    """Print some conventions, or all.
+
+    Args:
+        names: Conventions; none for all.
+        as_json: Whether to print JSON.
+
+    Raises:
+        InputError: A name is unknown.
+    """
+    check_names(names)
+    chosen = [CONVENTIONS[name] for name in names or CONVENTIONS]
+    if as_json:
+        print(json.dumps({"conventions": [asdict(c) for c in chosen]}, ensure_ascii=False))
+        return
+    print("\n\n".join(_described(convention) for convention in chosen))
+
+
+def _described(convention: Convention) -> str:
+    where = (
+        f"--undo {convention.name}; shows in {', '.join(convention.touches)}"
+        if convention.switch
+        else "a demonstration of its own"
+    )
+    width = max(map(len, [*_FIELDS.values(), "undone"]))
+    lines = [
+        f"  {label:<{width}}  {getattr(convention, field)}" for field, label in _FIELDS.items()
+    ]
+    return "\n".join([convention.name, *lines, f"  {'undone':<{width}}  {where}"])
+
+
+def print_effects(
+    names: Sequence[str], variants: Sequence[str], *, epochs: int, as_json: bool
+) -> None:
+    """Measure some conventions, or all, and print the ranking.
+
+    Args:
+        names: Conventions; none for all.
+        variants: Where to measure; none for one variant of every family touched.
+        epochs: Passes over the training half.
+        as_json: Whether to print JSON.
+
+    Raises:
+        InputError: A name is unknown, or there is nothing to measure.
+        MissingDependencyError: A framework is not installed.
+        WorkerError: A framework's process died or raised.
+        KeyboardInterrupt: After the rows that were complete have been printed.
+    """
+    check_names(names)
+    settings = Settings(variants=tuple(variants) or REPRESENTATIVES, epochs=epochs, dtype="float64")
+    pairs, demonstrated = measurable(names or CONVENTIONS, variants or None)
+    with StudyProgress(settings, runs=len(jobs(pairs))) as progress:
+        measured = measure(pairs, demonstrated, settings, progress=progress)
+    if as_json:
+        print(json.dumps(_json(measured, settings), allow_nan=False))
+    else:
+        _print_tables(measured, settings)
+    if not measured.complete:
+        print("bn-compare: interrupted: rows are missing.", file=sys.stderr)
+        raise KeyboardInterrupt
+
+
+def _json(measured: Measured, settings: Settings) -> dict[str, Any]:
+    content = {"settings": settings.to_dict(), **asdict(measured)}
+    for key in ("baselines", "effects", "shown"):
+        content[key] = [{k: _number(v) for k, v in row.items()} for row in content[key]]
+    return content
+
+
+def _number(value: object) -> object:
+    return json_number(value) if isinstance(value, float) else value
+
+
+def _print_tables(measured: Measured, settings: Settings) -> None:
+    stdout = console()
+    if measured.effects:
+        stdout.print(
+            f"One remedy left out at a time, {settings.epochs} epochs, float64, seed 0: "
+            "max |Keras − Torch| at the end (training loss: over all epochs)."
+        )
+        grid = Table(*headings(settings.target))
+        for effect in (*measured.effects, *measured.baselines):
+            grid.add_row(*cells(effect))
+        stdout.print(grid)
+    if measured.shown:
+        stdout.print("What the variants do not show, on a small pair each: max |Keras − Torch|.")
+        grid = Table("convention", "with the remedy", "without")
+        for shown in measured.shown:
+            grid.add_row(shown.convention, magnitude(shown.remedied), magnitude(shown.unremedied))
+        stdout.print(grid)
+
+
+def headings(target: float) -> list[str]:
+    """Headings of the columns of `cells`.
+
+    Args:
+        target: The test accuracy that counts as converged, in (0, 1].
+    """
+    return [
+        "left out",
+        "variant",
+        "predictions",
+        "weights",
+        "statistics",
+        "training loss",
+        "accuracy",
+        *(f"epochs to {100 * target:g} % {label}" for label in LABELS.values()),
+    ]
+
+
+def cells(effect: Effect) -> list[str]:
+    """One line of the table of effects, in the order of `headings`."""
+    differences = (
+        effect.predictions,
+        effect.trained_weights,
+        effect.moving_statistics,
+        effect.training_loss,
+    )
+    epochs = (effect.epochs_keras, effect.epochs_torch)
+    return [
+        effect.convention or "nothing",
+        effect.variant,
+        *map(magnitude, differences),
+        _signed(effect.test_accuracy),
+        *("never" if epoch is None else str(epoch) for epoch in epochs),
+    ]
+
+
+def _signed(difference: float) -> str:
+    if math.isnan(difference):
+        return "NaN"
+    return f"{difference:+.3f}" if difference else "0"

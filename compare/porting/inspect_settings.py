@@ -1,0 +1,314 @@
+"""What two models are set to: differences that can be told before anything is computed.
+
+The settings are those that `describe` and a trace carry along, in Keras' conventions. A finding is
+no verdict: a setting may differ and something else make up for it. The ladder decides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from compare.conventions import CONVENTIONS
+from compare.porting.matching import Partners
+from compare.trace import Trace
+
+Settings = Mapping[str, Any]
+
+EXACT = 1e-12
+"""Two settings are one where they differ by no more: 1.0 - 0.99 is not 0.01 to the bit."""
+
+SINGLE = 1e-6
+"""Or relative to their size: a model in float32 holds its learning rate rounded."""
+
+NO_DIFFERENCE = ""
+"""What an explanation returns where two settings come to the same."""
+
+GEOMETRY = ("strides", "dilation", "padding", "output_padding")
+"""Settings of convolutions with a number for every axis of an image."""
+
+Explain = Callable[[Settings, Settings], str | None]
+
+
+def _decay(keras: Settings, torch: Settings) -> str | None:
+    """Torch's default, or Keras' number copied without turning it round."""
+    if torch["decay"] is None or keras["decay"] is None:
+        return None
+    copied = abs(torch["decay"] - (1.0 - keras["decay"])) <= EXACT
+    return "bn-momentum-copied" if copied else "bn-momentum"
+
+
+def _padding(keras: Settings, torch: Settings) -> str | None:
+    """`same` pads as much on both sides where the stride is one and the kernel is odd."""
+    ours, theirs = keras["padding"], torch["padding"]
+    if "valid" in (ours, theirs):
+        return NO_DIFFERENCE  # What is padded may be padded before the layer.
+    if ours == "same" and any(stride > 1 for stride in keras.get("strides", ())):
+        right = not isinstance(theirs, str) and _begins_alike(keras, theirs)
+        return NO_DIFFERENCE if right else "same-padding-stride"
+    if ours == "same" and not isinstance(theirs, str):
+        return NO_DIFFERENCE if _centred(keras, theirs) else None
+    return NO_DIFFERENCE if ours == "causal" else None
+
+
+def _centred(keras: Settings, padding: Sequence[int]) -> bool:
+    """Whether padding on both sides is what `same` means, as far as the settings tell."""
+    size, dilation = keras["kernel_size"], keras.get("dilation", [1] * len(padding))
+    return all(2 * p == d * (k - 1) for p, d, k in zip(padding, dilation, size, strict=True))
+
+
+def _begins_alike(keras: Settings, padding: Sequence[int]) -> bool:
+    """Whether a strided `same` may begin its padding as Torch does, along every axis."""
+    known = keras["image_size"]
+    axes = zip(keras["kernel_size"], keras["strides"], keras["dilation"], padding, strict=True)
+    for axis, (kernel, stride, dilation, begin) in enumerate(axes):
+        reach = dilation * (kernel - 1) + 1
+        # TensorFlow pads as little as the size of the image, modulo the stride, asks for.
+        sizes = range(reach, reach + stride) if known is None else [known[axis]]
+        totals = (max((-(-size // stride) - 1) * stride + reach - size, 0) for size in sizes)
+        if all(total // 2 != begin for total in totals):
+            return False
+    return True
+
+
+def _transposed(keras: Settings, torch: Settings) -> str | None:
+    """`same` crops half of what the kernel is larger than the stride, an odd pixel at the end."""
+    theirs = torch["padding"]
+    if isinstance(theirs, str) or keras["padding"] != "same":
+        # What a transposed convolution cuts off may be cut off behind it.
+        return None if not isinstance(theirs, str) else NO_DIFFERENCE
+    axes = zip(keras["kernel_size"], keras["strides"], keras["dilation"], theirs, strict=True)
+    begins = [max(d * (k - 1) + 1 - s, 0) // 2 - p for k, s, d, p in axes]
+    return NO_DIFFERENCE if min(begins) >= 0 else "transposed-padding"
+
+
+def _added(keras: Settings, torch: Settings) -> str | None:
+    """Keras works out itself how much a transposed convolution's output grows."""
+    return NO_DIFFERENCE if keras["output_padding"] is None else None
+
+
+def _biases(keras: Settings, torch: Settings) -> str | None:
+    twice = (keras["trained_biases"], torch["trained_biases"]) == (1, 2)
+    return "lstm-single-bias" if twice else None
+
+
+OF_LAYERS: Mapping[tuple[str, str], Explain] = {
+    ("batch_norm", "epsilon"): lambda keras, torch: "bn-epsilon",
+    ("batch_norm", "decay"): _decay,
+    ("batch_norm", "biased"): lambda keras, torch: "bn-biased-variance",
+    ("batch_norm", "frozen"): lambda keras, torch: "bn-frozen",
+    ("conv", "padding"): _padding,
+    ("depthwise_conv", "padding"): _padding,
+    ("conv_transpose", "padding"): _transposed,
+    ("conv_transpose", "output_padding"): _added,
+    ("layer_norm", "epsilon"): lambda keras, torch: "norm-epsilon",
+    ("group_norm", "epsilon"): lambda keras, torch: "norm-epsilon",
+    ("", "trained_biases"): _biases,
+}
+"""(Kind of layer, or empty for any; setting) → the convention that explains a difference."""
+
+
+def _reduction(keras: Settings, torch: Settings) -> str | None:
+    given = {keras["reduction"], torch["reduction"]}
+    # What a function of the user's own reduces to is not known.
+    if None in given or given <= {"mean", "sum_over_batch_size"}:
+        return NO_DIFFERENCE
+    return "loss-reduction"
+
+
+def _same_loss(keras: Settings, torch: Settings) -> str | None:
+    return NO_DIFFERENCE  # Names differ between the frameworks, and say nothing.
+
+
+OF_LOSSES: Mapping[str, Explain] = {
+    "name": _same_loss,
+    # Keras undoes a sigmoid that it can see: probabilities there and logits here are one loss.
+    "from_logits": _same_loss,
+    "reduction": _reduction,
+}
+
+_OPTIMIZERS = ("adadelta", "adagrad", "adamax", "nadam", "rmsprop", "adamw", "adam", "sgd")
+
+
+def _based_on(settings: Settings) -> str | None:
+    """What an optimizer is called after: a subclass has its base's name at the end, as a rule."""
+    kind = str(settings.get("kind"))
+    return next((base for base in _OPTIMIZERS if kind.endswith(base)), None)
+
+
+def _stock(torch: Settings) -> bool:
+    """Whether it is one of Torch's own: a subclass may compute as Keras does."""
+    return "class" not in torch and torch.get("kind") == _based_on(torch)
+
+
+def _kind(keras: Settings, torch: Settings) -> str | None:
+    ours, theirs = _based_on(keras), _based_on(torch)
+    if ours is None or theirs is None or ours == theirs:
+        return NO_DIFFERENCE
+    if {ours, theirs} != {"adam", "adamw"}:
+        return None
+    # Keras' Adam decays as its AdamW does: beside the step.
+    coupled = theirs == "adam" and torch.get("weight_decay") and _stock(torch)
+    return "weight-decay" if coupled else NO_DIFFERENCE
+
+
+def _rate(keras: Settings, torch: Settings) -> str | None:
+    if isinstance(torch["learning_rate"], Mapping):
+        return NO_DIFFERENCE  # A callback may be Keras' schedule.
+    if isinstance(keras["learning_rate"], Mapping):
+        return "learning-rate-schedule"
+    defaults = {
+        ("sgd", 1e-3): "sgd-default-learning-rate",
+        ("rmsprop", 1e-2): "optimizer-defaults",
+        ("adagrad", 1e-2): "optimizer-defaults",
+    }
+    return defaults.get((_based_on(torch) or "", torch["learning_rate"]))
+
+
+def _epsilon(keras: Settings, torch: Settings) -> str | None:
+    if not _stock(torch):
+        return NO_DIFFERENCE
+    kinds = {_based_on(keras), _based_on(torch)}
+    if kinds <= {"adam", "adamw"}:
+        return "adam-epsilon"
+    return "rmsprop-epsilon" if kinds == {"rmsprop"} else None
+
+
+def _weight_decay(keras: Settings, torch: Settings) -> str | None:
+    ours, theirs = keras["weight_decay"], torch["weight_decay"]
+    if not _stock(torch):
+        return NO_DIFFERENCE
+    if not ours or not theirs:
+        return None  # It may be done by hand, or by regularizers.
+    if _based_on(torch) == "adamw":
+        return "optimizer-defaults" if (ours, theirs) == (0.004, 0.01) else None
+    return "weight-decay"
+
+
+OF_OPTIMIZERS: Mapping[str, Explain] = {
+    "kind": _kind,
+    "learning_rate": _rate,
+    "epsilon": _epsilon,
+    "rho": _epsilon,
+    "weight_decay": _weight_decay,
+}
+"""Setting → the convention that explains a difference."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A setting in which the two sides differ.
+
+    Attributes:
+        layer: Keras' name of the layer; `"optimizer"` or `"loss"`.
+        setting: What differs.
+        keras: Its value in Keras.
+        torch: Its value in Torch, in Keras' conventions.
+        convention: The convention that explains it; None where it is no matter of convention.
+    """
+
+    layer: str
+    setting: str
+    keras: Any
+    torch: Any
+    convention: str | None = None
+
+    def __str__(self) -> str:
+        name = f"{self.convention} at " if self.convention else ""
+        return f"{name}{self.layer}: {self.values()}"
+
+    def is_of(self, layer: str) -> bool:
+        """Whether it is about a layer, or about a part of it."""
+        return f"{self.layer}/".startswith(f"{layer}/")
+
+    def values(self) -> str:
+        """What is set on either side, and the remedy where there is one."""
+        remedy = f" In Torch: {CONVENTIONS[self.convention].to_torch}." if self.convention else ""
+        return (
+            f"{self.setting} is {_shown(self.keras)} in Keras, {_shown(self.torch)} in "
+            f"Torch.{remedy}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types."""
+        return asdict(self)
+
+
+def inspect_layers(
+    found: Iterable[Partners], sizes: Mapping[str, Sequence[int]] | None = None
+) -> list[Finding]:
+    """What the settings of partners tell, in the order in which layers run.
+
+    Args:
+        found: Partners, each layer with its `settings`.
+        sizes: Keras layer → the size of the images that it receives, as in `image_sizes`. Where it
+            is not known, a padding that is right for some sizes is no finding.
+    """
+    return [finding for pair in found for finding in _layer(pair, sizes or {})]
+
+
+def image_sizes(keras: Trace) -> dict[str, tuple[int, ...]]:
+    """Layer → the shape of its input without samples and channels.
+
+    Args:
+        keras: Keras' trace.
+    """
+    names = (layer["name"] for layer in keras.layers)
+    keys = {name: f"training/{name}/input" for name in names}
+    return {name: keras[key].shape[1:-1] for name, key in keys.items() if key in keras}
+
+
+def _layer(pair: Partners, sizes: Mapping[str, Sequence[int]]) -> Iterator[Finding]:
+    keras, torch = pair.keras.get("settings", {}), pair.torch.get("settings", {})
+    name = pair.keras["name"]
+    geometry = {
+        "kernel_size": pair.keras["tensors"].get("kernel", ())[:-2],
+        "image_size": sizes.get(name),
+    }
+    if torch.get("padding_idx") is not None and not keras.get("mask_zero"):
+        yield Finding(name, "padding_idx", None, torch["padding_idx"], "padding-idx")
+    ranks = {len(side["tensors"].get("kernel", ())) for side in (pair.keras, pair.torch)}
+    for setting in keras:
+        if setting not in torch or _equal(keras[setting], torch[setting]):
+            continue
+        if setting in GEOMETRY and len(ranks) > 1:
+            continue  # One works on images, the other on series: the structure tells.
+        explain = OF_LAYERS.get((pair.keras["kind"], setting), OF_LAYERS.get(("", setting)))
+        convention = explain({**keras, **geometry}, torch) if explain else None
+        if convention != NO_DIFFERENCE:
+            yield Finding(name, setting, keras[setting], torch[setting], convention)
+
+
+def inspect_training(keras: Settings, torch: Settings) -> list[Finding]:
+    """What the two sides' losses and optimizers tell.
+
+    Args:
+        keras: `optimizer` and `loss`, each a mapping of settings, None or left out where unknown.
+        torch: The same of the other side.
+    """
+    found = []
+    for part, rules in (("loss", OF_LOSSES), ("optimizer", OF_OPTIMIZERS)):
+        ours, theirs = keras.get(part) or {}, torch.get(part) or {}
+        for setting in ours:
+            if setting in theirs and not _equal(ours[setting], theirs[setting]):
+                explain = rules.get(setting)
+                convention = explain(ours, theirs) if explain else None
+                if convention != NO_DIFFERENCE:
+                    values = ours[setting], theirs[setting]
+                    found.append(Finding(part, setting, *values, convention))
+    return found
+
+
+def _equal(one: Any, other: Any) -> bool:
+    numbers = (int, float)
+    if isinstance(one, numbers) and isinstance(other, numbers):
+        return math.isclose(one, other, rel_tol=SINGLE, abs_tol=EXACT)
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return True  # Two schedules: their names differ between the frameworks.
+    return bool(one == other)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

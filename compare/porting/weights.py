@@ -1,0 +1,294 @@
+"""Weights carried over from a Keras model to a Torch module, or back."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compare.backends import protocol
+from compare.errors import InputError
+from compare.parity.layouts import BY_FEATURE, channels_before, nearest
+from compare.porting.matching import Partners, match
+from compare.porting.models import Side, Structure, live, samples
+from compare.trace import Layer, Trace
+
+SAMPLES = 4
+"""Enough to see in which order layers run, and in which a flattened image stands."""
+
+
+@dataclass(frozen=True)
+class Carried:
+    """One layer whose weights were carried over.
+
+    Attributes:
+        keras: Keras' name of the layer.
+        torch: Torch's.
+        kind: What both are.
+        tensors: Canonical name → shape, in Keras' layout.
+        how: What told that they are partners; see `compare.porting.matching.Partners`.
+        note: What was done beside copying.
+    """
+
+    keras: str
+    torch: str
+    kind: str
+    tensors: Mapping[str, tuple[int, ...]]
+    how: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class PortReport:
+    """What was carried over, layer by layer in the order in which they run in Keras.
+
+    Attributes:
+        target: `"torch"` or `"keras"`.
+        layers: One per pair of layers.
+        dry_run: Whether nothing was written.
+    """
+
+    target: str
+    layers: tuple[Carried, ...]
+    dry_run: bool = False
+
+    def __str__(self) -> str:
+        lines = [("Keras", "Torch", "kind", "tensors", "told by")]
+        for layer in self.layers:
+            tensors = ", ".join(f"{name} {shape}" for name, shape in layer.tensors.items())
+            told = layer.how + (f"; {layer.note}" if layer.note else "")
+            lines.append((layer.keras, layer.torch.replace("/", "."), layer.kind, tensors, told))
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        rows = [
+            "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip()
+            for line in lines
+        ]
+        verb = "would be" if self.dry_run else "were"
+        count = sum(len(layer.tensors) for layer in self.layers)
+        to = self.target.capitalize()
+        tail = f"{count} tensors of {len(self.layers)} layers {verb} carried over to {to}."
+        return "\n".join([*rows, tail])
+
+
+def port_weights(
+    source: Any,
+    target: Any,
+    *,
+    x: Structure | None = None,
+    pairs: Mapping[str, str] | None = None,
+    to_torch: Callable[[Structure], Structure] | None = None,
+    dry_run: bool = False,
+) -> PortReport:
+    """Carry all weights and moving statistics over, from Keras to Torch or from Torch to Keras.
+
+    Layers are matched by name where both sides use the same ones, else by kind, shapes and the
+    order in which they run on `x`. Layouts, gate orders and biases are converted. Where a dense
+    layer follows a flattened image, its rows are put into the order that the Torch side flattens
+    in, which is seen by running both.
+
+    Args:
+        source: A built Keras model, or a Torch module.
+        target: A model of the other framework, in the same dtype; its weights are replaced.
+        x: Some samples in Keras' layout; None to make some up from the Keras model's inputs.
+        pairs: Keras layer name → Torch module path, where names and order do not tell.
+        to_torch: Puts samples into the module's layout; see `compare.check_parity`.
+        dry_run: Whether to propose the table alone, and write nothing.
+
+    Returns:
+        The table; print it.
+
+    Raises:
+        InputError: The models cannot be used, or something would be left uncopied on either side.
+        MissingDependencyError: Keras or Torch is not installed.
+    """
+    to = "torch" if cast(Any, protocol.load("keras")).is_model(source) else "keras"
+    model, module = (source, target) if to == "torch" else (target, source)
+    pair = live(model, module, x, to_torch=to_torch)
+    few = samples(pair.x, SAMPLES)
+    return carry(pair.keras, pair.torch, few, to=to, pairs=pairs, dry_run=dry_run, must_run=True)
+
+
+def carry(
+    keras: Side,
+    torch: Side,
+    x: Structure,
+    *,
+    to: str,
+    pairs: Mapping[str, str] | None = None,
+    dry_run: bool = False,
+    must_run: bool = False,
+) -> PortReport:
+    """Carry weights between two sides, of which the one that is written to is alive.
+
+    Args:
+        keras: Keras' side.
+        torch: Torch's side.
+        x: Samples, as both take them; a few do, but for a recorded side, which is of all.
+        to: `"torch"` or `"keras"`.
+        pairs: As in `port_weights`.
+        dry_run: As in `port_weights`.
+        must_run: Whether a Torch side that raises is refused, as its layers have no order then;
+            else the ladder will tell.
+
+    Raises:
+        InputError: Something would be left uncopied on either side, or the Torch side raised.
+    """
+    with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
+        folders = (Path(scratch) / str(number) for number in range(1_000_000))
+
+        def observe(side: Side) -> Trace:
+            return side.trace([(x, None)], next(folders))
+
+        traces = {"keras": observe(keras), "torch": observe(torch)}
+        if must_run and "error" in traces["torch"]:
+            raise InputError(
+                f"the Torch side raised {traces['torch']['error']}: which of its layers is whose "
+                "cannot be told. Pass x=… as the model takes it, or to_torch=…."
+            )
+        found = match(traces["keras"].layers, traces["torch"].layers, pairs)
+        _check_nothing_left(traces, found)
+        notes: dict[str, str] = {}
+        if not dry_run:
+            target = torch if to == "torch" else keras
+            weights = _renamed(traces, found, to)
+            target.write(weights)
+            for pair in found:
+                if _follows_an_image(traces["keras"], pair.keras):
+                    seen = {**traces, to: observe(target)}
+                    if _reorder(seen, pair, weights, to):
+                        target.write(weights)
+                        notes[pair.keras["name"]] = "rows in Torch's order"
+    return PortReport(to, tuple(_carried(pair, notes) for pair in found), dry_run)
+
+
+def _carried(pair: Partners, notes: Mapping[str, str]) -> Carried:
+    name = str(pair.keras["name"])
+    tensors = {key: tuple(shape) for key, shape in pair.keras["tensors"].items()}
+    return Carried(
+        name, pair.torch["name"], pair.keras["kind"], tensors, pair.how, notes.get(name, "")
+    )
+
+
+def _check_nothing_left(traces: Mapping[str, Trace], found: Sequence[Partners]) -> None:
+    """Raise unless every tensor of either side has a partner of its shape."""
+    left = []
+    for side, partner in (("keras", "Torch"), ("torch", "Keras")):
+        paired = {getattr(pair, side)["name"] for pair in found}
+        left += [
+            f"{layer['name']} ({layer['kind']} {_shapes(layer)}) in {side.capitalize()} has no "
+            f"partner in {partner}"
+            for layer in traces[side].layers
+            if layer["name"] not in paired
+        ]
+    left += [
+        f"{pair.keras['name']} has {_shapes(pair.keras)} in Keras, its partner "
+        f"{pair.torch['name']} {_shapes(pair.torch)} in Torch"
+        for pair in found
+        if pair.keras["tensors"] != pair.torch["tensors"]
+    ]
+    if left:
+        raise InputError(
+            "nothing was carried over, since something would be left uncopied: "
+            f"{'; '.join(left)}. Make the two alike, or name partners: "
+            'pairs={"keras_layer": "torch.module"}.'
+        )
+
+
+def _shapes(layer: Layer) -> str:
+    return ", ".join(f"{name} {tuple(shape)}" for name, shape in layer["tensors"].items())
+
+
+def _renamed(
+    traces: Mapping[str, Trace], found: Sequence[Partners], to: str
+) -> dict[str, NDArray[Any]]:
+    """The source's weights by the target's names."""
+    source = "keras" if to == "torch" else "torch"
+    return {
+        f"{getattr(pair, to)['name']}/{tensor}": traces[source][
+            f"initial/{getattr(pair, source)['name']}/{tensor}"
+        ]
+        for pair in found
+        for tensor in pair.keras["tensors"]
+    }
+
+
+def _follows_an_image(keras: Trace, layer: Layer) -> bool:
+    entered = keras.get(f"training/{layer['name']}/input")
+    if layer["kind"] not in BY_FEATURE or entered is None or entered.ndim != 2:
+        return False
+    channels = channels_before(keras, layer["name"])
+    # As many features as channels: a pooled image has but one order.
+    return any(count > 1 for count in channels) and channels[0] != entered.shape[1]
+
+
+def _reorder(
+    seen: Mapping[str, Trace], pair: Partners, weights: dict[str, NDArray[Any]], to: str
+) -> bool:
+    """Put a layer's features into the order that the Torch side flattens in; whether it has."""
+    # In evaluation nothing is dropped. A recording's is of other weights, those after its steps.
+    mode = "training" if any("step/1/loss" in side for side in seen.values()) else "evaluation"
+    name = pair.keras["name"]
+    keras = seen["keras"][f"{mode}/{name}/input"]
+    torch = seen["torch"].get(f"{mode}/{pair.torch['name']}/input", np.empty(0))
+    order = nearest(keras, torch, channels_before(seen["keras"], name))
+    if order is None:
+        return False
+    for tensor in BY_FEATURE[pair.keras["kind"]]:
+        key = f"{getattr(pair, to)['name']}/{tensor}"
+        if key in weights:
+            weights[key] = weights[key][order if to == "torch" else np.argsort(order)]
+    return True
+
+
+Rule = Mapping[str, str | tuple[str, tuple[int, ...]]]
+"""Keras variable → Torch parameter, or that and the axes which transpose it to Keras' layout."""
+
+
+def weight_rule(keras_type: type, torch_type: type) -> Callable[[Callable[[], Rule]], Rule]:
+    """Register how a layer of one framework corresponds to one of the other.
+
+    The decorated function takes nothing and says, for every variable of the Keras layer by its
+    name, which parameter of the Torch module it is, and how that is transposed. The layers then
+    count as one whole: what is inside is not looked into.
+
+    ```python
+    @compare.weight_rule(MyDense, MyLinear)
+    def my_dense():
+        return {"kernel": ("projection.weight", (1, 0)), "scale": "scale"}
+    ```
+
+    Args:
+        keras_type: A subclass of `keras.Layer`.
+        torch_type: A subclass of `torch.nn.Module`.
+
+    Returns:
+        A decorator, which returns the rule.
+
+    Raises:
+        InputError: The function returned something else.
+        MissingDependencyError: Keras or Torch is not installed.
+    """
+    if not (isinstance(keras_type, type) and isinstance(torch_type, type)):
+        raise InputError(
+            "weight_rule: expected a Keras layer type and a Torch module type, received "
+            f"{keras_type!r} and {torch_type!r}."
+        )
+
+    def register(function: Callable[[], Rule]) -> Rule:
+        rule = function()
+        if not isinstance(rule, Mapping) or not rule:
+            raise InputError(
+                f"weight_rule: expected {{Keras variable: Torch parameter}} from the function, "
+                f"received {rule!r}."
+            )
+        kind = keras_type.__name__
+        cast(Any, protocol.load("keras")).add_rule(keras_type, kind=kind, names=None)
+        cast(Any, protocol.load("torch")).add_rule(torch_type, kind=kind, names=dict(rule))
+        return rule
+
+    return register
