@@ -1,39 +1,8 @@
-"""Both frameworks in float64 with one thread."""
+"""What every test needs: settings of the frameworks that a user's own files could change."""
 
 import os
 import tempfile
 
-import pytest
-
 # A user's own keras.json could change the dtype or the image layout.
 os.environ["KERAS_HOME"] = tempfile.mkdtemp()
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
-
-from compare.backends import protocol
-from compare.spec import FRAMEWORKS
-
-
-@pytest.fixture(scope="session", params=FRAMEWORKS)
-def framework_name(request):
-    return request.param
-
-
-@pytest.fixture(scope="session")
-def framework(framework_name, both):
-    """Each framework in turn, in float64."""
-    return both[framework_name]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def both():
-    """Both frameworks in float64: a dictionary by name.
-
-    For every test, used or not: TensorFlow takes its number of threads before its first operation.
-    """
-    return {name: _loaded(name) for name in FRAMEWORKS}
-
-
-def _loaded(name):
-    adapter = protocol.load(name)
-    adapter.configure(dtype="float64", threads=1)
-    return adapter

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 from in_process import Here
-from test_compare_cli import bn_compare
+from test_cli import bn_compare
 
 from compare.cli import app, main
 from compare.conventions import CONVENTIONS

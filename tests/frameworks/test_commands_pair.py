@@ -158,7 +158,7 @@ def test_init_writes_a_test_that_passes_and_never_overwrites(bn_compare, tmp_pat
         for check in (["check", "--select", "E,F,I,UP,B,W"], ["format", "--check"]):
             done = subprocess.run([sys.executable, "-m", "ruff", *check, "--isolated", path])
             assert done.returncode == 0
-    paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     done = subprocess.run(
         [
             sys.executable,

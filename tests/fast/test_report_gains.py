@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from test_compare_report_answers import benefit
+from test_report_answers import benefit
 
 from compare.analysis.batch_norm_effect import Lag
 from compare.analysis.time_to_target import Arrivals

@@ -51,7 +51,7 @@ def test_no_parity():
 def warm():
     """What a check imports is imported here: pytester forgets what it sees imported."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "path", [str(Path(__file__).parent), *sys.path])
+        patch.setattr(sys, "path", [str(Path(__file__).parent.parent), *sys.path])
         compare.check_parity(keras_model, right_port, X, Y, weights_from="keras").to_html()
         yield
 
@@ -59,7 +59,7 @@ def warm():
 def test_a_report_and_a_readable_failure_in_two_processes(tmp_path):
     (tmp_path / "test_port.py").write_text(BEGIN + TESTS)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n", "2"]
-    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    paths = [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(
         [*command, "--parity-report", "made/report.json"],
         cwd=tmp_path,

@@ -3,8 +3,8 @@ from dataclasses import asdict
 
 import pytest
 from interrupted import interrupted
-from test_compare_cli import bn_compare
-from test_compare_timing_records import saved, write
+from test_cli import bn_compare
+from test_timing_records import saved, write
 from timed_samples import PLAN, measurements, sample
 
 from compare.cli import app

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_compare_cli import BLOCK
+from test_cli import BLOCK
 from tiny_pair import X, Y, almost_right_port, keras_model, right_port, stock_port
 
 import compare
@@ -191,7 +191,7 @@ def test_port(parity, port):
 def run_pytest(folder, mode, absent=("nothing",)):
     (folder / "conftest.py").write_text(BLOCK.format(blocked=set(absent)))
     (folder / "test_port.py").write_text(TESTS)
-    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    paths = [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     return subprocess.run(

@@ -1,5 +1,5 @@
 import pytest
-from test_compare_report_table import row
+from test_report_table import row
 
 from compare import console
 from compare.analysis.frames import Difference

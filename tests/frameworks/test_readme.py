@@ -13,7 +13,7 @@ from compare.spec import VARIANTS
 from compare.study.records import RunFolder
 from compare.timing.records import TimingRecords
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^\$ (.*?)(?:\s+#.*)?$", README, flags=re.MULTILINE)
 

@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from test_compare_cli import bn_compare
+from test_cli import bn_compare
 from tolerances import DEMONSTRATION, THREE_EPOCHS
 
 from compare.analysis.frames import largest_difference
