@@ -15,10 +15,9 @@ from compare.console import StudyProgress, console
 from compare.parity.ladder import RUNGS, nan_last
 from compare.parity.trajectories import Heat
 from compare.parity.twins import PairReport, Side, check_pair
-from compare.spec import FRAMEWORKS, Settings
+from compare.spec import FRAMEWORKS, Run, Settings
 from compare.study.records import check_writable, json_number, write_text
 from compare.study.run import default_path
-from compare.study.runs import Run
 from compare.study.workers import Worker
 
 

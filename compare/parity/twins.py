@@ -24,10 +24,10 @@ from compare.parity import tolerances, trajectories
 from compare.parity.explain import explanations
 from compare.parity.ladder import Divergence, Ladder, RungResult
 from compare.parity.tolerances import gap
-from compare.spec import Settings
+from compare.spec import Run, Settings
 from compare.study.initial import lived_in
 from compare.study.records import json_number
-from compare.study.runs import Outcome, Run, orders_of, prepare, views_of
+from compare.study.runs import Outcome, orders_of, prepare, views_of
 from compare.study.train import execute
 from compare.study.workers import Worker
 from compare.trace import Trace, TraceWriter

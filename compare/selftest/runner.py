@@ -22,8 +22,8 @@ from compare.parity import ladder as rungs
 from compare.parity import tolerances, trajectories, twins
 from compare.parity.ladder import Divergence, Ladder
 from compare.selftest.bugs import MUTATIONS, Mutated, Mutation, quick
-from compare.spec import Settings
-from compare.study.runs import Outcome, Run
+from compare.spec import Run, Settings
+from compare.study.runs import Outcome
 from compare.study.train import execute
 from compare.trace import Trace
 
