@@ -117,7 +117,7 @@ def check_pair(
 
 @dataclass(frozen=True)
 class _Results:
-    """What one side leaves: trace, plan, training in float64, and one in float32 in such a study."""
+    """What one side leaves: trace, plan, training in float64, and in float32 in such a study."""
 
     trace: Trace
     plan: NDArray[np.int64]
