@@ -90,56 +90,43 @@ class Evidence:
 
 
 Test = Callable[[Evidence], bool | Sequence[str]]
+"""Whether a convention explains the failed check, or the names of those that do."""
 
-
-@dataclass(frozen=True)
-class Explanation:
-    """A hypothesis, and when it is worth a try.
-
-    Attributes:
-        rung: Rung of the failed check.
-        convention: What is named where `test` is true; empty where `test` returns names.
-        kinds: Kinds of the blamed layer; empty for any, and for what is no layer.
-        step: Step of the failed check; None for any.
-        test: Whether the convention explains the check, or the names of those that do.
-    """
-
-    rung: int
-    convention: str
-    kinds: Sequence[str]
-    step: int | None
-    test: Test
-
-    def names(self, evidence: Evidence) -> tuple[str, ...]:
-        """The conventions that explain the failed check; empty where none of these does."""
-        check = evidence.check
-        if check.rung != self.rung or self.step not in (None, check.step):
-            return ()
-        try:
-            if self.kinds and evidence.layer["kind"] not in self.kinds:
-                return ()
-            # A prediction that overflows is not finite, and does not hold.
-            with np.errstate(all="ignore"):
-                result = self.test(evidence)
-        # One side lacks the arrays that the hypothesis is about, has others, or has only zeros.
-        except (ArithmeticError, LookupError, ValueError):
-            return ()
-        if isinstance(result, bool | np.bool_):
-            return (self.convention,) if result else ()
-        return tuple(result)
-
-
-EXPLANATIONS: list[Explanation] = []
-"""All explanations; of those of a rung the first that holds counts."""
+EXPLANATIONS: list[Callable[[Evidence], tuple[str, ...]]] = []
+"""All explanations; of those of a rung the first that returns names counts."""
 
 
 def explains(
     rung: int, convention: str = "", *, kinds: Sequence[str] = (), step: int | None = None
 ) -> Callable[[Test], Test]:
-    """Register a function as an explanation; the arguments are those of `Explanation`."""
+    """Register a function as an explanation.
+
+    Args:
+        rung: Rung of the failed checks that it explains.
+        convention: What is named where the function returns True; empty where it returns names.
+        kinds: Kinds of the blamed layer; empty for any, and for what is no layer.
+        step: Step of the failed check; None for any.
+    """
 
     def register(test: Test) -> Test:
-        EXPLANATIONS.append(Explanation(rung, convention, kinds, step, test))
+        def names(evidence: Evidence) -> tuple[str, ...]:
+            check = evidence.check
+            if check.rung != rung or step not in (None, check.step):
+                return ()
+            try:
+                if kinds and evidence.layer["kind"] not in kinds:
+                    return ()
+                # A prediction that overflows is not finite, and does not hold.
+                with np.errstate(all="ignore"):
+                    result = test(evidence)
+            # One side lacks the arrays that the hypothesis is about, has others, or only zeros.
+            except (ArithmeticError, LookupError, ValueError):
+                return ()
+            if isinstance(result, bool | np.bool_):
+                return (convention,) if result else ()
+            return tuple(result)
+
+        EXPLANATIONS.append(names)
         return test
 
     return register

@@ -32,8 +32,7 @@ def divergence(
     if check is None:
         return None
     evidence = Evidence(check, keras, torch, plans, histories)
-    every = (explanation.names(evidence) for explanation in EXPLANATIONS)
-    names = next(filter(None, every), ())
+    names = next(filter(None, (explanation(evidence) for explanation in EXPLANATIONS)), ())
     return Divergence(check.rung, RUNGS[check.rung], check.step, check.layer, names)
 
 
