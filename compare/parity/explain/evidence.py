@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from compare.parity.ladder import Check
+from compare.study.runs import Outcome
 from compare.trace import Layer, Trace
 
 Plans = Mapping[str, NDArray[np.int64]]
 """Framework → batches as delivered."""
 
-Histories = Mapping[str, Mapping[str, Sequence[float | None]]]
-"""Framework → metric → one value per epoch, as in a record."""
+Outcomes = Mapping[str, Outcome]
+"""Framework → what a whole training left."""
 
 Array = NDArray[np.floating]
 
@@ -38,15 +39,15 @@ class Evidence:
         check: The first check that failed.
         keras: Keras' trace.
         torch: Torch's trace, with Keras' layer names.
-        plans: Batches as delivered, where whole trainings are compared.
-        histories: What each side reported after every epoch, where they were trained.
+        plans: Empty where no whole trainings are compared.
+        outcomes: Empty where nothing was trained.
     """
 
     check: Check
     keras: Trace
     torch: Trace
-    plans: Plans | None
-    histories: Histories | None
+    plans: Plans
+    outcomes: Outcomes
 
     @property
     def layer(self) -> Layer:
@@ -61,6 +62,11 @@ class Evidence:
     def failed(self) -> tuple[Array, Array]:
         """The arrays of both sides that differ, in float64."""
         return self.both(self.check.path)
+
+    def curve(self, framework: str, metric: str) -> Array:
+        """A metric after every epoch, (epochs,); NaN where it has no value."""
+        history = self.outcomes[framework].record["history"]
+        return np.array(history[metric], dtype=np.float64)
 
     @property
     def single(self) -> bool:

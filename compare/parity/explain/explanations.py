@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import MappingProxyType
 
 import numpy as np
 
 from compare.parity.explain import forward, losses, training  # noqa: F401 – they register
-from compare.parity.explain.evidence import EXPLANATIONS, Evidence, Histories, Plans, explains
+from compare.parity.explain.evidence import EXPLANATIONS, Evidence, Outcomes, Plans, explains
 from compare.parity.ladder import RUNGS, Divergence, Ladder
 from compare.trace import Trace
 
@@ -16,22 +17,22 @@ def divergence(
     ladder: Ladder,
     keras: Trace,
     torch: Trace,
-    plans: Plans | None = None,
-    histories: Histories | None = None,
+    plans: Plans = MappingProxyType({}),
+    outcomes: Outcomes = MappingProxyType({}),
 ) -> Divergence | None:
     """What differs first, and the conventions that explain it; None where nothing differs.
 
     Args:
         ladder: The ladder, climbed.
-        keras: As in `Evidence`, as are the others.
+        keras: Keras' trace.
         torch: Torch's trace, with Keras' layer names.
         plans: Framework → batches as delivered, where whole trainings are compared.
-        histories: What each side reported after every epoch, where they were trained.
+        outcomes: Framework → what training left, where both were trained.
     """
     check = ladder.first_failure()
     if check is None:
         return None
-    evidence = Evidence(check, keras, torch, plans, histories)
+    evidence = Evidence(check, keras, torch, plans, outcomes)
     names = next(filter(None, (explanation(evidence) for explanation in EXPLANATIONS)), ())
     return Divergence(check.rung, RUNGS[check.rung], check.step, check.layer, names)
 
@@ -52,8 +53,6 @@ def _affine(e: Evidence) -> Sequence[str]:
 @explains(2)
 def _plan(e: Evidence) -> Sequence[str]:
     """Torch drops the short last batch, or sees the same samples in another order."""
-    if e.plans is None:
-        return ()
     keras, torch = e.plans["keras"], e.plans["torch"]
     short = torch.shape[1]
     if short == keras.shape[1] - 1 and np.array_equal(keras[:, :short], torch):

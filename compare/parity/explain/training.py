@@ -316,10 +316,10 @@ def _moving_statistics(e: Evidence) -> Sequence[str]:
 @explains(10, "eval-mode")
 def _evaluated_while_training(e: Evidence) -> bool:
     """Moving statistics move although weights do not, and Torch's test curve is the batch's."""
-    if e.histories is None or not e.check.path.endswith(("/moving_mean", "/moving_variance")):
-        return False
-    torch = e.histories["torch"]
-    return list(torch["test_accuracy"]) == list(torch["batch_statistics_test_accuracy"])
+    moving = e.check.path.endswith(("/moving_mean", "/moving_variance"))
+    tracked = e.curve("torch", "test_accuracy")
+    batch = e.curve("torch", "batch_statistics_test_accuracy")
+    return moving and np.array_equal(tracked, batch, equal_nan=True)
 
 
 @explains(10, "epoch-metrics")
@@ -329,12 +329,9 @@ def _epoch_metrics(e: Evidence) -> bool:
     It differs from the mean over samples by the short batch's deviation, times the weight that the
     short batch gets too much. A loss that deviates by more than three times itself is another bug.
     """
-    if e.histories is None or e.plans is None or e.check.path != "running_train_loss":
+    if e.check.path != "running_train_loss":
         return False
     samples = (e.plans["keras"][0] >= 0).sum(axis=1)
     excess = abs(1.0 / len(samples) - samples[-1] / samples.sum())
-    keras, torch = (
-        np.array(e.histories[framework]["running_train_loss"], dtype=np.float64)
-        for framework in ("keras", "torch")
-    )
+    keras, torch = (e.curve(framework, "running_train_loss") for framework in ("keras", "torch"))
     return bool((np.abs(torch - keras) <= 3.0 * excess * keras).all())
