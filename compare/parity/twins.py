@@ -202,7 +202,6 @@ def padded(epochs: list[list[NDArray[Any]]]) -> NDArray[np.int64]:
 
 def compare_plans(ladder: Ladder, keras: NDArray[np.int64], torch: NDArray[np.int64]) -> None:
     """Rung 2: the very batches that each side sees, epoch by epoch."""
-    ladder.climbed.append(2)
     for epoch in range(max(len(keras), len(torch))):
         rows = [side[epoch] if epoch < len(side) else np.empty(0) for side in (keras, torch)]
         ladder.add(2, "batches", "data", gap(*rows), epoch + 1)
