@@ -1,4 +1,4 @@
-"""Options of `bn-compare parity` for a pair of one's own, and the command `init`."""
+"""Options of `bn-compare parity` for the user's own pair, and the command `init`."""
 
 from __future__ import annotations
 
@@ -31,43 +31,52 @@ InputShape = Annotated[
     list[str] | None,
     typer.Option(
         metavar="A,B",
-        help="Of a pair: the shape of one sample in Keras' layout; name=A,B, and several, where "
-        "the models take several. Left out, it is the Keras model's.",
+        help="Shape of one sample in Keras' layout (own pair only); name=A,B, once per input, "
+        "where the models take several. By default, the Keras model's.",
         show_default=False,
     ),
 ]
 Samples = Annotated[
-    int, typer.Option(metavar="N", parser=number, help="Of a pair: samples to make up.")
+    int,
+    typer.Option(metavar="N", parser=number, help="Number of synthetic samples (own pair only)."),
 ]
 Seed = Annotated[
-    int, typer.Option(metavar="N", parser=number, help="Of a pair: seed of what is made up.")
+    int,
+    typer.Option(
+        metavar="N", parser=number, help="Seed of synthetic samples and targets (own pair only)."
+    ),
 ]
 Targets = Annotated[
     str,
     typer.Option(
         metavar="KIND",
-        help="Of a pair: none, normal, binary or classes:N. With targets, both train.",
+        help="Synthetic targets (own pair only): none, normal, binary or classes:N. With targets, "
+        "both models train.",
     ),
 ]
-Steps = Annotated[int, typer.Option(metavar="N", parser=number, help="Of a pair: training steps.")]
+Steps = Annotated[
+    int, typer.Option(metavar="N", parser=number, help="Training steps (own pair only).")
+]
 Pairs = Annotated[
     str,
     typer.Option(
-        metavar="A=B,C=D", help="Of a pair: Keras layer = Torch module, where order does not tell."
+        metavar="A=B,C=D",
+        help="Keras layer=Torch module, where order does not tell (own pair only).",
     ),
 ]
 WeightsFrom = Annotated[
-    str, typer.Option(metavar="SIDE", help="Of a pair: carry weights over from keras or torch.")
+    str, typer.Option(metavar="SIDE", help="Copy weights from keras or torch (own pair only).")
 ]
 Allow = Annotated[
-    str, typer.Option(metavar="A,B", help="Of a pair: conventions whose difference is accepted.")
+    str,
+    typer.Option(metavar="A,B", help="Conventions whose difference is accepted (own pair only)."),
 ]
 Html = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Of a pair: write a page of the result.")
+    Path | None, typer.Option(metavar="FILE", help="Write an HTML report (own pair only).")
 ]
 DryRun = Annotated[
     bool,
-    typer.Option("--dry-run", help="Of a pair: print which weights would be carried where."),
+    typer.Option("--dry-run", help="Print which weights would be copied where (own pair only)."),
 ]
 
 _OF_PAIR = {
@@ -86,15 +95,15 @@ _OF_BOTH = {"pair", "dtype", "json_output"}
 
 
 def check_options(given: set[str], pair: list[str]) -> None:
-    """Raise where an option would be left aside without a word.
+    """Refuse options that would have no effect.
 
     Args:
         given: Parameters that the command line names.
         pair: The two functions, or nothing.
 
     Raises:
-        InputError: There are not two, or an option is of the variants beside a pair, or the other
-            way round.
+        InputError: There are not two functions, or an option has no effect: one for the built-in
+            variants beside a pair, or the other way round.
     """
     if pair and len(pair) != 2:
         raise InputError(
@@ -105,9 +114,10 @@ def check_options(given: set[str], pair: list[str]) -> None:
     if wrong:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(wrong))
         raise InputError(
-            f"{names}: of the variants alone: leave it out beside {' '.join(pair)}."
+            f"{names}: for the built-in variants only, not for your own pair {' '.join(pair)}. "
+            "Leave it out."
             if pair
-            else f"{names}: of a pair of your own: name it, module:keras_function "
+            else f"{names}: for a pair of your own only. Name it: module:keras_function "
             "module:torch_function."
         )
 
@@ -123,10 +133,10 @@ def check_pair(options: Mapping[str, Any]) -> int:
         MissingDependencyError: Keras or Torch is not installed.
     """
     from compare.porting import command
-    from compare.porting.check import Options
+    from compare.porting.options import Options
 
     keras, torch = options["pair"]
-    asked = command.Asked(
+    pair = command.Command(
         keras=keras,
         torch=torch,
         input_shapes=tuple(options["input_shape"] or ()),
@@ -143,20 +153,20 @@ def check_pair(options: Mapping[str, Any]) -> int:
     )
     if options["dry_run"]:
         if options["json_output"] or options["html"]:
-            raise InputError("--dry-run prints a table alone: leave out --json and --html.")
-        print(command.proposed(asked))
+            raise InputError("--dry-run prints only a table: leave out --json and --html.")
+        print(pair.propose())
         return 0
-    return command.run(asked, html=options["html"], as_json=options["json_output"])
+    return pair.run(html=options["html"], as_json=options["json_output"])
 
 
 def _partners(text: str) -> dict[str, str]:
-    found = {}
+    pairs = {}
     for part in split_names(text):
         name, equals, other = part.partition("=")
         if not (name and equals and other):
             raise InputError(f"--pairs: expected keras_layer=torch.module, received {part!r}.")
-        found[name] = other
-    return found
+        pairs[name] = other
+    return pairs
 
 
 def init(
@@ -169,7 +179,7 @@ def init(
     ] = "",
     input_shape: Annotated[
         list[str] | None,
-        typer.Option(metavar="A,B", help="As of `bn-compare parity`.", show_default=False),
+        typer.Option(metavar="A,B", help="As for `bn-compare parity`.", show_default=False),
     ] = None,
 ) -> None:
     """Write a test of parity for pytest, of your own two models or of a small pair that passes."""

@@ -17,7 +17,7 @@ from tiny_pair import X, Y, almost_right_port, keras_model, right_port, stock_po
 import compare
 from compare.porting import golden
 from compare.porting import golden as golden_check
-from compare.porting.check import Options
+from compare.porting.options import Options
 
 BOTH = (keras_model, right_port)
 OPTIONS = Options(weights_from="keras")
