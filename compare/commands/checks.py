@@ -83,10 +83,10 @@ def parity(
         alignment=alignment,
         undo=split_names(undo),
     )
-    from compare.parity import report as parity_report
+    from compare.parity import command
 
-    reports = parity_report.run(settings, out)
-    parity_report.show(reports, as_json=json_output)
+    reports = command.run(settings, out)
+    command.show(reports, as_json=json_output)
     raise typer.Exit(0 if all(report.passed for report in reports) else 1)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import zip_longest
 from typing import Any
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from compare.parity.tolerances import Gap, gap
+from compare.study.records import json_number
 from compare.trace import Layer, Trace
 
 RUNGS: Mapping[int, str] = {
@@ -100,6 +101,19 @@ class RungResult:
     allowed: float
     required: float | None
 
+    @property
+    def unit(self) -> str:
+        """What is counted on this rung."""
+        return _unit(self.rung)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types; what is not a finite number is null, and explained in `where`."""
+        numbers = {name: json_number(getattr(self, name)) for name in _NUMBERS}
+        return {**asdict(self), **numbers}
+
+
+_NUMBERS = ("max_abs", "max_rel", "required")
+
 
 @dataclass
 class Ladder:
@@ -155,7 +169,7 @@ class Ladder:
             return RungResult(
                 rung, RUNGS[rung], True, None, None, None, self.tolerances[rung], None
             )
-        worst = max(checks, key=_badness)
+        worst = max(checks, key=badness)
         step = "" if worst.step is None else f"{_unit(rung)} {worst.step}: "
         return RungResult(
             rung=rung,
@@ -178,7 +192,7 @@ def nan_last(value: float) -> float:
     return math.inf if math.isnan(value) else value
 
 
-def _badness(check: Check) -> tuple[float, float]:
+def badness(check: Check) -> tuple[float, float]:
     """How far above its own tolerance a check is; a tolerance of zero knows no degrees."""
     required = nan_last(check.gap.required)
     if check.allowed > 0.0:

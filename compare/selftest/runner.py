@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from compare.backends.protocol import Framework
 from compare.errors import unknown
 from compare.parity import ladder as rungs
-from compare.parity import tolerances, trajectories, twins
+from compare.parity import tolerances, twins
 from compare.parity.ladder import Divergence, Ladder
 from compare.selftest.bugs import MUTATIONS, Mutated, Mutation, quick
 from compare.spec import Settings
@@ -204,7 +204,7 @@ class _Climber:
                 training = partial(execute, run, settings, record_weights=True)
                 outcome = self._call(partial(mutated, mutation, size, training))
                 outcomes = {"keras": keras.outcome(), "torch": outcome}
-                trajectories.climb(ladder, keras.outcome(), outcome)
+                twins.compare_trainings(ladder, keras.outcome(), outcome)
             plans = {"keras": keras.plan, "torch": plan}
             return twins.divergence(ladder, keras.trace, torch, plans, outcomes)
 
