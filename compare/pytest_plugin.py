@@ -28,7 +28,7 @@ from compare.errors import CompareError, InputError, MissingDependencyError, unk
 
 # Nothing else of the package is imported here: who does not use the fixture does not pay for it.
 if TYPE_CHECKING:
-    from compare.porting.report import ParityReport
+    from compare.parity.report import ParityReport
 
 _MODES = ("record", "replay")
 _ATTRIBUTE = "bn_compare_parity"
@@ -142,7 +142,7 @@ def parity(request: pytest.FixtureRequest) -> Callable[..., ParityReport]:
 
 
 def _refused(message: str) -> dict[str, Any]:
-    from compare.porting.report import refused
+    from compare.parity.report import refused
 
     return refused(message)
 
@@ -234,7 +234,7 @@ class _Report:
 
     def pytest_sessionfinish(self) -> None:
         """Write it all."""
-        from compare.porting.report import page
+        from compare.parity.report import page
         from compare.study.records import write_text
 
         pairs = [json.loads(text) for test in sorted(self.results) for text in self.results[test]]

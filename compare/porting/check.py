@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from compare.parity.report import ParityReport
 from compare.porting.compare_traces import Observed, compare_traces, observe
 from compare.porting.models import Pair, build_pair
 from compare.porting.options import Options, Request
-from compare.porting.report import ParityReport
 from compare.porting.structures import Structure
 from compare.porting.weights import carry
 

@@ -23,13 +23,13 @@ from compare.parity import tolerances
 from compare.parity.explain.explanations import divergence
 from compare.parity.ladder import FORWARD, Check, Divergence, Ladder
 from compare.parity.layouts import channels_last, in_keras_order, samples_first, without_borders
+from compare.parity.report import Finding, ParityReport
 from compare.parity.tolerances import gap
 from compare.porting import expected_differences
-from compare.porting.inspect_settings import Finding, image_sizes, inspect_layers, inspect_training
+from compare.porting.inspect_settings import image_sizes, inspect_layers, inspect_training
 from compare.porting.matching import match, partners
 from compare.porting.models import KerasSide, Side, Sink, TorchSide
 from compare.porting.options import Batches, Request
-from compare.porting.report import ParityReport
 from compare.porting.structures import map_leaves
 from compare.trace import Trace, rename, split
 

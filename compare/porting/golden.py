@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from compare.environment import versions
 from compare.errors import GoldenError
+from compare.parity.report import ParityReport
 from compare.porting.check import observed
 from compare.porting.compare_traces import Observed, compare_traces, observe
 from compare.porting.models import (
@@ -38,7 +39,6 @@ from compare.porting.models import (
     check_dtype,
 )
 from compare.porting.options import Options, Request
-from compare.porting.report import ParityReport
 from compare.porting.structures import Structure, leaves
 from compare.porting.weights import carry_traced
 from compare.study.records import write_text

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compare.porting.inspect_settings import Finding, image_sizes, inspect_layers, inspect_training
+from compare.parity.report import Finding
+from compare.porting.inspect_settings import image_sizes, inspect_layers, inspect_training
 from compare.porting.matching import match, unpaired
 from compare.porting.models import build_pair, first_samples
 from compare.porting.options import Options
