@@ -19,11 +19,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from compare import schema
 from compare.environment import versions
 from compare.errors import GoldenError
 from compare.parity.report import ParityReport
@@ -48,6 +50,62 @@ _FORMAT = 1
 _AGAIN = "record it again with --parity-golden record"
 
 Arrays = dict[str, NDArray[Any]]
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What both sides computed, to be asked again.
+
+    Attributes:
+        x: SHA-256 of the samples.
+        y: SHA-256 of the targets; None where nothing was trained.
+        steps: Training steps.
+        dtype: `"float32"` or `"float64"`.
+        allow: Conventions whose difference was accepted, in alphabetical order.
+    """
+
+    x: str
+    y: str | None
+    steps: Annotated[int, msgspec.Meta(ge=1)]
+    dtype: Annotated[str, msgspec.Meta(pattern="^float(32|64)$")]
+    allow: list[str]
+
+
+class RecordedLayer(TypedDict):
+    """A `compare.trace.Layer`."""
+
+    name: str
+    kind: str
+    tensors: dict[str, list[int]]
+    trained: int
+    settings: NotRequired[dict[str, Any]]
+
+
+class Recording(msgspec.Struct, frozen=True):
+    """What the JSON file of a side has, beside its seal.
+
+    Attributes:
+        format: Version of this format.
+        framework: Which side it is.
+        asked: What it computed.
+        layers: Its weighted layers, in the order in which they ran.
+        arrays: Name in the trace → member of the archive.
+        evaluated: The same of what was evaluated for accepted differences.
+        training: Settings of its optimizer and loss.
+        rounding: Torch's side alone: name in the trace → tolerance that rounding asks for.
+        versions: Package → version; None where it was not installed.
+        sha256: Of the archive.
+    """
+
+    format: int
+    framework: Literal["keras", "torch"]
+    asked: Asked
+    layers: list[RecordedLayer]
+    arrays: dict[str, str]
+    evaluated: dict[str, str]
+    training: dict[str, dict[str, Any] | None]
+    rounding: dict[str, Annotated[float, msgspec.Meta(ge=0)]]
+    versions: dict[str, str | None]
+    sha256: str
 
 
 def record(
@@ -107,7 +165,7 @@ def replay(
     """
     __tracebackhide__ = True
     golden = open_golden(folder, "keras" if alive == "torch" else "torch")
-    dtype = options.dtype or golden.content["asked"]["dtype"]
+    dtype = options.dtype or golden.recording.asked.dtype
     model = build_model(alive, models[alive == "torch"], dtype)
     keras = KerasSide(model)
     torch = TorchSide(model, options.objective, options.to_torch)
@@ -162,7 +220,7 @@ def save(folder: Path, name: str, side: Observed, request: Request, evaluated: A
     content = {
         "format": _FORMAT,
         "framework": name,
-        "asked": _asked(request),
+        "asked": msgspec.structs.asdict(_asked(request)),
         "layers": trace.layers,
         "arrays": {key: members[file] for key, file in trace.files.items()},
         "evaluated": {key: f"evaluated{number}" for number, key in enumerate(evaluated)},
@@ -182,26 +240,23 @@ class Golden:
 
     Attributes:
         file: Where it was read from.
-        content: What is in that file.
+        recording: What is in that file.
         arrays: Member of the archive → array.
     """
 
     file: Path
-    content: Mapping[str, Any]
+    recording: Recording
     arrays: Mapping[str, NDArray[Any]]
 
     def check_asked(self, request: Request) -> None:
         """Raise `GoldenError` unless the same is asked as when it was recorded."""
-        then = self.content["asked"]
-        for name, value in _asked(request).items():
-            if then.get(name) != value:
-                told = (
-                    "other values"
-                    if name in ("x", "y")
-                    else f"{then.get(name)!r} was recorded, {value!r} is asked"
-                )
+        for name, value in msgspec.structs.asdict(_asked(request)).items():
+            recorded = getattr(self.recording.asked, name)
+            if recorded != value:
+                values = f"{recorded!r} was recorded, {value!r} is asked"
                 raise GoldenError(
-                    f"{self.file}: {name} differs from when it was recorded ({told}): {_AGAIN}."
+                    f"{self.file}: {name} differs from when it was recorded "
+                    f"({'other values' if name in ('x', 'y') else values}): {_AGAIN}."
                 )
 
     def unpack(self, folder: Path) -> Observed:
@@ -210,17 +265,19 @@ class Golden:
         Args:
             folder: Where the trace goes.
         """
+        recording = self.recording
 
         def evaluate(values: Mapping[str, NDArray[Any]], sink: Sink) -> None:
-            for name, member in self.content["evaluated"].items():
+            for name, member in recording.evaluated.items():
                 sink(name, self.arrays[member])
 
         writer = TraceWriter(folder)
-        for name, member in self.content["arrays"].items():
+        for name, member in recording.arrays.items():
             writer(name, self.arrays[member])
-        trace = writer.close(self.content["layers"])
-        rounding = self.content["rounding"]
-        return Observed(trace, self.content["training"], evaluate, lambda: rounding, lambda: True)
+        trace = writer.close([dict(layer) for layer in recording.layers])
+        return Observed(
+            trace, recording.training, evaluate, lambda: recording.rounding, lambda: True
+        )
 
 
 def open_golden(folder: Path, name: str) -> Golden:
@@ -243,39 +300,50 @@ def open_golden(folder: Path, name: str) -> Golden:
             "missing): record it with --parity-golden record, where both frameworks are installed; "
             "recordings are found by the name that pytest gives the test."
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise GoldenError(f"{file}: cannot be read as JSON ({error}): {_AGAIN}.") from error
     seal = content.pop("seal", None) if isinstance(content, dict) else None
     if seal is None or seal != _seal(content):
         raise GoldenError(f"{file}: was changed after it was recorded: {_AGAIN}.")
-    if content["format"] != _FORMAT:
+    if content.get("format") != _FORMAT:
         raise GoldenError(
-            f"{file}: expected format {_FORMAT}, received {content['format']}: {_AGAIN}."
+            f"{file}: expected format {_FORMAT}, received {content.get('format')}: {_AGAIN}."
         )
-    if hashlib.sha256(packed).hexdigest() != content["sha256"]:
+    recording = schema.convert(content, Recording, str(file), GoldenError, f" Please {_AGAIN}.")
+    if recording.framework != name:
         raise GoldenError(
-            f"{file.with_suffix('.npz')}: was changed or cut after it was recorded (its SHA-256 is "
-            f"another): {_AGAIN}."
+            f"{file}: expected the {name} side, but the file is a recording of the "
+            f"{recording.framework} side: put the right file back, or {_AGAIN}."
+        )
+    return Golden(file, recording, _unpacked(file, packed, recording))
+
+
+def _unpacked(file: Path, packed: bytes, recording: Recording) -> Arrays:
+    """Member → array of the archive beside a recording."""
+    archive = file.with_suffix(".npz")
+    if hashlib.sha256(packed).hexdigest() != recording.sha256:
+        raise GoldenError(
+            f"{archive}: was changed or cut after it was recorded (its SHA-256 is another): "
+            f"{_AGAIN}."
         )
     try:
-        with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
-            arrays = {member: archive[member] for member in archive.files}
+        with np.load(io.BytesIO(packed), allow_pickle=False) as members:
+            arrays = {member: members[member] for member in members.files}
     except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise GoldenError(f"{file.with_suffix('.npz')}: cannot be read ({error}).") from error
-    members = {*content["arrays"].values(), *content["evaluated"].values()}
-    if not members <= arrays.keys():
-        raise GoldenError(f"{folder / name}.npz: lacks arrays that {file.name} names: {_AGAIN}.")
-    return Golden(file, content, arrays)
+        raise GoldenError(f"{archive}: cannot be read ({error}).") from error
+    if not {*recording.arrays.values(), *recording.evaluated.values()} <= arrays.keys():
+        raise GoldenError(f"{archive}: lacks arrays that {file.name} names: {_AGAIN}.")
+    return arrays
 
 
-def _asked(request: Request) -> dict[str, Any]:
-    return {
-        "x": digest(request.x, "x"),
-        "y": None if request.y is None else digest(request.y, "y"),
-        "steps": request.options.steps,
-        "dtype": request.dtype,
-        "allow": sorted(request.options.allow),
-    }
+def _asked(request: Request) -> Asked:
+    return Asked(
+        x=digest(request.x, "x"),
+        y=None if request.y is None else digest(request.y, "y"),
+        steps=request.options.steps,
+        dtype=request.dtype,
+        allow=sorted(request.options.allow),
+    )
 
 
 def _seal(content: Mapping[str, Any]) -> str:
