@@ -45,7 +45,7 @@ def for_dtype(dtype: str) -> Mapping[int, float]:
 
     In float64 a fixed bound. In float32 rungs 1 to 3 are exact as well; rungs 4 to 9 are judged
     against a floor measured on Keras itself, with XLA on against off, the largest of 20 seeds over
-    the ten variants (`floors.json`, made by `bn-compare floors`). Rungs 10 and 11
+    the ten variants (`floors.json`, made by `python tests/float32_floors.py`). Rungs 10 and 11
     are judged in float64 whatever the dtype: float32 trajectories drift apart by rounding alone.
 
     Args:
@@ -103,6 +103,14 @@ class Gap:
         return f"{place} Keras {self.keras:.17g}, Torch {self.torch:.17g}".strip()
 
 
+EQUAL = Gap(0.0, 0.0, (), math.nan, math.nan, 1.0)
+
+
+def unequal(note: str) -> Gap:
+    """The gap between things that differ and are not numbers to be subtracted."""
+    return Gap(math.inf, math.inf, (), math.nan, math.nan, 1.0, note)
+
+
 _BLOCK = 1 << 16
 """Elements that are compared at a time: what lies between stays in the processor's cache."""
 
@@ -110,10 +118,9 @@ _BLOCK = 1 << 16
 def gap(keras: NDArray[Any], torch: NDArray[Any]) -> Gap:
     """Compare two arrays element by element, in float64."""
     if keras.shape != torch.shape:
-        note = f"shape {keras.shape} in Keras, {torch.shape} in Torch"
-        return Gap(math.inf, math.inf, (), math.nan, math.nan, 1.0, note)
+        return unequal(f"shape {keras.shape} in Keras, {torch.shape} in Torch")
     if keras.size == 0:
-        return Gap(0.0, 0.0, (), math.nan, math.nan, 1.0)
+        return EQUAL
     a, b = np.asarray(keras).reshape(-1), np.asarray(torch).reshape(-1)
     blocks = [_block(a, b, start) for start in range(0, a.size, _BLOCK)]
     # The first NaN where there is one, else the first of the largest.

@@ -22,7 +22,7 @@ from compare.backends.protocol import Framework, Handle
 from compare.data import Array
 from compare.parity import ladder as rungs
 from compare.parity import tolerances
-from compare.parity.explain import explanations
+from compare.parity.explain.explanations import divergence
 from compare.parity.ladder import Divergence, Ladder
 from compare.parity.report import VariantReport
 from compare.parity.tolerances import gap
@@ -137,26 +137,6 @@ def _run_side(
         single = side.worker.call(partial(execute, run, settings, record_weights=True))
     double = partial(execute, run, replace(settings, dtype="float64"), record_weights=True)
     return _Results(trace, plan, side.shadow.call(double, progress), single)
-
-
-def divergence(
-    ladder: Ladder,
-    keras: Trace,
-    torch: Trace,
-    plans: Mapping[str, NDArray[np.int64]],
-    outcomes: Mapping[str, Outcome],
-) -> Divergence | None:
-    """What differs first, and the conventions that explain it; None where nothing differs.
-
-    Args:
-        ladder: The ladder, climbed.
-        keras: Keras' trace.
-        torch: Torch's trace.
-        plans: Framework → batches as delivered.
-        outcomes: Framework → what training left; empty where nothing was trained.
-    """
-    histories = {f: o.record["history"] for f, o in outcomes.items()} or None
-    return explanations.divergence(ladder, keras, torch, plans, histories)
 
 
 def _note(keras: _Results, torch: _Results, first: Divergence | None) -> str:

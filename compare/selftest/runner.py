@@ -20,6 +20,7 @@ from compare.backends.protocol import Framework
 from compare.errors import unknown
 from compare.parity import ladder as rungs
 from compare.parity import tolerances, twins
+from compare.parity.explain.explanations import divergence
 from compare.parity.ladder import Divergence, Ladder
 from compare.selftest.bugs import MUTATIONS, Mutated, Mutation, quick
 from compare.spec import Settings
@@ -206,7 +207,7 @@ class _Climber:
                 outcomes = {"keras": keras.outcome(), "torch": outcome}
                 twins.compare_trainings(ladder, keras.outcome(), outcome)
             plans = {"keras": keras.plan, "torch": plan}
-            return twins.divergence(ladder, keras.trace, torch, plans, outcomes)
+            return divergence(ladder, keras.trace, torch, plans, outcomes)
 
 
 def mutated(

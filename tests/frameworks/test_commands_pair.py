@@ -131,9 +131,10 @@ def test_a_dry_run_prints_the_table_and_writes_nothing(bn_compare):
         ("nets:keras_model nets:plain --dry-run --json", "leave out --json"),
         (
             "nets:keras_model nets:plain --seeds 3 --undo bn-axis",
-            "--seeds, --undo: for the built-in variants only",
+            "--seeds, --undo apply to the built-in networks, not to your own pair. Remove them.",
         ),
-        ("--steps 3 --input-shape 2", "--input-shape, --steps: for a pair of your own only"),
+        ("--steps 3 --input-shape 2", "--input-shape, --steps apply to your own pair"),
+        ("--html page.html", "Name the pair, as module:keras_function module:torch_function, or"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(bn_compare, arguments, message):

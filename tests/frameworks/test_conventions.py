@@ -173,7 +173,7 @@ def test_what_diverged_ranks_first_and_prints():
     assert math.isnan(diverged.training_loss)
     assert math.isnan(diverged.test_accuracy)
     assert ablation.cells(diverged)[-3:] == ["NaN", "never", "never"]
-    ranked = sorted([fine, worse], key=ablation._rank, reverse=True)
+    ranked = sorted([fine, worse], key=ablation.rank, reverse=True)
     assert ranked == [worse, fine]
 
 
@@ -196,11 +196,11 @@ def test_tables_hold_every_row(capsys):
     found = ablation.effect("batch-order", "mlp", end("mlp", "torch"), end("mlp", "torch"))
     shown = ablation.Shown("bn-axis", 0.0, 0.68)
     measured = ablation.Measured([baseline], [found], [shown])
-    ablation._print_tables(measured, SETTINGS)
+    ablation.print_tables(measured, SETTINGS)
     out = capsys.readouterr().out
     for text in ("nothing", "batch-order", "bn-axis", "6.8e-01", "epochs to 80 % Keras"):
         assert text in out
-    assert all(len(ablation.headings(0.8)) == len(ablation.cells(e)) for e in (baseline, found))
+    assert "with the remedy" in out
 
 
 def test_the_command_prints_the_catalogue():
