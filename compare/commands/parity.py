@@ -160,11 +160,11 @@ def _check_pair(options: Mapping[str, Any]) -> int:
         InputError: An option, a function or a model cannot be used.
         MissingDependencyError: Keras or Torch is not installed.
     """
-    from compare.porting import command
-    from compare.porting.check import Options
+    from compare.porting.command import Command
+    from compare.porting.options import Options
 
     keras, torch = options["pair"]
-    asked = command.Asked(
+    command = Command(
         keras=keras,
         torch=torch,
         input_shapes=tuple(options["input_shape"] or ()),
@@ -182,9 +182,9 @@ def _check_pair(options: Mapping[str, Any]) -> int:
     if options["dry_run"]:
         if options["json_output"] or options["html"]:
             raise InputError("--dry-run only prints a table: leave out --json and --html.")
-        print(command.proposed(asked))
+        print(command.propose())
         return 0
-    return command.run(asked, html=options["html"], as_json=options["json_output"])
+    return command.run(html=options["html"], as_json=options["json_output"])
 
 
 def _partners(text: str) -> dict[str, str]:

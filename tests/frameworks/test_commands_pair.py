@@ -96,7 +96,7 @@ def test_without_targets_that_is_said_and_named_inputs_get_their_shapes(bn_compa
     pair = "nets:two_inputs", "nets:TwoInputs", "--weights-from", "torch"
     code, out, err = bn_compare("parity", *pair, *shapes, "--samples", "5", "--seed", "3")
     assert code == 0, out + err
-    assert "no --targets: forward passes alone" in err
+    assert "no --targets: only forward passes are compared" in err
 
 
 def test_a_dry_run_prints_the_table_and_writes_nothing(bn_compare):
