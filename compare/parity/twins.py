@@ -60,7 +60,7 @@ def check_pair(
     seed: int,
     settings: Settings,
     sides: Mapping[str, Side],
-    progress: Callable[[str, int], None],
+    progress: Callable[[Run, int], None],
 ) -> VariantReport:
     """Climb all eleven rungs with one pair.
 
@@ -69,7 +69,7 @@ def check_pair(
         seed: Seed of both runs.
         settings: How they train.
         sides: Framework → its processes.
-        progress: Called with the framework and the number of epochs done.
+        progress: Called with a run and the number of its epochs that are done.
 
     Returns:
         The report.
@@ -79,7 +79,7 @@ def check_pair(
 
         def results_of(name: str) -> _Results:
             run, folder = Run(variant, name, seed), Path(scratch) / name
-            return _run_side(run, settings, sides[name], folder, partial(progress, name))
+            return _run_side(run, settings, sides[name], folder, partial(progress, run))
 
         # Nothing is timed here, so the two sides work at the same time.
         pool = ThreadPoolExecutor(max_workers=len(sides))
