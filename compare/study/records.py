@@ -288,16 +288,21 @@ def check_writable(path: Path) -> None:
     Raises:
         RunFolderError: The path exists and is not an empty folder, or cannot be written to.
     """
-    if path.exists() and not path.is_dir():
-        raise RunFolderError(f"--out {path}: expected a folder, found a file.")
+    check_parent(path, "--out")
     if path.is_dir() and any(path.iterdir()):
         raise RunFolderError(
             f"--out {path}: the folder is not empty, and nothing saved is ever overwritten: "
             "choose another one."
         )
-    parent = next(p for p in (path, *path.absolute().parents) if p.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise RunFolderError(f"--out {path}: cannot write to {parent}: choose another folder.")
+
+
+def check_parent(path: Path, option: str) -> None:
+    """Raise `RunFolderError` unless a folder can be made at `path`, or be written to there."""
+    nearest = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if not nearest.is_dir():
+        raise RunFolderError(f"{option} {path}: expected a folder, found a file: {nearest}.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise RunFolderError(f"{option} {path}: cannot write to {nearest}: choose another folder.")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -318,7 +323,7 @@ def _inconsistent(record: Record) -> str | None:
 
 
 def _save(file: Path, arrays: Mapping[str, Any]) -> None:
-    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     # One entry, since several are written in an order of chance.
     digests = json.dumps({name: digest(array) for name, array in arrays.items()})
     file.write_bytes(safetensors.save(arrays, {"sha256": digests}))
@@ -327,7 +332,7 @@ def _save(file: Path, arrays: Mapping[str, Any]) -> None:
 def _load(file: Path, unread: Collection[str]) -> tuple[Collection[str], dict[str, Array]]:
     """The names of all arrays in a file, in the order in which they were saved, and the arrays."""
     with safe_open(file, framework="numpy") as opened:
-        digests = json.loads(opened.metadata()["sha256"])
+        digests = json.loads((opened.metadata() or {}).get("sha256", "{}"))
         arrays = {name: opened.get_tensor(name) for name in digests if name not in unread}
     for name, array in arrays.items():
         if digest(array) != digests[name]:

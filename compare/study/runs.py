@@ -180,7 +180,12 @@ def outcome(
         "versions": {**framework.versions(), "numpy": np.__version__},
         "started_at": start.started_at,
     }
-    return Outcome(record, arrays, _replay(settings, start))
+    replay: dict[str, NDArray[Any]] = {}
+    if start.drawn:
+        replay |= {f"initial/{name}": array for name, array in start.initial.items()}
+    if "batch-order" in settings.undone:
+        replay["orders"] = start.orders
+    return Outcome(record, arrays, replay)
 
 
 @lru_cache(maxsize=4)
@@ -232,15 +237,6 @@ def orders_of(run: Run, settings: Settings, framework: Framework) -> NDArray[np.
         drawn = framework.draw_orders(settings.n_train, epochs=settings.epochs, seed=run.seed)
         return np.asarray(drawn, dtype=np.int64)
     return batch_orders(settings.n_train, epochs=settings.epochs, seed=run.seed)
-
-
-def _replay(settings: Settings, start: Start) -> dict[str, NDArray[Any]]:
-    kept: dict[str, NDArray[Any]] = {}
-    if start.drawn:
-        kept |= {f"initial/{name}": array for name, array in start.initial.items()}
-    if "batch-order" in settings.undone:
-        kept["orders"] = start.orders
-    return kept
 
 
 def epoch_values(
