@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Generic, Literal, NotRequired, TypedDict, TypeVar
 
 import numpy as np
 from msgspec import Meta
@@ -45,32 +45,25 @@ Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, le=1)] | None
 Nats = Annotated[float, Meta(ge=0, le=37)] | None
-"""No more than −log of float64's epsilon, to which probabilities are clipped."""
+"""At most −log of float64's epsilon, to which probabilities are clipped."""
 RunningNats = Annotated[float, Meta(ge=0)] | None
+"""As the framework's own loop reports it, which clips as it likes."""
+
+S = TypeVar("S")
+N = TypeVar("N")
+R = TypeVar("R")
 
 
-class Final(TypedDict):
-    """Values after the last epoch; null where one is not finite."""
+class Values(TypedDict, Generic[S, N, R]):
+    """What is evaluated after an epoch; null where it is not finite."""
 
-    train_loss: Nats
-    train_accuracy: Share
-    test_loss: Nats
-    test_accuracy: Share
-    running_train_loss: RunningNats
-    running_train_accuracy: Share
-    batch_statistics_test_accuracy: NotRequired[Share]
-
-
-class History(TypedDict):
-    """Values after every epoch; null where one is not finite."""
-
-    train_loss: list[Nats]
-    train_accuracy: list[Share]
-    test_loss: list[Nats]
-    test_accuracy: list[Share]
-    running_train_loss: list[RunningNats]
-    running_train_accuracy: list[Share]
-    batch_statistics_test_accuracy: NotRequired[list[Share]]
+    train_loss: N
+    train_accuracy: S
+    test_loss: N
+    test_accuracy: S
+    running_train_loss: R
+    running_train_accuracy: S
+    batch_statistics_test_accuracy: NotRequired[S]
 
 
 class RecordLine(TypedDict):
@@ -90,8 +83,8 @@ class RecordLine(TypedDict):
     dtype: Literal["float32", "float64"]
     status: Literal["ok", "diverged"]
     epochs_to_target: Count | None
-    final: Final
-    history: History
+    final: Values[Share, Nats, RunningNats]
+    history: Values[list[Share], list[Nats], list[RunningNats]]
     epoch_seconds: NotRequired[list[Seconds] | None]
     digests: NotRequired[dict[str, str]]
     settings: NotRequired[dict[str, Any]]
