@@ -16,7 +16,7 @@ _LISTS = {"variants", "frameworks", "undo"}
 
 
 def number(text: str | float) -> int | float | str:
-    """A number where it is one; what is none goes on as it is, for `Settings` to name."""
+    """The number that a text spells; other text is returned as it is, for `Settings` to refuse."""
     if not isinstance(text, str):
         return text
     for kind in (int, float):

@@ -242,7 +242,7 @@ def orders_of(run: Run, settings: Settings, framework: Framework) -> NDArray[np.
 def epoch_values(
     seen: Mapping[str, Array], views: Views, running: tuple[Array, Array], *, batch_size: int
 ) -> dict[str, Array]:
-    """What the history notes of one epoch, of many runs at once.
+    """The values of one epoch in the histories of many runs.
 
     Args:
         seen: Probabilities of the views of `Views.evaluated`, (runs, n) each.
