@@ -41,13 +41,13 @@ class Hardware(TypedDict):
 
 def versions() -> dict[str, str | None]:
     """Package → installed version, None where it is absent."""
-    found: dict[str, str | None] = {}
+    installed: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            installed[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            found[package] = None
-    return found
+            installed[package] = None
+    return installed
 
 
 def hardware() -> Hardware:

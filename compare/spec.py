@@ -55,40 +55,28 @@ class Variant:
         return self.options.get("batch_norm") is not None
 
 
-def _variants() -> dict[str, Variant]:
-    def mlp(name: str, title: str, **options: Option) -> Variant:
-        return Variant(name, "mlp", "vector", title, "mlp", MappingProxyType(options))
-
-    table = [
-        Variant("mlp", "mlp", "vector", "Dense 50 relu → Dense 1"),
-        mlp("mlp-bn-after", "Dense 50 relu → BN → Dense 1", batch_norm="after"),
-        mlp("mlp-bn-before", "Dense 50 → BN → relu → Dense 1", batch_norm="before"),
-        mlp("mlp-bn-no-affine", "as after, without γ and β", batch_norm="after", affine=False),
-        mlp("mlp-bn-no-momentum", "as after, decay 0", batch_norm="after", decay=0.0),
-        mlp("mlp-bn-input", "BN → Dense 50 relu → Dense 1", batch_norm="input"),
-        Variant("cnn", "cnn", "image", "Conv 32 relu ×2 → MaxPool → Dense 1"),
-        Variant(
-            "cnn-bn",
-            "cnn",
-            "image",
-            "Conv 32 relu ×2 → BN → MaxPool → Dense 1",
-            "cnn",
-            MappingProxyType({"batch_norm": "after"}),
-        ),
-        Variant("lstm", "lstm", "sequence", "LSTM 32 → Dense 1"),
-        Variant(
-            "lstm-bn",
-            "lstm",
-            "sequence",
-            "LSTM 32 → BN → Dense 1",
-            "lstm",
-            MappingProxyType({"batch_norm": "after"}),
-        ),
-    ]
-    return {variant.name: variant for variant in table}
+def _variant(name: str, view: View, title: str, **options: Option) -> Variant:
+    family = name.partition("-")[0]
+    baseline = family if options else None
+    return Variant(name, family, view, title, baseline, MappingProxyType(options))
 
 
-VARIANTS: Mapping[str, Variant] = MappingProxyType(_variants())
+_TABLE = (
+    _variant("mlp", "vector", "Dense 50 relu → Dense 1"),
+    _variant("mlp-bn-after", "vector", "Dense 50 relu → BN → Dense 1", batch_norm="after"),
+    _variant("mlp-bn-before", "vector", "Dense 50 → BN → relu → Dense 1", batch_norm="before"),
+    _variant(
+        "mlp-bn-no-affine", "vector", "as after, without γ and β", batch_norm="after", affine=False
+    ),
+    _variant("mlp-bn-no-momentum", "vector", "as after, decay 0", batch_norm="after", decay=0.0),
+    _variant("mlp-bn-input", "vector", "BN → Dense 50 relu → Dense 1", batch_norm="input"),
+    _variant("cnn", "image", "Conv 32 relu ×2 → MaxPool → Dense 1"),
+    _variant("cnn-bn", "image", "Conv 32 relu ×2 → BN → MaxPool → Dense 1", batch_norm="after"),
+    _variant("lstm", "sequence", "LSTM 32 → Dense 1"),
+    _variant("lstm-bn", "sequence", "LSTM 32 → BN → Dense 1", batch_norm="after"),
+)
+
+VARIANTS: Mapping[str, Variant] = MappingProxyType({v.name: v for v in _TABLE})
 
 
 @dataclass(frozen=True)

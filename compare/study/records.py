@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Generic, Literal, NotRequired, TypedDict, TypeVar
 
 import numpy as np
 from msgspec import Meta
@@ -45,32 +45,25 @@ Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, le=1)] | None
 Nats = Annotated[float, Meta(ge=0, le=37)] | None
-"""No more than −log of float64's epsilon, to which probabilities are clipped."""
+"""At most −log of float64's epsilon, to which probabilities are clipped."""
 RunningNats = Annotated[float, Meta(ge=0)] | None
+"""As the framework's own loop reports it, which clips as it likes."""
+
+S = TypeVar("S")
+N = TypeVar("N")
+R = TypeVar("R")
 
 
-class Final(TypedDict):
-    """Values after the last epoch; null where one is not finite."""
+class Values(TypedDict, Generic[S, N, R]):
+    """What is evaluated after an epoch; null where it is not finite."""
 
-    train_loss: Nats
-    train_accuracy: Share
-    test_loss: Nats
-    test_accuracy: Share
-    running_train_loss: RunningNats
-    running_train_accuracy: Share
-    batch_statistics_test_accuracy: NotRequired[Share]
-
-
-class History(TypedDict):
-    """Values after every epoch; null where one is not finite."""
-
-    train_loss: list[Nats]
-    train_accuracy: list[Share]
-    test_loss: list[Nats]
-    test_accuracy: list[Share]
-    running_train_loss: list[RunningNats]
-    running_train_accuracy: list[Share]
-    batch_statistics_test_accuracy: NotRequired[list[Share]]
+    train_loss: N
+    train_accuracy: S
+    test_loss: N
+    test_accuracy: S
+    running_train_loss: R
+    running_train_accuracy: S
+    batch_statistics_test_accuracy: NotRequired[S]
 
 
 class RecordLine(TypedDict):
@@ -90,8 +83,8 @@ class RecordLine(TypedDict):
     dtype: Literal["float32", "float64"]
     status: Literal["ok", "diverged"]
     epochs_to_target: Count | None
-    final: Final
-    history: History
+    final: Values[Share, Nats, RunningNats]
+    history: Values[list[Share], list[Nats], list[RunningNats]]
     epoch_seconds: NotRequired[list[Seconds] | None]
     digests: NotRequired[dict[str, str]]
     settings: NotRequired[dict[str, Any]]
@@ -288,16 +281,21 @@ def check_writable(path: Path) -> None:
     Raises:
         RunFolderError: The path exists and is not an empty folder, or cannot be written to.
     """
-    if path.exists() and not path.is_dir():
-        raise RunFolderError(f"--out {path}: expected a folder, found a file.")
+    check_parent(path, "--out")
     if path.is_dir() and any(path.iterdir()):
         raise RunFolderError(
             f"--out {path}: the folder is not empty, and nothing saved is ever overwritten: "
             "choose another one."
         )
-    parent = next(p for p in (path, *path.absolute().parents) if p.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise RunFolderError(f"--out {path}: cannot write to {parent}: choose another folder.")
+
+
+def check_parent(path: Path, option: str) -> None:
+    """Raise `RunFolderError` unless a folder can be made at `path`, or be written to there."""
+    nearest = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if not nearest.is_dir():
+        raise RunFolderError(f"{option} {path}: expected a folder, found a file: {nearest}.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise RunFolderError(f"{option} {path}: cannot write to {nearest}: choose another folder.")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -318,7 +316,7 @@ def _inconsistent(record: Record) -> str | None:
 
 
 def _save(file: Path, arrays: Mapping[str, Any]) -> None:
-    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     # One entry, since several are written in an order of chance.
     digests = json.dumps({name: digest(array) for name, array in arrays.items()})
     file.write_bytes(safetensors.save(arrays, {"sha256": digests}))
@@ -327,7 +325,7 @@ def _save(file: Path, arrays: Mapping[str, Any]) -> None:
 def _load(file: Path, unread: Collection[str]) -> tuple[Collection[str], dict[str, Array]]:
     """The names of all arrays in a file, in the order in which they were saved, and the arrays."""
     with safe_open(file, framework="numpy") as opened:
-        digests = json.loads(opened.metadata()["sha256"])
+        digests = json.loads((opened.metadata() or {}).get("sha256", "{}"))
         arrays = {name: opened.get_tensor(name) for name in digests if name not in unread}
     for name, array in arrays.items():
         if digest(array) != digests[name]:

@@ -173,6 +173,6 @@ def test_a_file_is_no_folder(tmp_path, below):
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("compare.study.events.os.access", lambda path, mode: False)
+    monkeypatch.setattr("os.access", lambda path, mode: False)
     with pytest.raises(RunFolderError, match="cannot write to"):
         check_events(SETTINGS, tmp_path / "new", RUNS)
