@@ -23,9 +23,9 @@ from compare.console import LABELS, StudyProgress, magnitude, print_grid
 from compare.conventions import CONVENTIONS, Convention, check_names
 from compare.data import Array
 from compare.errors import InputError
-from compare.spec import FRAMEWORKS, VARIANTS, Settings
+from compare.spec import FRAMEWORKS, VARIANTS, Run, Settings
 from compare.study.records import json_number
-from compare.study.runs import Outcome, Run
+from compare.study.runs import Outcome
 from compare.study.workers import Worker
 
 REPRESENTATIVES = ("mlp-bn-after", "cnn-bn", "lstm-bn")

@@ -26,9 +26,9 @@ from compare.parity.explain.explanations import divergence
 from compare.parity.ladder import Divergence, Ladder
 from compare.parity.report import VariantReport
 from compare.parity.tolerances import gap
-from compare.spec import Settings
+from compare.spec import Run, Settings
 from compare.study.initial import lived_in
-from compare.study.runs import Outcome, Run, orders_of, prepare, views_of
+from compare.study.runs import Outcome, orders_of, prepare, views_of
 from compare.study.train import execute
 from compare.study.workers import Worker
 from compare.trace import Trace, TraceWriter

@@ -19,8 +19,7 @@ from compare.conventions import CONVENTIONS
 from compare.errors import InputError
 from compare.parity import ablation
 from compare.parity.ablation import Job
-from compare.spec import FRAMEWORKS, VARIANTS, Settings
-from compare.study.runs import Run
+from compare.spec import FRAMEWORKS, VARIANTS, Run, Settings
 from compare.study.train import execute
 
 SETTINGS = Settings(dtype="float64", epochs=2, n_samples=200)
