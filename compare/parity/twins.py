@@ -86,7 +86,7 @@ def check_pair(
         try:
             results = dict(zip(sides, pool.map(results_of, sides), strict=True))
         except KeyboardInterrupt:
-            # Their folders are about to go.
+            # The folders they write to are about to be deleted.
             for side in sides.values():
                 side.worker.abandon()
                 side.shadow.abandon()
