@@ -86,7 +86,7 @@ def check_pair(
         try:
             results = dict(zip(sides, pool.map(results_of, sides), strict=True))
         except KeyboardInterrupt:
-            # Their folders are about to go.
+            # The folders they write to are about to be deleted.
             for side in sides.values():
                 side.worker.abandon()
                 side.shadow.abandon()
@@ -168,14 +168,14 @@ def trace_side(
         framework: The loaded adapter.
         progress: Not called: nothing here takes long.
     """
-    handle, batches = _lived_in_pair(run, settings, framework)
+    handle, batches = lived_in_pair(run, settings, framework)
     writer = TraceWriter(folder)
     writer.close(framework.trace(handle, batches, writer))
     orders = orders_of(run, settings, framework)
     return padded(framework.delivered(handle, orders, batch_size=settings.batch_size))
 
 
-def _lived_in_pair(
+def lived_in_pair(
     run: Run, settings: Settings, framework: Framework
 ) -> tuple[Handle, list[tuple[Array, Array]]]:
     """A model whose weights are not at their defaults, and the first batches of its plan."""

@@ -216,7 +216,7 @@ def test_the_command_prints_the_catalogue():
         (["--measure", "--variants", "mlp-bn"], "unknown variant 'mlp-bn'"),
         (["--measure", "bn-epsilon", "--variants", "mlp"], "nothing to measure"),
         (["--measure", "--epochs", "0"], "--epochs: expected"),
-        (["--variants", "mlp"], "give --measure too"),
+        (["--variants", "mlp"], "--variants works only with --measure"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(arguments, message, monkeypatch, capsys):

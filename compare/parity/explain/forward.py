@@ -19,7 +19,7 @@ from compare.parity.layouts import channels_before, nearest
 from compare.trace import split
 
 _TORCH_SLOPE = 0.01
-"""`nn.LeakyReLU`'s where nobody says otherwise."""
+"""The default of `nn.LeakyReLU`."""
 
 _READ_IN_TIME = ("simple_rnn", "lstm", "gru", "attention")
 
