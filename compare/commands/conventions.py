@@ -20,13 +20,15 @@ Examples:
 
 def conventions(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME", help="Only these; all if left out.")
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="Names of conventions; all by default."),
     ] = None,
     measure: Annotated[
         bool, typer.Option("--measure", help="Leave out one remedy at a time, train, and rank.")
     ] = False,
     variants: Annotated[
-        str, typer.Option(metavar="A,B", help="Where to measure; one of each family if left out.")
+        str,
+        typer.Option(metavar="A,B", help="Networks to measure on; by default one of each family."),
     ] = "",
     epochs: Epochs = DEFAULT.epochs,
     json_output: Json = False,
@@ -35,7 +37,9 @@ def conventions(
     from compare.parity import ablation
 
     if variants and not measure:
-        raise InputError("--variants says where to measure: give --measure too.")
+        raise InputError(
+            "--variants works only with --measure. Add --measure or remove --variants."
+        )
     if measure:
         ablation.print_effects(
             names or (), split_names(variants), epochs=epochs, as_json=json_output

@@ -23,9 +23,9 @@ from compare.console import LABELS, StudyProgress, magnitude, print_grid
 from compare.conventions import CONVENTIONS, Convention, check_names
 from compare.data import Array
 from compare.errors import InputError
-from compare.spec import FRAMEWORKS, VARIANTS, Settings
+from compare.spec import FRAMEWORKS, VARIANTS, Run, Settings
 from compare.study.records import json_number
-from compare.study.runs import Outcome, Run
+from compare.study.runs import Outcome
 from compare.study.workers import Worker
 
 REPRESENTATIVES = ("mlp-bn-after", "cnn-bn", "lstm-bn")
@@ -114,7 +114,7 @@ def measurable(
     """
     chosen = [CONVENTIONS[name] for name in names]
     pairs = [(c, v) for c in chosen for v in _variants(c, variants)]
-    # Whoever names variants asks about them, and a demonstration has none.
+    # A demonstration belongs to no variant.
     demonstrated = [c for c in chosen if not c.switch] if variants is None else []
     if not pairs and not demonstrated:
         raise InputError(
@@ -182,7 +182,7 @@ def measure(
             for job in needed:
                 ends[job] = _train(job, workers[job.framework], settings, progress)
         except KeyboardInterrupt:
-            pass  # What was trained is worth its table.
+            pass  # Print what was trained until then.
 
     def effects(rows: Iterable[tuple[Convention | None, str]]) -> Iterator[Effect]:
         for convention, variant in rows:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,6 @@ from compare.parity.twins import Side, check_pair
 from compare.spec import FRAMEWORKS, Settings
 from compare.study.records import check_writable, json_number, write_text
 from compare.study.run import default_path
-from compare.study.runs import Run
 from compare.study.workers import Worker
 
 if TYPE_CHECKING:
@@ -52,15 +51,11 @@ def run(settings: Settings, out: Path | None) -> list[VariantReport]:
     with ExitStack() as stack:
         progress = stack.enter_context(StudyProgress(settings))
 
-        def on_epoch(variant: str, seed: int, framework: str, epoch: int) -> None:
-            progress(Run(variant, framework, seed), epoch)
-
         try:
             sides = _sides(settings, stack)
-            for variant in settings.variants:
-                for seed in range(settings.seeds):
-                    told = partial(on_epoch, variant, seed)
-                    reports.append(check_pair(variant, seed, settings, sides, told))
+            for variant, seed in product(settings.variants, range(settings.seeds)):
+                report = check_pair(variant, seed, settings, sides, progress)
+                reports.append(report)
         finally:
             # After Ctrl-C too: a pair that was checked stays checked.
             if reports:

@@ -108,11 +108,8 @@ class RungResult:
 
     def to_json(self) -> dict[str, Any]:
         """JSON types; what is not a finite number is null, and explained in `where`."""
-        numbers = {name: json_number(getattr(self, name)) for name in _NUMBERS}
-        return {**asdict(self), **numbers}
-
-
-_NUMBERS = ("max_abs", "max_rel", "required")
+        numbers = ("max_abs", "max_rel", "required")
+        return {**asdict(self), **{name: json_number(getattr(self, name)) for name in numbers}}
 
 
 @dataclass
@@ -172,15 +169,14 @@ class Ladder:
 
     def _result(self, rung: int) -> RungResult:
         checks = [check for check in self.checks if check.rung == rung]
+        name, tolerance = RUNGS[rung], self.tolerances[rung]
         if not checks:
-            return RungResult(
-                rung, RUNGS[rung], True, None, None, None, self.tolerances[rung], None
-            )
+            return RungResult(rung, name, True, None, None, None, tolerance, None)
         worst = max(checks, key=badness)
         step = "" if worst.step is None else f"{_unit(rung)} {worst.step}: "
         return RungResult(
             rung=rung,
-            rung_name=RUNGS[rung],
+            rung_name=name,
             passed=all(check.passed for check in checks),
             max_abs=worst.gap.max_abs,
             max_rel=max((c.gap.max_rel for c in checks), key=nan_last),
@@ -212,7 +208,6 @@ AS_LOGITS = "One returns logits, the other probabilities: compared as logits."
 
 def structure(ladder: Ladder, keras: Sequence[Layer], torch: Sequence[Layer]) -> None:
     """Rung 1: the same weighted layers in the same order, with the same tensors and counts."""
-    ladder.climbed.append(1)
     ours, theirs = ({layer["name"]: layer for layer in side} for side in (keras, torch))
     for name, layer in ours.items():
         if name not in theirs:
@@ -231,13 +226,13 @@ def structure(ladder: Ladder, keras: Sequence[Layer], torch: Sequence[Layer]) ->
 
 def climb(ladder: Ladder, keras: Trace, torch: Trace) -> None:
     """Rungs 1 to 9 over two traces; Torch's layers have been given their partners' names."""
+    ladder.climbed += range(1, 10)
     structure(ladder, keras.layers, torch.layers)
     pair = _Pair(ladder, keras, torch)
     pair.data()
     pair.compare_all("initial", 3)
     pair.forward(4, "training", 1)
     pair.outputs(4, "training", "step/1/prediction", 1)
-    ladder.climbed.append(5)
     if "step/1/loss" in pair.keys:
         pair.compare(5, "step/1/loss", "loss", 1)
     pair.backward()
@@ -267,15 +262,9 @@ class _Pair:
         read: str = "",
         form: Callable[[NDArray[Any]], NDArray[Any]] = np.asarray,
     ) -> None:
-        """Compare an array of both sides; what one side lacks fails.
+        """Compare an array of both sides, in some form; what one side lacks fails.
 
-        Args:
-            rung: Number of the rung.
-            key: Name of the array.
-            layer: Who is to blame.
-            step: Step, where there is one.
-            read: Name of the array that is read in its stead.
-            form: What is made of it first.
+        `read` is the name of the array that is read in its stead.
         """
         read = read or key
         if read not in self.torch:
@@ -303,7 +292,6 @@ class _Pair:
 
     def compare_all(self, prefix: str, rung: int, step: int | None = None) -> None:
         """Compare everything under a prefix, in the order in which layers run."""
-        self.ladder.climbed.append(rung)
         layers, order = self.layers_under(prefix), self.order
         place = {key: order.index(x) if x in order else len(order) for key, x in layers.items()}
         for key in sorted(layers, key=place.__getitem__):
@@ -311,7 +299,6 @@ class _Pair:
 
     def data(self) -> None:
         """Rung 2: the batches."""
-        self.ladder.climbed.append(2)
         for step in self.steps:
             for key in (*self.parts(f"step/{step}/data/x"), *self.parts(f"step/{step}/data/y")):
                 # Where Torch raised before, that shows on the rung where it did.
@@ -325,7 +312,6 @@ class _Pair:
         A layer is blamed only when its inputs agree and its output does not; when its inputs differ
         although every layer before agreed, what lies between the two is.
         """
-        self.ladder.climbed.append(rung)
         before = "the input"
         for name, ends in _passes(self.keras, mode).items():
             # Of a layer in two parts, what passes between them may not be known: blame the whole.
@@ -344,7 +330,6 @@ class _Pair:
         A layer is blamed when the gradient that reaches its output agrees, and what it makes of it
         does not. On the way only what both sides know is compared: one may lack a tensor.
         """
-        self.ladder.climbed.append(6)
         passes = _passes(self.keras, "training")
         left = self.layers_under("gradient")
         after = "the loss"
@@ -371,7 +356,6 @@ class _Pair:
             alone.compare_all(f"step/{step}/{group}", 7, step)
         trained = {layer["name"] for layer in self.keras.layers if layer["trained"]}
         everywhere = alone.ladder.failing() >= trained and len(trained) > 1
-        self.ladder.climbed.append(7)
         self.ladder.take(alone.ladder, "optimizer" if everywhere else None)
 
     def outputs(self, rung: int, mode: str, name: str, step: int | None = None) -> None:

@@ -190,8 +190,8 @@ def in_keras_order(keras: Trace, torch: Trace) -> Trace:
     bit, are they read so.
     """
     kinds = {layer["name"]: layer["kind"] for layer in keras.layers}
-    found = {layer["name"]: _order_of(keras, torch, layer) for layer in keras.layers}
-    places = {name: np.argsort(order) for name, order in found.items() if order is not None}
+    orders = ((layer["name"], _order_of(keras, torch, layer)) for layer in keras.layers)
+    places = {name: np.argsort(order) for name, order in orders if order is not None}
 
     def reading(key: str, layer: str, end: str) -> View | None:
         ends = ("input",) if kinds.get(layer) == "dense" else ("input", "output")

@@ -149,7 +149,7 @@ class ParityReport:
             "first_divergence": None if first is None else asdict(first),
             "verdict": self.verdict(),
             "allowed": list(self.allowed),
-            "findings": [{**found.to_json(), "told": str(found)} for found in self.findings],
+            "findings": [{**finding.to_json(), "told": str(finding)} for finding in self.findings],
             "rungs": [{**rung.to_json(), "told": numbers(rung)} for rung in self.rungs],
             "layers": [asdict(row) for row in layers(self.checks)],
             "tolerances_measured": self.measured,

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,50 +122,27 @@ def gap(keras: NDArray[Any], torch: NDArray[Any]) -> Gap:
     if keras.size == 0:
         return EQUAL
     a, b = np.asarray(keras).reshape(-1), np.asarray(torch).reshape(-1)
-    blocks = [_block(a, b, start) for start in range(0, a.size, _BLOCK)]
-    # The first NaN where there is one, else the first of the largest.
-    worst = next((x for x in blocks if math.isnan(x.apart)), max(blocks, key=_apart))
-    relative = [x.relative for x in blocks if x.relative is not None]
-    return Gap(
-        max_abs=worst.apart,
-        max_rel=float(np.max(relative)) if relative else (math.inf if worst.apart else 0.0),
-        index=tuple(int(i) for i in np.unravel_index(worst.at, keras.shape)),
-        keras=float(a[worst.at]),
-        torch=float(b[worst.at]),
-        scale=max(1.0, *(x.finite for x in blocks)),
-    )
-
-
-class _Block(NamedTuple):
-    """Some elements: largest difference, where; that relative to Keras, and Keras' largest."""
-
-    apart: float
-    at: int
-    relative: float | None
-    finite: float
-
-
-def _apart(block: _Block) -> float:
-    return block.apart
-
-
-def _block(a: NDArray[Any], b: NDArray[Any], start: int) -> _Block:
-    ours = a[start : start + _BLOCK].astype(np.float64)
-    apart = b[start : start + _BLOCK].astype(np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):
-        np.abs(np.subtract(ours, apart, out=apart), out=apart)
-        size = np.abs(ours, out=ours)
-        # argmax finds the first NaN where there is one; infinite on both sides is NaN apart.
-        at, largest = int(np.argmax(apart)), float(np.max(size))
-        worst = float(apart[at])
-        nonzero = size != 0
-        relative = np.divide(apart, size, out=np.zeros_like(size), where=nonzero)
-    if not math.isfinite(largest):
+    worst, place, scale, relatives = -1.0, 0, 1.0, []
+    for start in range(0, a.size, _BLOCK):
+        size = a[start : start + _BLOCK].astype(np.float64)
+        apart = b[start : start + _BLOCK].astype(np.float64)
+        with np.errstate(invalid="ignore", over="ignore"):
+            np.abs(np.subtract(size, apart, out=apart), out=apart)
+            np.abs(size, out=size)
+            # The first NaN where there is one; infinite on both sides is NaN apart.
+            at = int(np.argmax(apart))
+            if (nonzero := size != 0).any():
+                quotients = np.divide(apart, size, out=np.zeros_like(size), where=nonzero)
+                relatives.append(float(np.max(quotients)))
+        if not (math.isnan(worst) or apart[at] <= worst):
+            worst, place = float(apart[at]), start + at
         # An infinite scale would let anything pass.
-        largest = float(size[np.isfinite(size)].max(initial=0.0))
-    return _Block(
-        apart=worst,
-        at=start + at,
-        relative=float(np.max(relative)) if nonzero.any() else None,
-        finite=largest,
+        scale = max(scale, float(size.max(initial=0.0, where=np.isfinite(size))))
+    return Gap(
+        max_abs=worst,
+        max_rel=float(np.max(relatives)) if relatives else (math.inf if worst else 0.0),
+        index=tuple(int(i) for i in np.unravel_index(place, keras.shape)),
+        keras=float(a[place]),
+        torch=float(b[place]),
+        scale=scale,
     )

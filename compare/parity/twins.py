@@ -26,9 +26,9 @@ from compare.parity.explain.explanations import divergence
 from compare.parity.ladder import Divergence, Ladder
 from compare.parity.report import VariantReport
 from compare.parity.tolerances import gap
-from compare.spec import Settings
+from compare.spec import Run, Settings
 from compare.study.initial import lived_in
-from compare.study.runs import Outcome, Run, orders_of, prepare, views_of
+from compare.study.runs import Outcome, orders_of, prepare, views_of
 from compare.study.train import execute
 from compare.study.workers import Worker
 from compare.trace import Trace, TraceWriter
@@ -60,7 +60,7 @@ def check_pair(
     seed: int,
     settings: Settings,
     sides: Mapping[str, Side],
-    progress: Callable[[str, int], None],
+    progress: Callable[[Run, int], None],
 ) -> VariantReport:
     """Climb all eleven rungs with one pair.
 
@@ -69,7 +69,7 @@ def check_pair(
         seed: Seed of both runs.
         settings: How they train.
         sides: Framework → its processes.
-        progress: Called with the framework and the number of epochs done.
+        progress: Called with a run and the number of its epochs that are done.
 
     Returns:
         The report.
@@ -79,14 +79,14 @@ def check_pair(
 
         def results_of(name: str) -> _Results:
             run, folder = Run(variant, name, seed), Path(scratch) / name
-            return _run_side(run, settings, sides[name], folder, partial(progress, name))
+            return _run_side(run, settings, sides[name], folder, partial(progress, run))
 
         # Nothing is timed here, so the two sides work at the same time.
         pool = ThreadPoolExecutor(max_workers=len(sides))
         try:
             results = dict(zip(sides, pool.map(results_of, sides), strict=True))
         except KeyboardInterrupt:
-            # Their folders are about to go.
+            # The folders they write to are about to be deleted.
             for side in sides.values():
                 side.worker.abandon()
                 side.shadow.abandon()
@@ -168,14 +168,14 @@ def trace_side(
         framework: The loaded adapter.
         progress: Not called: nothing here takes long.
     """
-    handle, batches = _lived_in_pair(run, settings, framework)
+    handle, batches = lived_in_pair(run, settings, framework)
     writer = TraceWriter(folder)
     writer.close(framework.trace(handle, batches, writer))
     orders = orders_of(run, settings, framework)
     return padded(framework.delivered(handle, orders, batch_size=settings.batch_size))
 
 
-def _lived_in_pair(
+def lived_in_pair(
     run: Run, settings: Settings, framework: Framework
 ) -> tuple[Handle, list[tuple[Array, Array]]]:
     """A model whose weights are not at their defaults, and the first batches of its plan."""
@@ -202,7 +202,6 @@ def padded(epochs: list[list[NDArray[Any]]]) -> NDArray[np.int64]:
 
 def compare_plans(ladder: Ladder, keras: NDArray[np.int64], torch: NDArray[np.int64]) -> None:
     """Rung 2: the very batches that each side sees, epoch by epoch."""
-    ladder.climbed.append(2)
     for epoch in range(max(len(keras), len(torch))):
         rows = [side[epoch] if epoch < len(side) else np.empty(0) for side in (keras, torch)]
         ladder.add(2, "batches", "data", gap(*rows), epoch + 1)

@@ -23,8 +23,8 @@ from compare.parity import tolerances, twins
 from compare.parity.explain.explanations import divergence
 from compare.parity.ladder import Divergence, Ladder
 from compare.selftest.bugs import MUTATIONS, Mutated, Mutation, quick
-from compare.spec import Settings
-from compare.study.runs import Outcome, Run
+from compare.spec import Run, Settings
+from compare.study.runs import Outcome
 from compare.study.train import execute
 from compare.trace import Trace
 

@@ -57,7 +57,7 @@ def checked(tmp_path_factory):
             "keras": Side(*(KerasOnce(done, root, dtype) for dtype in dtypes)),
             "torch": Side(*(Here("torch", dtype) for dtype in dtypes)),
         }
-        return check_pair(variant, 0, settings, sides, lambda name, epoch: None)
+        return check_pair(variant, 0, settings, sides, lambda run, epoch: None)
 
     return checked
 

@@ -19,7 +19,7 @@ from compare.parity.layouts import channels_before, nearest
 from compare.trace import split
 
 _TORCH_SLOPE = 0.01
-"""`nn.LeakyReLU`'s where nobody says otherwise."""
+"""The default of `nn.LeakyReLU`."""
 
 _READ_IN_TIME = ("simple_rnn", "lstm", "gru", "attention")
 
@@ -137,16 +137,13 @@ def _convolutions(image: Array, kernel: Array, settings: Mapping[str, Any]) -> I
         (_windows(np.pad(part, [*((r, 2 * r) for r in reach), (0, 0)]), reach, dilation), weights)
         for part, weights in parts
     ]
+    axes = [*range(rank + 1, 2 * rank + 1), rank], [*range(rank), rank]
     for begin in product(*(range(r + 1) for r in reach)):
         every = tuple(
             slice(r - b, r - b + s * (n - 1) + 1, s)
             for r, b, s, n in zip(reach, begin, strides, outputs, strict=True)
         )
-        inner = list(range(rank + 1, 2 * rank + 1))
-        products = [
-            np.tensordot(view[every], weights, axes=([*inner, rank], [*range(rank), rank]))
-            for view, weights in windows
-        ]
+        products = [np.tensordot(view[every], weights, axes=axes) for view, weights in windows]
         yield np.concatenate(products, axis=-1)[None]
 
 

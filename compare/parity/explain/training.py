@@ -15,16 +15,16 @@ from compare.parity.explain.evidence import Array, Evidence, double, explains, s
 from compare.trace import Trace
 
 _SGD_RATE, _RMSPROP_RATE = 1e-3, 1e-2
-"""Learning rates of Torch's optimizers where nobody says otherwise."""
+"""Default learning rates of Torch's optimizers."""
 
 _ADAMW_DECAYS = 4e-3, 1e-2
-"""AdamW's weight decay in Keras and in Torch where nobody says otherwise."""
+"""Default weight decay of AdamW in Keras and in Torch."""
 
 _ROUNDING = 1e-9
-"""Differences so small beside the largest are none."""
+"""Differences this small beside the largest are rounding."""
 
 _EQUAL = 1e-9
-"""Two fitted learning rates are one where they differ by no more, relative."""
+"""Two fitted learning rates are equal if their relative difference is no larger."""
 
 _RECURRENT = ("lstm", "simple_rnn", "bidirectional_lstm", "bidirectional_simple_rnn")
 
@@ -48,7 +48,7 @@ def _solved(columns: Sequence[Array], target: Array) -> list[float]:
 
 
 def _equal(keras: float, torch: float, tolerance: float = _EQUAL) -> bool:
-    """Whether two numbers are one, relative to the second."""
+    """Whether two numbers are equal, relative to the second."""
     return abs(keras / torch - 1.0) <= tolerance
 
 
