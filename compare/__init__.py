@@ -1,4 +1,4 @@
-"""The judge: trains the Keras and the Lightning twin on the same circles and compares them.
+"""The harness: trains the Keras and the Lightning twin on the same circles and compares them.
 
 Importing it imports no framework. From the command line: `bn-compare --help`.
 """

@@ -30,7 +30,6 @@ from compare.errors import CompareError, InputError, MissingDependencyError, unk
 if TYPE_CHECKING:
     from compare.parity.report import ParityReport
 
-_MODES = ("record", "replay")
 _ATTRIBUTE = "bn_compare_parity"
 _RESULTS: pytest.StashKey[list[str]] = pytest.StashKey()
 """The results of a test's checks, each as JSON: only simple types pass between processes."""
@@ -66,23 +65,22 @@ def pytest_configure(config: pytest.Config) -> None:
         "those of compare.check_parity.",
     )
     _check_golden(config)
-    report = config.getoption("--parity-report")
-    if report is None:
-        return
-    _check_report(Path(report))
-    if not hasattr(config, "workerinput"):
-        config.pluginmanager.register(_Report(Path(report)))
+    if config.getoption("--parity-report") is not None:
+        target = Path(config.getoption("--parity-report"))
+        _check_report(target)
+        if not hasattr(config, "workerinput"):
+            config.pluginmanager.register(_Report(target))
 
 
 def _check_golden(config: pytest.Config) -> None:
-    golden = config.getoption("--parity-golden")
-    if golden is not None and golden[0] not in _MODES:
+    mode, folder = config.getoption("--parity-golden") or (None, "")
+    if mode not in (None, "record", "replay"):
         raise pytest.UsageError(
-            f"--parity-golden: expected record DIR or replay DIR, received {' '.join(golden)}."
+            f"--parity-golden: expected record DIR or replay DIR, received {mode} {folder}."
         )
-    if golden is not None and golden[0] == "replay" and not Path(golden[1]).is_dir():
-        raise pytest.UsageError(f"--parity-golden replay: {golden[1]} is not a folder.")
-    if config.getoption("--parity-live") and (golden is None or golden[0] != "replay"):
+    if mode == "replay" and not Path(folder).is_dir():
+        raise pytest.UsageError(f"--parity-golden replay: {folder} is not a folder.")
+    if config.getoption("--parity-live") and mode != "replay":
         raise pytest.UsageError(
             "--parity-live says what runs beside a recording: add --parity-golden replay DIR."
         )
@@ -118,33 +116,29 @@ def parity(request: pytest.FixtureRequest) -> Callable[..., ParityReport]:
         keras_model: Any, torch_module: Any, x: Any, y: Any = None, **options: Any
     ) -> ParityReport:
         __tracebackhide__ = True
+        from compare.parity.report import refused
+
         test, number = request.node.nodeid, next(numbers)
         name = test if number == 1 else f"{test} #{number}"
 
         def add(result: dict[str, Any]) -> None:
             results.append(json.dumps({"test": name, **result}))
 
-        models, data = (keras_model, torch_module), (x, y)
+        models, data, options = (keras_model, torch_module), (x, y), {**defaults, **options}
         try:
-            report = _check(request, models, data, {**defaults, **options}, number)
+            report = _check(request.config, _folder(test, number), models, data, options)
         except CompareError as error:
-            add(_refused(str(error)))
+            add(refused(str(error)))
             # Neither the frames of this package nor what a framework raised are the user's matter.
             raise error.with_traceback(None) from None
         except Exception as error:
-            add(_refused(f"{type(error).__name__}: {error}"))
+            add(refused(f"{type(error).__name__}: {error}"))
             raise
         add(report.to_json())
         report.raise_if_diverged()
         return report
 
     return check
-
-
-def _refused(message: str) -> dict[str, Any]:
-    from compare.parity.report import refused
-
-    return refused(message)
 
 
 def _marked(node: Any) -> dict[str, Any]:
@@ -172,43 +166,39 @@ def _check_names(options: Mapping[str, Any]) -> None:
 
 
 def _check(
-    request: pytest.FixtureRequest,
+    config: pytest.Config,
+    folder: str,
     models: tuple[Any, Any],
     data: tuple[Any, Any],
     options: dict[str, Any],
-    number: int,
 ) -> ParityReport:
     __tracebackhide__ = True
+    from compare.backends.protocol import check_installed
     from compare.porting import check, golden
     from compare.porting.options import Options
 
     _check_names(options)
-    recordings = request.config.getoption("--parity-golden")
+    recordings = config.getoption("--parity-golden")
     if recordings is None:
         return check.check_parity(*models, *data, **options)
     mode, root = recordings
-    folder = Path(root) / _name(request.node.nodeid, number)
     if mode == "record":
-        return golden.record(folder, models, data, Options(**options))
-    alive = request.config.getoption("--parity-live") or _installed()
-    return golden.replay(folder, alive, models, data, Options(**options))
+        return golden.record(Path(root) / folder, models, data, Options(**options))
+    alive = config.getoption("--parity-live")
+    if alive is None:
+        try:
+            check_installed(["torch"])
+            alive = "torch"
+        except MissingDependencyError:
+            alive = "keras"
+    return golden.replay(Path(root) / folder, alive, models, data, Options(**options))
 
 
-def _name(nodeid: str, number: int) -> str:
-    """A folder for one check of a test: readable, and never that of another."""
+def _folder(nodeid: str, number: int) -> str:
+    """The name of a folder for one check of a test: readable, and never that of another."""
     readable = re.sub(r"[^A-Za-z0-9]+", "-", nodeid).strip("-")[:80]
     unique = hashlib.sha256(nodeid.encode()).hexdigest()[:8]
     return f"{readable}-{unique}" + (f"-{number}" if number > 1 else "")
-
-
-def _installed() -> str:
-    from compare.backends.protocol import check_installed
-
-    try:
-        check_installed(["torch"])
-    except MissingDependencyError:
-        return "keras"
-    return "torch"
 
 
 @pytest.hookimpl(wrapper=True)

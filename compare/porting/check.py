@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from compare.backends.structures import Structure
 from compare.parity.report import ParityReport
 from compare.porting.compare_traces import Observed, compare_traces, observe
-from compare.porting.models import Pair, build_pair
+from compare.porting.models import Pair, build_pair, first_samples
 from compare.porting.options import Options, Request
-from compare.porting.structures import Structure
 from compare.porting.weights import carry
 
 
@@ -37,7 +37,7 @@ def check_parity(
     Both are traced over a few training steps, each on all of `x` and `y` as one batch: structure,
     data, initial weights, forward, loss, gradients, optimizer steps, moving statistics and
     evaluation are compared, element by element. Models, optimizers, modes and random state are left
-    as they were found, but for the weights that `weights_from` carries over.
+    as they were, except for the weights that `weights_from` carries over.
 
     Args:
         keras_model: A built and compiled Keras model, whose own loss, optimizer and `train_step`
@@ -54,7 +54,7 @@ def check_parity(
         steps: Training steps, at least 1. A momentum rounded to float32 shows from the second on.
         dtype: `"float32"` or `"float64"`. Functions build their models in it, by default in
             float64, which sees most; models must have it already.
-        pairs: Keras layer name → Torch module path, where names and order do not tell.
+        pairs: Keras layer name → Torch module path, where names and order do not match them.
         to_torch: Puts samples, as they are structured, into the module's layout. By default,
             channels move to axis 1 where the module convolves or normalizes over space or time.
         allow: Conventions whose difference is accepted; what remains after the *predicted*
@@ -82,22 +82,9 @@ def check_parity(
         weights_from=weights_from,
         tolerances=tolerances,
     )
-    return compare_pair(build_pair(keras_model, torch_module, x, options), y, options)
-
-
-def compare_pair(pair: Pair, y: Structure | None, options: Options) -> ParityReport:
-    """Climb the ladder with two models that are built.
-
-    Args:
-        pair: Both models, and their samples.
-        y: Targets; None to compare without training.
-        options: Those of `check_parity`.
-
-    Raises:
-        InputError: As `check_parity` does.
-    """
-    with observed(pair, y, options) as (keras, torch, request):
-        return compare_traces(keras, torch, request)
+    pair = build_pair(keras_model, torch_module, x, options)
+    with observed(pair, y, options) as sides:
+        return compare_traces(*sides)
 
 
 @contextmanager
@@ -107,9 +94,9 @@ def observed(
     """Carry weights over where asked to, and trace both sides, whose traces last as long.
 
     Args:
-        pair: As in `compare_pair`.
-        y: As in `compare_pair`.
-        options: As in `compare_pair`.
+        pair: Both models, and their samples.
+        y: Targets; None to compare without training.
+        options: Those of `check_parity`.
 
     Yields:
         Keras' side, Torch's side, and what both computed.
@@ -121,7 +108,7 @@ def observed(
     request = options.request(pair.x, y, pair.dtype)
     if options.weights_from is not None:
         to = "torch" if options.weights_from == "keras" else "keras"
-        carry(pair, to=to, pairs=options.pairs)
+        carry(*pair.towards(to), first_samples(pair.x), options.pairs)
     with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
         folder = Path(scratch)
         keras = observe(pair.keras, request, folder / "keras")

@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from compare.backends.protocol import NAMES, check_installed
+from compare.backends.structures import Structure, mapped
 from compare.console import announcing
 from compare.errors import CompareError, InputError, unknown
-from compare.porting.check import compare_pair
-from compare.porting.models import KerasSide, Pair, build_pair
+from compare.porting.check import observed
+from compare.porting.compare_traces import compare_traces
+from compare.porting.models import KerasSide, Pair, build_pair, first_samples
 from compare.porting.options import Options
-from compare.porting.structures import Structure, map_leaves
 from compare.porting.weights import PortReport, carry
 from compare.study.records import write_text
 
@@ -92,7 +94,8 @@ class Command:
                 )
             y = synthetic_targets(pair.keras, pair.x, self.targets, self.seed)
             say("running both models")
-            report = compare_pair(pair, y, self.options)
+            with observed(pair, y, self.options) as sides:
+                report = compare_traces(*sides)
             if html is not None:
                 write_text(html, report.to_html())
         print(json.dumps(report.to_json(), allow_nan=False) if as_json else report)
@@ -107,32 +110,36 @@ class Command:
         with announcing() as say, redirect_stdout(sys.stderr):
             pair = self._build(say)
             to = "keras" if self.options.weights_from == "torch" else "torch"
-            return carry(pair, to=to, pairs=self.options.pairs, dry_run=True, must_run=True)
+            x, pairs = first_samples(pair.x), self.options.pairs
+            return carry(*pair.towards(to), x, pairs, dry_run=True, must_run=True)
 
     def _build(self, say: Callable[[str], None]) -> Pair:
         check_installed(NAMES)
         say("importing the frameworks")
         factories = import_factory(self.keras), import_factory(self.torch)
         say("building both models")
-        shape = shapes(self.input_shapes)
-        x = None if shape is None else synthetic_samples(shape, self.samples, self.seed)
+        rng = np.random.default_rng(self.seed)
+        x = shapes(self.input_shapes)
+        if x is not None:
+            x = mapped(lambda empty: rng.normal(size=(self.samples, *empty.shape[1:])), x)
         return build_pair(*factories, x, self.options, count=self.samples, seed=self.seed)
 
 
 def shapes(texts: Sequence[str]) -> Structure | None:
-    """The shape of one sample, as it is written: `28,28,1`, or `name=28,28,1`.
+    """The shapes of samples as they are written: `28,28,1`, or `name=28,28,1`.
 
     Args:
         texts: One per input; all named or none.
 
     Returns:
-        A shape, a tuple of them, or a dict of them; None where there are no texts.
+        Arrays of these shapes that hold no samples, (0, …): one, a tuple, or a dict of them; None
+        where there are no texts.
 
     Raises:
-        InputError: It cannot be read.
+        InputError: They cannot be read.
     """
     parts = [text.rpartition("=") for text in texts]
-    named = {name.strip(): _shape(axes) for name, _, axes in parts}
+    named = {name.strip(): _empty(axes) for name, _, axes in parts}
     if not texts:
         return None
     if "" not in named:
@@ -141,33 +148,17 @@ def shapes(texts: Sequence[str]) -> Structure | None:
         return named
     if set(named) != {""}:
         raise InputError("--input-shape: expected a name for every input, or for none.")
-    unnamed = [_shape(text) for text in texts]
+    unnamed = tuple(map(_empty, texts))
     return unnamed[0] if len(unnamed) == 1 else unnamed
 
 
-def _shape(text: str) -> tuple[int, ...]:
+def _empty(text: str) -> NDArray[np.float64]:
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not parts or not all(part.isdigit() and int(part) > 0 for part in parts):
         raise InputError(
             f"--input-shape: expected the shape of one sample, such as 28,28,1, received {text!r}."
         )
-    return tuple(map(int, parts))
-
-
-def synthetic_samples(shape: Structure, count: int, seed: int) -> Structure:
-    """Standard normal samples.
-
-    Args:
-        shape: The shape of one sample, as `shapes` returns it.
-        count: How many samples.
-        seed: Seed of the numbers.
-    """
-    rng = np.random.default_rng(seed)
-    if isinstance(shape, dict):
-        return {name: rng.normal(size=(count, *axes)) for name, axes in shape.items()}
-    if isinstance(shape, list):
-        return tuple(rng.normal(size=(count, *axes)) for axes in shape)
-    return rng.normal(size=(count, *shape))
+    return np.empty((0, *map(int, parts)))
 
 
 def synthetic_targets(keras: KerasSide, x: Structure, kind: str, seed: int) -> Structure | None:
@@ -202,7 +193,7 @@ def synthetic_targets(keras: KerasSide, x: Structure, kind: str, seed: int) -> S
             if name == "prediction" or name.startswith("prediction/")
         }
     several = tuple(outputs.values()) if all(map(str.isdigit, outputs)) else outputs
-    return map_leaves(draw, outputs.get("", several))
+    return mapped(draw, outputs.get("", several))
 
 
 def import_factory(name: str) -> Callable[[], Any]:
@@ -220,7 +211,7 @@ def import_factory(name: str) -> Callable[[], Any]:
     path, _, attribute = name.partition(":")
     if not path or not attribute:
         raise InputError(f"{name!r}: expected module:function, such as models.net:build.")
-    module = _imported(path, name)
+    module = _import_module(path, name)
     if not hasattr(module, attribute):
         known = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
         raise unknown(f"function of {path}", attribute, known)
@@ -242,7 +233,7 @@ def import_factory(name: str) -> Callable[[], Any]:
     return build
 
 
-def _imported(path: str, name: str) -> Any:
+def _import_module(path: str, name: str) -> Any:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -251,11 +242,9 @@ def _imported(path: str, name: str) -> Any:
     except ModuleNotFoundError as error:
         # The module itself, or a package around it; else something that it imports.
         if error.name is not None and f"{path}.".startswith(f"{error.name}."):
-            raise InputError(
-                f"{name}: no module {error.name!r} in {here}, nor installed."
-            ) from None
-        raise InputError(f"{name}: importing {path} failed: {error}.") from None
+            problem = f"no module {error.name!r} in {here}, nor installed."
+        else:
+            problem = f"importing {path} failed: {error}."
     except Exception as error:
-        raise InputError(
-            f"{name}: importing {path} failed: {type(error).__name__}: {error}"
-        ) from None
+        problem = f"importing {path} failed: {type(error).__name__}: {error}"
+    raise InputError(f"{name}: {problem}")

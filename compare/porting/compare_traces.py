@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compare.backends.protocol import Batches, Sink
+from compare.backends.structures import mapped
 from compare.errors import InputError, unknown
 from compare.parity import ladder as rungs
 from compare.parity import tolerances
@@ -25,12 +27,11 @@ from compare.parity.ladder import FORWARD, Check, Divergence, Ladder
 from compare.parity.layouts import channels_last, in_keras_order, samples_first, without_borders
 from compare.parity.report import Finding, ParityReport
 from compare.parity.tolerances import gap
-from compare.porting import expected_differences
-from compare.porting.inspect_settings import image_sizes, inspect_layers, inspect_training
+from compare.porting.expected_differences import Evaluate, predicted
+from compare.porting.inspect import image_sizes, inspect_layers, inspect_training
 from compare.porting.matching import match, partners
-from compare.porting.models import KerasSide, Side, Sink, TorchSide
-from compare.porting.options import Batches, Request
-from compare.porting.structures import map_leaves
+from compare.porting.models import KerasSide, Side, TorchSide
+from compare.porting.options import Request
 from compare.trace import Trace, rename, split
 
 
@@ -49,7 +50,7 @@ class Observed:
 
     trace: Trace
     training: Mapping[str, Any]
-    evaluate: expected_differences.Evaluate
+    evaluate: Evaluate
     rounding: Callable[[], Mapping[str, float]]
     repeats: Callable[[], bool]
 
@@ -97,11 +98,9 @@ def compare_traces(keras: Observed, torch: Observed, request: Request) -> Parity
     torch_trace = channels_last(keras_trace, samples_first(keras_trace, torch_trace))
     torch_trace = in_keras_order(keras_trace, torch_trace)
     keras_trace, torch_trace = without_borders(keras_trace, torch_trace)
-    expected: Any = keras_trace
+    expected = keras_trace
     if options.allow:
-        expected = expected_differences.Predicted(
-            keras_trace, torch_trace, options.allow, keras.evaluate
-        )
+        expected = predicted(keras_trace, torch_trace, options.allow, keras.evaluate)
 
     def climb(wider: Mapping[str, float]) -> Ladder:
         ladder = Ladder(tolerances.for_dtype(request.dtype), wider)
@@ -280,4 +279,4 @@ def jog(array: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
 
 def jogged(batches: Batches, rng: np.random.Generator) -> Batches:
     """The same batches, samples one unit in the last place off."""
-    return [(map_leaves(lambda a: jog(np.asarray(a), rng), x), y) for x, y in batches]
+    return [(mapped(lambda a: jog(np.asarray(a), rng), x), y) for x, y in batches]

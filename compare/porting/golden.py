@@ -26,23 +26,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compare import schema
+from compare.backends.protocol import Sink
+from compare.backends.structures import Structure, leaves
 from compare.environment import versions
 from compare.errors import GoldenError
 from compare.parity.report import ParityReport
 from compare.porting.check import observed
 from compare.porting.compare_traces import Observed, compare_traces, observe
-from compare.porting.models import (
-    KerasSide,
-    Side,
-    Sink,
-    TorchSide,
-    build_model,
-    build_pair,
-    check_dtype,
-)
+from compare.porting.models import KerasSide, Side, TorchSide, build_model, build_pair
 from compare.porting.options import Options, Request
-from compare.porting.structures import Structure, leaves
-from compare.porting.weights import carry_traced
+from compare.porting.weights import carry
 from compare.study.records import write_text
 from compare.trace import TraceWriter
 
@@ -167,18 +160,18 @@ def replay(
     golden = open_golden(folder, "keras" if alive == "torch" else "torch")
     dtype = options.dtype or golden.recording.asked.dtype
     model = build_model(alive, models[alive == "torch"], dtype)
-    keras = KerasSide(model)
-    torch = TorchSide(model, options.objective, options.to_torch)
-    side: Side = torch if alive == "torch" else keras
-    check_dtype(side, dtype)
+    side: Side = KerasSide(model)
+    if alive == "torch":
+        side = TorchSide(model, options.objective, options.to_torch)
+    side.check_dtype(dtype)
     request = options.request(*data, dtype)
     golden.check_asked(request)
-    if alive == "torch":
-        torch.check_objective(request.y)
+    if isinstance(side, TorchSide):
+        side.check_objective(request.y)
     with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
         recorded = golden.unpack(Path(scratch) / "recorded")
         if options.weights_from is not None:
-            carry_traced(recorded.trace, side, request.x, options.pairs)
+            carry(recorded.trace, side, request.x, options.pairs)
         running = observe(side, request, Path(scratch) / "alive")
         if alive == "torch":
             return compare_traces(recorded, running, request)
@@ -209,10 +202,9 @@ def save(folder: Path, name: str, side: Observed, request: Request, evaluated: A
         evaluated: What was evaluated for accepted differences.
     """
     trace = side.trace
-    files = dict.fromkeys(trace.files.values())
-    members = {file: str(number) for number, file in enumerate(files)}
-    first = {file: key for key, file in reversed(trace.files.items())}
-    arrays: Arrays = {members[file]: trace[first[file]] for file in files}
+    keys = {file: key for key, file in trace.files.items()}
+    members = {file: str(number) for number, file in enumerate(keys)}
+    arrays: Arrays = {members[file]: trace[key] for file, key in keys.items()}
     arrays |= {f"evaluated{number}": a for number, a in enumerate(evaluated.values())}
     packed = folder / f"{name}.npz"
     np.savez_compressed(packed, allow_pickle=False, **arrays)

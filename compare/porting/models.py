@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,16 +15,21 @@ from typing import Any, ClassVar
 from numpy.typing import NDArray
 
 from compare.backends import protocol
+from compare.backends.protocol import (
+    Batches,
+    Framework,
+    KerasFramework,
+    Objective,
+    Sink,
+    TorchFramework,
+)
+from compare.backends.structures import Structure, mapped
 from compare.errors import InputError
-from compare.porting.options import Batches, Objective, Options, checked
-from compare.porting.structures import Structure, map_leaves
+from compare.porting.options import Options, checked
 from compare.trace import Layer, Trace, TraceWriter
 
 FEW = 4
 """Samples enough to see what runs, in which order, and how a flattened image stands."""
-
-Sink = Callable[[str, NDArray[Any]], None]
-"""Receives every array of a trace under its name."""
 
 _KIND = {"keras": "keras.Model", "torch": "torch.nn.Module"}
 
@@ -44,9 +49,15 @@ class Side(ABC):
     model: Any
 
     @property
-    def framework(self) -> Any:
+    def framework(self) -> Framework:
         """The framework's adapter."""
         return protocol.load(self.name)
+
+    @property
+    def dtype(self) -> str:
+        """The dtype that the model computes in: `"float32"` or `"float64"`."""
+        with usable():
+            return self.framework.dtype_of(self.model)
 
     @abstractmethod
     def stream(self, batches: Batches, sink: Sink) -> list[Layer]:
@@ -83,12 +94,20 @@ class Side(ABC):
 
     def refuse_randomness(self) -> None:
         """Raise `InputError` if a part of the model draws numbers while it trains."""
-        parts: Sequence[str] = self.framework.random_parts(self.model)
-        if parts:
+        if parts := self.framework.random_parts(self.model):
             raise InputError(
                 f"the {self.name.capitalize()} side draws random numbers while it trains: "
                 f"{', '.join(parts)}. Two frameworks never draw the same ones: "
                 f"{self.without_randomness}."
+            )
+
+    def check_dtype(self, expected: str) -> None:
+        """Raise `InputError` unless the model computes in a dtype, `"float32"` or `"float64"`."""
+        if _checked(expected) != self.dtype:
+            model = {"keras": "Keras model", "torch": "Torch module"}[self.name]
+            raise InputError(
+                f"the {model} computes in {self.dtype}, expected {expected}: build both in one "
+                "dtype (keras.config.set_floatx and set_dtype_policy before building; module.to)."
             )
 
     @contextmanager
@@ -97,7 +116,7 @@ class Side(ABC):
 
         Else a copy of an optimizer, or a constant in a training step, would be rounded to float32.
         """
-        with usable(), self.framework.building(self.framework.dtype_of(self.model)):
+        with usable(), self.framework.building(self.dtype):
             yield
 
 
@@ -110,10 +129,13 @@ class KerasSide(Side):
         "build the model without them, or with rates and deviations of zero, for the check"
     )
 
+    @property
+    def framework(self) -> KerasFramework:
+        return protocol.load("keras")
+
     def stream(self, batches: Batches, sink: Sink) -> list[Layer]:
         with self.in_its_dtype():
-            layers: list[Layer] = self.framework.trace(self.model, batches, sink)
-        return layers
+            return self.framework.trace(self.model, batches, sink)
 
     def training(self) -> dict[str, Any]:
         return {
@@ -123,7 +145,7 @@ class KerasSide(Side):
 
     def repeats(self, x: Structure) -> bool:
         with self.in_its_dtype():
-            return bool(self.framework.repeats(self.model, x))
+            return self.framework.repeats(self.model, x)
 
     def evaluate(self, values: Mapping[str, NDArray[Any]], x: Structure, sink: Sink) -> None:
         """Record one evaluation with some tensors replaced; the model is left as it is."""
@@ -148,9 +170,13 @@ class TorchSide(Side):
     to_torch: Callable[[Structure], Structure] | None = None
 
     @property
+    def framework(self) -> TorchFramework:
+        return protocol.load("torch")
+
+    @property
     def is_lightning(self) -> bool:
         """Whether the module brings its own training step and optimizer."""
-        return bool(self.framework.is_lightning(self.model))
+        return self.framework.is_lightning(self.model)
 
     def check_objective(self, y: Structure | None) -> None:
         """Raise `InputError` unless the module is trained by itself, or by a loss and an optimizer.
@@ -171,10 +197,10 @@ class TorchSide(Side):
             )
 
     def stream(self, batches: Batches, sink: Sink) -> list[Layer]:
-        options = {"objective": self.objective, "to_torch": self.to_torch}
         with self.in_its_dtype():
-            layers: list[Layer] = self.framework.trace_any(self.model, batches, sink, **options)
-        return layers
+            return self.framework.trace_any(
+                self.model, batches, sink, objective=self.objective, to_torch=self.to_torch
+            )
 
     def training(self) -> dict[str, Any]:
         return {
@@ -184,7 +210,7 @@ class TorchSide(Side):
 
     def repeats(self, x: Structure) -> bool:
         with self.in_its_dtype():
-            return bool(self.framework.repeats(self.model, x, to_torch=self.to_torch))
+            return self.framework.repeats(self.model, x, to_torch=self.to_torch)
 
     def changed(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> TorchSide | None:
         """A copy with every weight changed; None if the module cannot be copied."""
@@ -226,9 +252,9 @@ class Pair:
     x: Structure
     dtype: str
 
-    def side(self, name: str) -> Side:
-        """One side: `"keras"` or `"torch"`."""
-        return self.keras if name == "keras" else self.torch
+    def towards(self, to: str) -> tuple[Side, Side]:
+        """The source and the target of what goes to a side, `"keras"` or `"torch"`."""
+        return (self.torch, self.keras) if to == "keras" else (self.keras, self.torch)
 
 
 def build_pair(
@@ -263,10 +289,9 @@ def build_pair(
     torch = TorchSide(
         build_model("torch", torch_module, dtype), options.objective, options.to_torch
     )
-    with usable():
-        dtype = dtype or str(keras.framework.dtype_of(keras.model))
+    dtype = dtype or keras.dtype
     for side in (keras, torch):
-        check_dtype(side, dtype)
+        side.check_dtype(dtype)
     if x is None:
         with usable():
             x = keras.framework.sample_input(keras.model, count, seed)
@@ -285,10 +310,10 @@ def build_model(name: str, model: Any, dtype: str | None) -> Any:
         InputError: It is no model of the framework, or the function returned none.
     """
     __tracebackhide__ = True
-    framework: Any = protocol.load(name)
+    framework = protocol.load(name)
     if _is_factory(model):
         factory = model
-        _check_dtype(dtype)
+        dtype = _checked(dtype)
         with framework.building(dtype):
             model = factory()
         if not framework.is_model(model):
@@ -304,22 +329,10 @@ def build_model(name: str, model: Any, dtype: str | None) -> Any:
     return model
 
 
-def check_dtype(side: Side, expected: str) -> None:
-    """Raise `InputError` unless a model computes in a dtype, `"float32"` or `"float64"`."""
-    _check_dtype(expected)
-    with usable():
-        dtype = side.framework.dtype_of(side.model)
-    if dtype != expected:
-        model = {"keras": "Keras model", "torch": "Torch module"}[side.name]
-        raise InputError(
-            f"the {model} computes in {dtype}, expected {expected}: build both in one dtype "
-            "(keras.config.set_floatx and set_dtype_policy before building; module.to)."
-        )
-
-
-def _check_dtype(dtype: str | None) -> None:
+def _checked(dtype: str | None) -> str:
     if dtype not in ("float32", "float64"):
         raise InputError(f"dtype: expected float32 or float64, received {dtype!r}.")
+    return dtype
 
 
 def _is_factory(model: Any) -> bool:
@@ -329,4 +342,4 @@ def _is_factory(model: Any) -> bool:
 
 def first_samples(structure: Structure, count: int = FEW) -> Structure:
     """The first samples of every array."""
-    return map_leaves(lambda array: array[:count], structure)
+    return mapped(lambda array: array[:count], structure)

@@ -10,14 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compare.backends.protocol import NAMES
+from compare.backends.protocol import NAMES, Batches, Objective
+from compare.backends.structures import Structure, leaves, mapped
 from compare.errors import InputError, unknown
 from compare.porting.expected_differences import check_allowed
-from compare.porting.structures import Structure, leaves, map_leaves
-
-Batches = list[tuple[Structure, Structure | None]]
-Objective = tuple[Callable[[Any, Any], Any] | None, Callable[[Any], Any] | None]
-"""`loss(output, target)` and `optimizer(parameters)` of a plain Torch module, where it has them."""
 
 
 def checked(name: str, structure: Structure, dtype: str) -> Structure:
@@ -50,7 +46,7 @@ def checked(name: str, structure: Structure, dtype: str) -> Structure:
         array = np.asarray(value)
         return array.astype(dtype) if array.dtype.kind == "f" else array
 
-    return map_leaves(cast, structure)
+    return mapped(cast, structure)
 
 
 @dataclass(frozen=True, kw_only=True)

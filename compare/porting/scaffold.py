@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from numpy.typing import NDArray
+
+from compare.backends.structures import Structure
 from compare.errors import InputError
 from compare.porting.command import shapes
-from compare.porting.structures import Structure
 
 _NAME = "test_parity.py"
 
@@ -88,8 +92,8 @@ def torch_module():
 
 
 def test_port(parity):
-    # Forward passes alone; with targets behind X, a compiled Keras model and a
-    # LightningModule, losses, gradients and optimizer steps are compared too.
+    # Only forward passes are compared. With targets after X, a compiled Keras model and
+    # a LightningModule, losses, gradients and optimizer steps are compared too.
     parity(keras_model, torch_module, X, weights_from="keras")
 '''
 
@@ -151,14 +155,14 @@ def _parts(name: str) -> tuple[str, str]:
     return module, function
 
 
-def _samples(shape: Structure) -> str:
-    if isinstance(shape, dict):
-        parts = [f"    {name!r}: {_drawn(axes)},".replace("'", '"') for name, axes in shape.items()]
-        return "\n".join(["X = {", *parts, "}"])
-    if isinstance(shape, list):
-        return "\n".join(["X = (", *(f"    {_drawn(axes)}," for axes in shape), ")"])
-    return f"X = {_drawn(shape)}"
+def _samples(empty: Structure) -> str:
+    if isinstance(empty, dict):
+        lines = [f"    {json.dumps(name)}: {_drawn(array)}," for name, array in empty.items()]
+        return "\n".join(["X = {", *lines, "}"])
+    if isinstance(empty, tuple):
+        return "\n".join(["X = (", *(f"    {_drawn(array)}," for array in empty), ")"])
+    return f"X = {_drawn(empty)}"
 
 
-def _drawn(shape: tuple[int, ...]) -> str:
-    return f"rng.normal(size={(8, *shape)})"
+def _drawn(empty: NDArray[Any]) -> str:
+    return f"rng.normal(size={(8, *empty.shape[1:])})"

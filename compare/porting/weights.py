@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compare.backends import protocol
+from compare.backends.protocol import Names
+from compare.backends.structures import Structure
 from compare.errors import InputError
 from compare.parity.layouts import BY_FEATURE, channels_before, nearest
 from compare.porting.matching import Partners, match, unpaired
-from compare.porting.models import Pair, Side, build_pair, first_samples
+from compare.porting.models import Side, build_pair, first_samples
 from compare.porting.options import Options
-from compare.porting.structures import Structure
 from compare.trace import Layer, Trace
 
 
@@ -30,7 +32,7 @@ class Carried:
         torch: Torch's.
         kind: What both are.
         tensors: Canonical name → shape, in Keras' layout.
-        how: What told that they are partners; see `compare.porting.matching.Partners`.
+        how: What they were matched by; see `compare.porting.matching.Partners`.
         note: What was done beside copying.
     """
 
@@ -57,21 +59,22 @@ class PortReport:
     dry_run: bool = False
 
     def __str__(self) -> str:
-        lines = [("Keras", "Torch", "kind", "tensors", "told by")]
+        rows = [("Keras", "Torch", "kind", "tensors", "matched by")]
         for layer in self.layers:
             tensors = ", ".join(f"{name} {shape}" for name, shape in layer.tensors.items())
-            told = layer.how + (f"; {layer.note}" if layer.note else "")
-            lines.append((layer.keras, layer.torch.replace("/", "."), layer.kind, tensors, told))
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        rows = [
-            "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip()
-            for line in lines
-        ]
-        verb = "would be" if self.dry_run else "were"
+            how = f"{layer.how}; {layer.note}" if layer.note else layer.how
+            rows.append((layer.keras, layer.torch.replace("/", "."), layer.kind, tensors, how))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        cells = ([c.ljust(w) for c, w in zip(row, widths, strict=True)] for row in rows)
         count = sum(len(layer.tensors) for layer in self.layers)
-        to = self.target.capitalize()
-        tail = f"{count} tensors of {len(self.layers)} layers {verb} carried over to {to}."
-        return "\n".join([*rows, tail])
+        verb = "would be" if self.dry_run else "were"
+        return "\n".join(
+            [
+                *("  ".join(row).rstrip() for row in cells),
+                f"{count} tensors of {len(self.layers)} layers {verb} carried over to "
+                f"{self.target.capitalize()}.",
+            ]
+        )
 
 
 def port_weights(
@@ -93,10 +96,10 @@ def port_weights(
     Args:
         source: A built Keras model, or a Torch module.
         target: A model of the other framework, in the same dtype; its weights are replaced.
-        x: Some samples in Keras' layout; None to make some up from the Keras model's inputs.
-        pairs: Keras layer name → Torch module path, where names and order do not tell.
+        x: Some samples in Keras' layout; None for synthetic ones of the Keras model's input shapes.
+        pairs: Keras layer name → Torch module path, where names and order do not match them.
         to_torch: Puts samples into the module's layout; see `compare.check_parity`.
-        dry_run: Whether to propose the table alone, and write nothing.
+        dry_run: Whether to only propose the table, and write nothing.
 
     Returns:
         The table; print it.
@@ -105,25 +108,27 @@ def port_weights(
         InputError: The models cannot be used, or something would be left uncopied on either side.
         MissingDependencyError: Keras or Torch is not installed.
     """
-    to = "torch" if cast(Any, protocol.load("keras")).is_model(source) else "keras"
+    to = "torch" if protocol.load("keras").is_model(source) else "keras"
     models = (source, target) if to == "torch" else (target, source)
     pair = build_pair(*models, x, Options(pairs=pairs, to_torch=to_torch))
-    return carry(pair, to=to, pairs=pairs, dry_run=dry_run, must_run=True)
+    return carry(*pair.towards(to), first_samples(pair.x), pairs, dry_run=dry_run, must_run=True)
 
 
 def carry(
-    pair: Pair,
-    *,
-    to: str,
+    source: Side | Trace,
+    target: Side,
+    x: Structure,
     pairs: Mapping[str, str] | None = None,
+    *,
     dry_run: bool = False,
     must_run: bool = False,
 ) -> PortReport:
-    """Carry weights from one side of a pair to the other.
+    """Carry weights from one side to the other.
 
     Args:
-        pair: Both sides; a few of its samples are run.
-        to: `"torch"` or `"keras"`.
+        source: One side, or its trace of these samples.
+        target: The other side.
+        x: A few samples, on which both are run.
         pairs: As in `port_weights`.
         dry_run: As in `port_weights`.
         must_run: Whether a Torch side that raises is refused, as its layers have no order then;
@@ -132,45 +137,20 @@ def carry(
     Raises:
         InputError: Something would be left uncopied on either side, or the Torch side raised.
     """
-    source = pair.side("keras" if to == "torch" else "torch")
-    x = first_samples(pair.x)
-    with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
-        trace = source.trace([(x, None)], Path(scratch))
-        return carry_traced(trace, pair.side(to), x, pairs, dry_run=dry_run, must_run=must_run)
-
-
-def carry_traced(
-    source: Trace,
-    target: Side,
-    x: Structure,
-    pairs: Mapping[str, str] | None = None,
-    *,
-    dry_run: bool = False,
-    must_run: bool = False,
-) -> PortReport:
-    """Carry weights from a trace, live or recorded, to a side.
-
-    Args:
-        source: The trace of one side, which has its weights.
-        target: The other side.
-        x: The samples of that trace.
-        pairs: As in `port_weights`.
-        dry_run: As in `port_weights`.
-        must_run: As in `carry`.
-
-    Raises:
-        InputError: As in `carry`.
-    """
     to = target.name
     with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
-        traces = {
-            "torch" if to == "keras" else "keras": source,
-            to: target.trace([(x, None)], Path(scratch) / "before"),
-        }
+        folders = (Path(scratch) / str(number) for number in itertools.count())
+
+        def trace(side: Side) -> Trace:
+            return side.trace([(x, None)], next(folders))
+
+        if not isinstance(source, Trace):
+            source = trace(source)
+        traces = {"torch" if to == "keras" else "keras": source, to: trace(target)}
         if must_run and "error" in traces["torch"]:
             raise InputError(
-                f"the Torch side raised {traces['torch']['error']}: which of its layers is whose "
-                "cannot be told. Pass x=… as the model takes it, or to_torch=…."
+                f"the Torch side raised {traces['torch']['error']}, so its layers cannot be "
+                "matched. Pass x=… as the model takes it, or to_torch=…."
             )
         partners = match(traces["keras"].layers, traces["torch"].layers, pairs)
         _check_nothing_left(traces, partners)
@@ -178,9 +158,9 @@ def carry_traced(
         if not dry_run:
             weights = _renamed(source, partners, to)
             target.write(weights)
-            for number, pair in enumerate(partners):
+            for pair in partners:
                 if _follows_an_image(traces["keras"], pair.keras):
-                    traces[to] = target.trace([(x, None)], Path(scratch) / f"after{number}")
+                    traces[to] = trace(target)
                     if _reorder(traces, pair, weights, to):
                         target.write(weights)
                         reordered.add(pair.keras["name"])
@@ -255,16 +235,12 @@ def _reorder(
     return True
 
 
-Rule = Mapping[str, str | tuple[str, tuple[int, ...]]]
-"""Keras variable → Torch parameter, or that and the axes which transpose it to Keras' layout."""
-
-
-def weight_rule(keras_type: type, torch_type: type) -> Callable[[Callable[[], Rule]], Rule]:
+def weight_rule(keras_type: type, torch_type: type) -> Callable[[Callable[[], Names]], Names]:
     """Register how a layer of one framework corresponds to one of the other.
 
-    The decorated function takes nothing and says, for every variable of the Keras layer by its
-    name, which parameter of the Torch module it is, and how that is transposed. The layers then
-    count as one whole: what is inside is not looked into.
+    The decorated function takes nothing and returns, for every variable of the Keras layer by its
+    name, the parameter of the Torch module, and how that is transposed. The layers then count as
+    one whole: what is inside is not looked into.
 
     ```python
     @compare.weight_rule(MyDense, MyLinear)
@@ -289,7 +265,7 @@ def weight_rule(keras_type: type, torch_type: type) -> Callable[[Callable[[], Ru
             f"{keras_type!r} and {torch_type!r}."
         )
 
-    def register(function: Callable[[], Rule]) -> Rule:
+    def register(function: Callable[[], Names]) -> Names:
         rule = function()
         if not isinstance(rule, Mapping) or not rule:
             raise InputError(
@@ -297,8 +273,8 @@ def weight_rule(keras_type: type, torch_type: type) -> Callable[[Callable[[], Ru
                 f"received {rule!r}."
             )
         kind = keras_type.__name__
-        cast(Any, protocol.load("keras")).add_rule(keras_type, kind=kind, names=None)
-        cast(Any, protocol.load("torch")).add_rule(torch_type, kind=kind, names=dict(rule))
+        protocol.load("keras").add_rule(keras_type, kind=kind)
+        protocol.load("torch").add_rule(torch_type, dict(rule), kind=kind)
         return rule
 
     return register

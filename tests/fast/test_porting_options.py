@@ -3,11 +3,11 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from compare.backends.structures import leaves, mapped
 from compare.errors import InputError
 from compare.porting.golden import digest
 from compare.porting.models import first_samples
 from compare.porting.options import checked
-from compare.porting.structures import leaves, map_leaves
 
 X = {"image": np.ones((4, 3, 3, 1)), "pair": (np.arange(4), np.zeros((4, 2), np.float32))}
 
@@ -30,14 +30,14 @@ def test_the_first_samples_of_every_array():
 
 def test_a_digest_tells_values_names_shapes_and_dtypes_apart():
     others = [
-        map_leaves(lambda a: a + 1, X),
+        mapped(lambda a: a + 1, X),
         {**X, "image": X["image"].reshape(4, 9)},
         {**X, "image": X["image"].astype(np.float32)},
         {"picture": X["image"], "pair": X["pair"]},
     ]
     found = {digest(one, "x") for one in [X, *others]}
     assert len(found) == 5
-    assert digest(X, "x") == digest(map_leaves(np.copy, X), "x")
+    assert digest(X, "x") == digest(mapped(np.copy, X), "x")
 
 
 @pytest.mark.parametrize(

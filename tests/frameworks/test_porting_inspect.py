@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import compare
-from compare.porting.inspect_settings import inspect_layers, inspect_training
+from compare.porting.inspect import inspect_layers, inspect_training
 from compare.porting.matching import Partners
 
 PAIRS = pairs.discover()
