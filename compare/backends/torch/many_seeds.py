@@ -7,7 +7,7 @@ one `vmap`, traced once into plain tensor operations. Evaluation runs the module
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -20,7 +20,9 @@ from torch.nn import functional as F
 
 from bn_torch.module import BinaryClassifier
 from bn_torch.norm import BiasedBatchNorm
+from compare.backends.protocol import OnEpoch, Views
 from compare.backends.torch import build
+from compare.data import Array
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, BiasedBatchNorm)
 
@@ -62,7 +64,7 @@ class UnrolledBatchNorm(nn.Module):
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, norm: nn.BatchNorm1d | nn.BatchNorm2d | BiasedBatchNorm) -> None:
+    def __init__(self, norm: Any) -> None:
         super().__init__()
         self.eps, self.momentum = norm.eps, norm.momentum
         self.unbiased = not isinstance(norm, BiasedBatchNorm)
@@ -107,6 +109,11 @@ class UnrolledLSTM(nn.Module):
         Hochreiter & Schmidhuber, 1997, https://doi.org/10.1162/neco.1997.9.8.1735
     """
 
+    weight_ih_l0: Tensor
+    weight_hh_l0: Tensor
+    bias_ih_l0: Tensor
+    bias_hh_l0: Tensor
+
     def __init__(self, lstm: nn.LSTM) -> None:
         super().__init__()
         self.time = 1 if lstm.batch_first else 0
@@ -130,14 +137,6 @@ class UnrolledLSTM(nn.Module):
         return torch.stack(outputs, self.time), None
 
 
-Views = Mapping[str, tuple[np.ndarray, bool]]
-"""What is evaluated after every epoch: name → samples as the network takes them, and whether batch
-normalization uses their own statistics."""
-
-OnEpoch = Callable[[np.ndarray, np.ndarray, dict[str, np.ndarray]], None]
-"""Called with the running training loss and accuracy, (seeds,), and the probabilities of every
-view, (seeds, n)."""
-
 State = dict[str, Tensor]
 """Name in the module → tensor, (seeds, …)."""
 
@@ -159,7 +158,7 @@ class ManySeeds:
     def __init__(
         self,
         module: BinaryClassifier,
-        data: tuple[np.ndarray, np.ndarray],
+        data: tuple[Array, Array],
         *,
         batch_size: int,
         views: Views,
@@ -182,7 +181,7 @@ class ManySeeds:
 
     @torch.no_grad()
     def fit(
-        self, starts: Iterable[tuple[BinaryClassifier, np.ndarray]], *, on_epoch: OnEpoch
+        self, starts: Iterable[tuple[BinaryClassifier, Array]], *, on_epoch: OnEpoch
     ) -> Iterator[BinaryClassifier]:
         """Train from every start, all of them epoch by epoch.
 
@@ -204,9 +203,7 @@ class ManySeeds:
             self._module.model.load_state_dict(_of_seed(state, seed))
             yield self._module
 
-    def _train(
-        self, state: State, velocities: list[Tensor], order: Tensor
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _train(self, state: State, velocities: list[Tensor], order: Tensor) -> tuple[Array, Array]:
         """One epoch in place; running losses and accuracies, (seeds,)."""
         x, y = self._x[order], self._y[order]
         trained = {name: state[name] for name in self._trained}
@@ -245,7 +242,7 @@ class ManySeeds:
         right = ((logits.sigmoid() > 0.5) == (y > 0.5)).sum()
         return (loss * len(x) if "loss-reduction" in self._undone else loss), (loss, right)
 
-    def _evaluate(self, state: State) -> dict[str, np.ndarray]:
+    def _evaluate(self, state: State) -> dict[str, Array]:
         """Probabilities of every view, (seeds, n)."""
         seeds = range(len(next(iter(state.values()))))
         states = [_of_seed(state, seed) for seed in seeds]
@@ -284,7 +281,7 @@ def _of_seed(state: State, seed: int) -> State:
     return {name: tensor[seed] for name, tensor in state.items()}
 
 
-def _cached(x: np.ndarray) -> Tensor:
+def _cached(x: Array) -> Tensor:
     """Images with their channels last in memory: max pooling reads them faster."""
     tensor = torch.from_numpy(x)
     return tensor.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else tensor
