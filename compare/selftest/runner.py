@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from compare.backends.protocol import Framework
 from compare.errors import unknown
 from compare.parity import ladder as rungs
-from compare.parity import tolerances, trajectories, twins
+from compare.parity import tolerances, twins
+from compare.parity.explain.explanations import divergence
 from compare.parity.ladder import Divergence, Ladder
 from compare.selftest.bugs import MUTATIONS, Mutated, Mutation, quick
-from compare.spec import Settings
-from compare.study.runs import Outcome, Run
+from compare.spec import Run, Settings
+from compare.study.runs import Outcome
 from compare.study.train import execute
 from compare.trace import Trace
 
@@ -204,9 +205,9 @@ class _Climber:
                 training = partial(execute, run, settings, record_weights=True)
                 outcome = self._call(partial(mutated, mutation, size, training))
                 outcomes = {"keras": keras.outcome(), "torch": outcome}
-                trajectories.climb(ladder, keras.outcome(), outcome)
+                twins.compare_trainings(ladder, keras.outcome(), outcome)
             plans = {"keras": keras.plan, "torch": plan}
-            return twins.divergence(ladder, keras.trace, torch, plans, outcomes)
+            return divergence(ladder, keras.trace, torch, plans, outcomes)
 
 
 def mutated(
