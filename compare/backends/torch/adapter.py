@@ -15,7 +15,7 @@ from torch import nn
 from bn_torch.data import CirclesDataModule, channels_first
 from bn_torch.module import BinaryClassifier
 from bn_torch.training import Reporting, fit
-from compare.backends.torch import arrangement, bugs, many_seeds, rules, settings, timing, weights
+from compare.backends.torch import arrangement, many_seeds, rules, settings, timing, weights
 from compare.backends.torch import build as networks
 from compare.backends.torch import trace as tracing
 from compare.backends.torch.demos import DEMONSTRATIONS
@@ -318,8 +318,3 @@ def delivered(
         loader.sampler.set_epoch(epoch)
         seen.append([x.numpy() for x, _ in loader])
     return seen
-
-
-def mutate(handle: BinaryClassifier, name: str, size: float) -> None:
-    """Put a known port bug into a module, for a test of the judge; see `torch.mutations`."""
-    bugs.inject(handle, name, size)
