@@ -4,20 +4,30 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: compare test check install clean
+.PHONY: compare test test-slow check benchmark readme install clean
 .DEFAULT_GOAL := compare
 
 compare: install  ## train the tutorial's study in both frameworks; options: ARGS="--seeds 5"
 	$(BIN)/bn-compare run $(ARGS)
 
 test: install  ## the test suite
-	$(BIN)/pytest -n 2 $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow" $(ARGS)
 
-check: install  ## style, types, layers
+test-slow: install  ## what takes too long for every change
+	$(BIN)/pytest -n 2 --dist loadgroup -m slow $(ARGS)
+
+benchmark: install  ## clocks of this tool itself: a quarter of an hour
+	$(BIN)/pytest tests/benchmarks --benchmark-enable --benchmark-json docs/benchmarks.json $(ARGS)
+
+readme: install  ## put the numbers of docs/ into the README
+	$(BIN)/cog -P -I docs -r README.md docs/conventions.md
+
+check: install  ## style, types, layers, the numbers of the README
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/cog -P -I docs --check --diff README.md docs/conventions.md
 
 install: $(VENV)/installed  ## a virtual environment in .venv, exact versions from constraints.txt
 

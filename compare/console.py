@@ -13,8 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
-from compare.spec import Settings
-from compare.study.runs import Run
+from compare.spec import Run, Settings
 
 WIDTH_OF_A_PIPE = 150
 """A pipe has no width of its own, and a table cut at 80 columns is of no use in a file."""

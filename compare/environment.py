@@ -7,7 +7,9 @@ import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
+
+from msgspec import Meta
 
 from compare import saved
 
@@ -25,6 +27,18 @@ PACKAGES = (
 )
 
 
+class Hardware(TypedDict):
+    """The machine; null where the system does not say. `accelerator` is by framework."""
+
+    cpu: str
+    cores: Annotated[int, Meta(ge=1)] | None
+    memory_bytes: Annotated[int, Meta(ge=0)] | None
+    python: str
+    machine: NotRequired[str]
+    system: NotRequired[str]
+    accelerator: NotRequired[dict[str, str]]
+
+
 def versions() -> dict[str, str | None]:
     """Package → installed version, None where it is absent."""
     found: dict[str, str | None] = {}
@@ -36,7 +50,7 @@ def versions() -> dict[str, str | None]:
     return found
 
 
-def hardware() -> dict[str, Any]:
+def hardware() -> Hardware:
     """Processor, cores that this process may use, memory, system, and version of Python."""
     affinity = getattr(os, "sched_getaffinity", None)
     return {

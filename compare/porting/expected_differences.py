@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 from compare.conventions import check_names
 from compare.errors import InputError
 from compare.parity.explain.evidence import statistics_update
+from compare.parity.report import ALLOWABLE
 from compare.trace import Trace
-
-PREDICTABLE = ("bn-biased-variance", "bn-momentum", "bn-momentum-copied")
-"""Conventions whose effect on a trace can be computed without running Torch again."""
 
 Evaluate = Callable[[Mapping[str, NDArray[Any]], Callable[[str, NDArray[Any]], None]], None]
 """Evaluates the Keras model with some tensors replaced, writing `evaluation/…` to a sink."""
@@ -29,10 +27,10 @@ def check_allowed(names: Collection[str]) -> None:
     """
     check_names(names)
     for name in names:
-        if name not in PREDICTABLE:
+        if name not in ALLOWABLE:
             raise InputError(
                 f"allow: the difference of {name!r} cannot be predicted, so it cannot be told from "
-                f"others: expected of {', '.join(PREDICTABLE)}. Apply its remedy instead: "
+                f"others: expected of {', '.join(ALLOWABLE)}. Apply its remedy instead: "
                 f"`bn-compare conventions {name}`."
             )
 
@@ -43,7 +41,7 @@ class Predicted(Mapping[str, NDArray[Any]]):
     Args:
         keras: Keras' trace.
         torch: Torch's trace, of which nothing but the decay is read.
-        allow: Names from `PREDICTABLE`.
+        allow: Names from `ALLOWABLE`.
         evaluate: Evaluates the Keras model with the predicted statistics.
     """
 

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compare.porting.check import Options
-from compare.porting.inspect_settings import Finding, image_sizes, inspect_layers, inspect_training
-from compare.porting.matching import match
-from compare.porting.models import Side, Structure, live, samples
-from compare.trace import Trace
-
-_SAMPLES = 4
+from compare.parity.report import Finding
+from compare.porting.inspect_settings import image_sizes, inspect_layers, inspect_training
+from compare.porting.matching import match, unpaired
+from compare.porting.models import build_pair, first_samples
+from compare.porting.options import Options
+from compare.porting.structures import Structure
 
 
 @dataclass(frozen=True)
@@ -64,26 +63,22 @@ def inspect_pair(
         InputError: A model cannot be used.
         MissingDependencyError: Keras or Torch is not installed.
     """
-    objective = Options(torch_loss=torch_loss, torch_optimizer=torch_optimizer).objective
-    pair = live(keras_model, torch_module, x, objective=objective, to_torch=to_torch)
+    options = Options(
+        torch_loss=torch_loss, torch_optimizer=torch_optimizer, pairs=pairs, to_torch=to_torch
+    )
+    pair = build_pair(keras_model, torch_module, x, options)
+    batches = [(first_samples(pair.x), None)]
     with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
-
-        def traced(side: Side, name: str) -> Trace:
-            batches = [(samples(pair.x, _SAMPLES), None)]
-            return side.trace(batches, Path(scratch) / name)
-
-        ours = traced(pair.keras, "keras")
-        keras, torch = ours.layers, traced(pair.torch, "torch").layers
-        sizes = image_sizes(ours)
-    found = match(keras, torch, pairs)
+        keras = pair.keras.trace(batches, Path(scratch) / "keras")
+        torch = pair.torch.trace(batches, Path(scratch) / "torch")
+        sizes = image_sizes(keras)
+    partners = match(keras.layers, torch.layers, pairs)
     alone = [
-        f"{layer['name']} ({layer['kind']}) in {name} has no partner"
-        for name, layers, side in (("Keras", keras, "keras"), ("Torch", torch, "torch"))
-        for layer in layers
-        if layer["name"] not in {getattr(one, side)["name"] for one in found}
+        f"{layer['name']} ({layer['kind']}) in {side} has no partner"
+        for side, _, layer in unpaired(keras.layers, torch.layers, partners)
     ]
     findings = (
-        *inspect_layers(found, sizes),
+        *inspect_layers(partners, sizes),
         *inspect_training(pair.keras.training(), pair.torch.training()),
     )
     return Inspection(findings, tuple(alone))

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
-from compare.conventions import CONVENTIONS
+from compare.parity.report import Finding
 from compare.porting.matching import Partners
 from compare.trace import Trace
 
@@ -197,45 +196,6 @@ OF_OPTIMIZERS: Mapping[str, Explain] = {
 """Setting → the convention that explains a difference."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """A setting in which the two sides differ.
-
-    Attributes:
-        layer: Keras' name of the layer; `"optimizer"` or `"loss"`.
-        setting: What differs.
-        keras: Its value in Keras.
-        torch: Its value in Torch, in Keras' conventions.
-        convention: The convention that explains it; None where it is no matter of convention.
-    """
-
-    layer: str
-    setting: str
-    keras: Any
-    torch: Any
-    convention: str | None = None
-
-    def __str__(self) -> str:
-        name = f"{self.convention} at " if self.convention else ""
-        return f"{name}{self.layer}: {self.values()}"
-
-    def is_of(self, layer: str) -> bool:
-        """Whether it is about a layer, or about a part of it."""
-        return f"{self.layer}/".startswith(f"{layer}/")
-
-    def values(self) -> str:
-        """What is set on either side, and the remedy where there is one."""
-        remedy = f" In Torch: {CONVENTIONS[self.convention].to_torch}." if self.convention else ""
-        return (
-            f"{self.setting} is {_shown(self.keras)} in Keras, {_shown(self.torch)} in "
-            f"Torch.{remedy}"
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON types."""
-        return asdict(self)
-
-
 def inspect_layers(
     found: Iterable[Partners], sizes: Mapping[str, Sequence[int]] | None = None
 ) -> list[Finding]:
@@ -308,7 +268,3 @@ def _equal(one: Any, other: Any) -> bool:
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         return True  # Two schedules: their names differ between the frameworks.
     return bool(one == other)
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

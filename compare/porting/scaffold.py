@@ -1,4 +1,4 @@
-"""A test file to begin with: of a small pair that passes, or of two functions of a user's own."""
+"""Scaffold a parity test: a small pair that passes, or a test of the user's own two models."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from compare.errors import InputError
 from compare.porting.command import shapes
-from compare.porting.models import Structure
+from compare.porting.structures import Structure
 
 _NAME = "test_parity.py"
 
@@ -99,9 +99,9 @@ def write(folder: Path, keras: str, torch: str, input_shapes: Sequence[str]) -> 
 
     Args:
         folder: Where; made if need be.
-        keras: `module:function` that builds the Keras model; empty, like the next one, for a pair
-            of the file's own.
-        torch: The same of the Torch module.
+        keras: `module:function` that builds the Keras model; empty, like the next two, for an
+            example that passes.
+        torch: `module:function` that builds the Torch module.
         input_shapes: As `compare.porting.command.shapes` reads them.
 
     Returns:
@@ -131,16 +131,16 @@ def _text(keras: str, torch: str, input_shapes: Sequence[str]) -> str:
     if not (keras and torch and input_shapes):
         raise InputError(
             "init: --keras, --torch and --input-shape belong together: give all three, or none "
-            "for a pair to begin with."
+            "for an example that passes."
         )
-    ours, theirs = _parts(keras), _parts(torch)
-    shape = shapes(input_shapes)
+    keras_module, keras_function = _parts(keras)
+    torch_module, torch_function = _parts(torch)
     return _OWN.format(
-        samples=_samples(shape),
-        keras_module=ours[0],
-        keras_function=ours[1],
-        torch_module=theirs[0],
-        torch_function=theirs[1],
+        samples=_samples(shapes(input_shapes)),
+        keras_module=keras_module,
+        keras_function=keras_function,
+        torch_module=torch_module,
+        torch_function=torch_function,
     )
 
 
@@ -153,10 +153,10 @@ def _parts(name: str) -> tuple[str, str]:
 
 def _samples(shape: Structure) -> str:
     if isinstance(shape, dict):
-        parts = [f"    {name!r}: {_drawn(one)},".replace("'", '"') for name, one in shape.items()]
+        parts = [f"    {name!r}: {_drawn(axes)},".replace("'", '"') for name, axes in shape.items()]
         return "\n".join(["X = {", *parts, "}"])
     if isinstance(shape, list):
-        return "\n".join(["X = (", *(f"    {_drawn(one)}," for one in shape), ")"])
+        return "\n".join(["X = (", *(f"    {_drawn(axes)}," for axes in shape), ")"])
     return f"X = {_drawn(shape)}"
 
 

@@ -1,9 +1,9 @@
-"""Weights carried over from a Keras model to a Torch module, or back."""
+"""Carry weights from a Keras model to a Torch module, or back."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from compare.backends import protocol
 from compare.errors import InputError
 from compare.parity.layouts import BY_FEATURE, channels_before, nearest
-from compare.porting.matching import Partners, match
-from compare.porting.models import Side, Structure, live, samples
+from compare.porting.matching import Partners, match, unpaired
+from compare.porting.models import Pair, Side, build_pair, first_samples
+from compare.porting.options import Options
+from compare.porting.structures import Structure
 from compare.trace import Layer, Trace
-
-SAMPLES = 4
-"""Enough to see in which order layers run, and in which a flattened image stands."""
 
 
 @dataclass(frozen=True)
@@ -107,93 +106,109 @@ def port_weights(
         MissingDependencyError: Keras or Torch is not installed.
     """
     to = "torch" if cast(Any, protocol.load("keras")).is_model(source) else "keras"
-    model, module = (source, target) if to == "torch" else (target, source)
-    pair = live(model, module, x, to_torch=to_torch)
-    few = samples(pair.x, SAMPLES)
-    return carry(pair.keras, pair.torch, few, to=to, pairs=pairs, dry_run=dry_run, must_run=True)
+    models = (source, target) if to == "torch" else (target, source)
+    pair = build_pair(*models, x, Options(pairs=pairs, to_torch=to_torch))
+    return carry(pair, to=to, pairs=pairs, dry_run=dry_run, must_run=True)
 
 
 def carry(
-    keras: Side,
-    torch: Side,
-    x: Structure,
+    pair: Pair,
     *,
     to: str,
     pairs: Mapping[str, str] | None = None,
     dry_run: bool = False,
     must_run: bool = False,
 ) -> PortReport:
-    """Carry weights between two sides, of which the one that is written to is alive.
+    """Carry weights from one side of a pair to the other.
 
     Args:
-        keras: Keras' side.
-        torch: Torch's side.
-        x: Samples, as both take them; a few do, but for a recorded side, which is of all.
+        pair: Both sides; a few of its samples are run.
         to: `"torch"` or `"keras"`.
         pairs: As in `port_weights`.
         dry_run: As in `port_weights`.
         must_run: Whether a Torch side that raises is refused, as its layers have no order then;
-            else the ladder will tell.
+            otherwise the ladder reports it.
 
     Raises:
         InputError: Something would be left uncopied on either side, or the Torch side raised.
     """
+    source = pair.side("keras" if to == "torch" else "torch")
+    x = first_samples(pair.x)
     with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
-        folders = (Path(scratch) / str(number) for number in range(1_000_000))
+        trace = source.trace([(x, None)], Path(scratch))
+        return carry_traced(trace, pair.side(to), x, pairs, dry_run=dry_run, must_run=must_run)
 
-        def observe(side: Side) -> Trace:
-            return side.trace([(x, None)], next(folders))
 
-        traces = {"keras": observe(keras), "torch": observe(torch)}
+def carry_traced(
+    source: Trace,
+    target: Side,
+    x: Structure,
+    pairs: Mapping[str, str] | None = None,
+    *,
+    dry_run: bool = False,
+    must_run: bool = False,
+) -> PortReport:
+    """Carry weights from a trace, live or recorded, to a side.
+
+    Args:
+        source: The trace of one side, which has its weights.
+        target: The other side.
+        x: The samples of that trace.
+        pairs: As in `port_weights`.
+        dry_run: As in `port_weights`.
+        must_run: As in `carry`.
+
+    Raises:
+        InputError: As in `carry`.
+    """
+    to = target.name
+    with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
+        traces = {
+            "torch" if to == "keras" else "keras": source,
+            to: target.trace([(x, None)], Path(scratch) / "before"),
+        }
         if must_run and "error" in traces["torch"]:
             raise InputError(
                 f"the Torch side raised {traces['torch']['error']}: which of its layers is whose "
                 "cannot be told. Pass x=… as the model takes it, or to_torch=…."
             )
-        found = match(traces["keras"].layers, traces["torch"].layers, pairs)
-        _check_nothing_left(traces, found)
-        notes: dict[str, str] = {}
+        partners = match(traces["keras"].layers, traces["torch"].layers, pairs)
+        _check_nothing_left(traces, partners)
+        reordered: set[str] = set()
         if not dry_run:
-            target = torch if to == "torch" else keras
-            weights = _renamed(traces, found, to)
+            weights = _renamed(source, partners, to)
             target.write(weights)
-            for pair in found:
+            for number, pair in enumerate(partners):
                 if _follows_an_image(traces["keras"], pair.keras):
-                    seen = {**traces, to: observe(target)}
-                    if _reorder(seen, pair, weights, to):
+                    traces[to] = target.trace([(x, None)], Path(scratch) / f"after{number}")
+                    if _reorder(traces, pair, weights, to):
                         target.write(weights)
-                        notes[pair.keras["name"]] = "rows in Torch's order"
-    return PortReport(to, tuple(_carried(pair, notes) for pair in found), dry_run)
+                        reordered.add(pair.keras["name"])
+    return PortReport(to, tuple(_carried(pair, reordered) for pair in partners), dry_run)
 
 
-def _carried(pair: Partners, notes: Mapping[str, str]) -> Carried:
+def _carried(pair: Partners, reordered: Collection[str]) -> Carried:
     name = str(pair.keras["name"])
     tensors = {key: tuple(shape) for key, shape in pair.keras["tensors"].items()}
-    return Carried(
-        name, pair.torch["name"], pair.keras["kind"], tensors, pair.how, notes.get(name, "")
-    )
+    note = "rows in Torch's order" if name in reordered else ""
+    return Carried(name, pair.torch["name"], pair.keras["kind"], tensors, pair.how, note)
 
 
-def _check_nothing_left(traces: Mapping[str, Trace], found: Sequence[Partners]) -> None:
+def _check_nothing_left(traces: Mapping[str, Trace], partners: Sequence[Partners]) -> None:
     """Raise unless every tensor of either side has a partner of its shape."""
-    left = []
-    for side, partner in (("keras", "Torch"), ("torch", "Keras")):
-        paired = {getattr(pair, side)["name"] for pair in found}
-        left += [
-            f"{layer['name']} ({layer['kind']} {_shapes(layer)}) in {side.capitalize()} has no "
-            f"partner in {partner}"
-            for layer in traces[side].layers
-            if layer["name"] not in paired
-        ]
+    left = [
+        f"{layer['name']} ({layer['kind']} {_shapes(layer)}) in {side} has no partner in {other}"
+        for side, other, layer in unpaired(traces["keras"].layers, traces["torch"].layers, partners)
+    ]
     left += [
         f"{pair.keras['name']} has {_shapes(pair.keras)} in Keras, its partner "
         f"{pair.torch['name']} {_shapes(pair.torch)} in Torch"
-        for pair in found
+        for pair in partners
         if pair.keras["tensors"] != pair.torch["tensors"]
     ]
     if left:
         raise InputError(
-            "nothing was carried over, since something would be left uncopied: "
+            "no weights were copied, because some would be left uncopied: "
             f"{'; '.join(left)}. Make the two alike, or name partners: "
             'pairs={"keras_layer": "torch.module"}.'
         )
@@ -203,16 +218,11 @@ def _shapes(layer: Layer) -> str:
     return ", ".join(f"{name} {tuple(shape)}" for name, shape in layer["tensors"].items())
 
 
-def _renamed(
-    traces: Mapping[str, Trace], found: Sequence[Partners], to: str
-) -> dict[str, NDArray[Any]]:
+def _renamed(source: Trace, partners: Sequence[Partners], to: str) -> dict[str, NDArray[Any]]:
     """The source's weights by the target's names."""
-    source = "keras" if to == "torch" else "torch"
     return {
-        f"{getattr(pair, to)['name']}/{tensor}": traces[source][
-            f"initial/{getattr(pair, source)['name']}/{tensor}"
-        ]
-        for pair in found
+        f"{pair.layer(to)['name']}/{tensor}": source[f"initial/{pair.other(to)['name']}/{tensor}"]
+        for pair in partners
         for tensor in pair.keras["tensors"]
     }
 
@@ -227,19 +237,19 @@ def _follows_an_image(keras: Trace, layer: Layer) -> bool:
 
 
 def _reorder(
-    seen: Mapping[str, Trace], pair: Partners, weights: dict[str, NDArray[Any]], to: str
+    traces: Mapping[str, Trace], pair: Partners, weights: dict[str, NDArray[Any]], to: str
 ) -> bool:
     """Put a layer's features into the order that the Torch side flattens in; whether it has."""
     # In evaluation nothing is dropped. A recording's is of other weights, those after its steps.
-    mode = "training" if any("step/1/loss" in side for side in seen.values()) else "evaluation"
+    mode = "training" if any("step/1/loss" in side for side in traces.values()) else "evaluation"
     name = pair.keras["name"]
-    keras = seen["keras"][f"{mode}/{name}/input"]
-    torch = seen["torch"].get(f"{mode}/{pair.torch['name']}/input", np.empty(0))
-    order = nearest(keras, torch, channels_before(seen["keras"], name))
+    keras = traces["keras"][f"{mode}/{name}/input"]
+    torch = traces["torch"].get(f"{mode}/{pair.torch['name']}/input", np.empty(0))
+    order = nearest(keras, torch, channels_before(traces["keras"], name))
     if order is None:
         return False
     for tensor in BY_FEATURE[pair.keras["kind"]]:
-        key = f"{getattr(pair, to)['name']}/{tensor}"
+        key = f"{pair.layer(to)['name']}/{tensor}"
         if key in weights:
             weights[key] = weights[key][order if to == "torch" else np.argsort(order)]
     return True

@@ -17,7 +17,7 @@ from compare.console import LABELS, magnitude
 from compare.data import EXTENT, GRID_SIDE, Array, Split
 from compare.errors import RunFolderError
 from compare.report.figures import PENS, own_style, scatter, square, title_of
-from compare.study.records import Record, RunFolder, run_name
+from compare.study.records import Record, RunFolder
 
 _PROBABILITY = "probability of the inner circle"
 
@@ -126,7 +126,7 @@ def _grid(folder: RunFolder, record: Record) -> Array | None:
     grid = folder.arrays(record).get("grid_probability")
     if grid is not None and grid.size != GRID_SIDE**2:
         raise RunFolderError(
-            f"{folder.path / 'weights' / run_name(record)}.npz: grid_probability: "
+            f"{folder.arrays_file(record)}: grid_probability: "
             f"expected {GRID_SIDE**2} numbers, received {grid.size}."
         )
     return grid

@@ -20,11 +20,12 @@ from compare.backends.bugs import Bug
 from compare.backends.protocol import Framework
 from compare.errors import unknown
 from compare.parity import ladder as rungs
-from compare.parity import tolerances, trajectories, twins
+from compare.parity import tolerances, twins
+from compare.parity.explain.explanations import divergence as first_divergence
 from compare.parity.ladder import Divergence, Ladder
 from compare.selftest.bugs import faulty, one_per_rung
-from compare.spec import Settings
-from compare.study.runs import Outcome, Run
+from compare.spec import Run, Settings
+from compare.study.runs import Outcome
 from compare.study.train import execute
 from compare.trace import Trace
 
@@ -173,9 +174,9 @@ class Injector:
                 training = partial(execute, run, settings, record_weights=True)
                 outcome = self._with_bug(bug, size, training)
                 outcomes = {"keras": keras.outcome(), "torch": outcome}
-                trajectories.climb(ladder, keras.outcome(), outcome)
+                twins.compare_trainings(ladder, keras.outcome(), outcome)
             plans = {"keras": keras.plan, "torch": plan}
-            return twins.divergence(ladder, keras.trace, torch, plans, outcomes)
+            return first_divergence(ladder, keras.trace, torch, plans, outcomes)
 
     def _with_bug(self, bug: Bug, size: float | None, job: Callable[..., Any]) -> Any:
         return self._calls["torch"](partial(_do, bug, size, job))

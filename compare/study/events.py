@@ -12,9 +12,8 @@ from pathlib import Path
 
 from compare.backends.protocol import check_event_logs
 from compare.errors import InputError, RunFolderError
-from compare.spec import Settings
+from compare.spec import Run, Settings
 from compare.study.records import run_name
-from compare.study.runs import Run
 
 
 def tagged(values: Mapping[str, float]) -> dict[str, float]:

@@ -15,10 +15,10 @@ import numpy as np
 
 from compare import environment
 from compare.backends.protocol import check_installed
-from compare.spec import Settings
+from compare.spec import Run, Settings
 from compare.study.events import check_events
 from compare.study.records import RunFolder, check_writable
-from compare.study.runs import Outcome, Run, split_of
+from compare.study.runs import Outcome, split_of
 from compare.study.train import Told, execute_many, time_once
 from compare.study.workers import Worker, side_by_side
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from compare.backends.protocol import Framework, Handle
 from compare.data import Array, Split, circles_split, digest, grid_points, view
-from compare.spec import VARIANTS, Settings
+from compare.spec import VARIANTS, Run, Settings
 from compare.study.initial import batch_orders, initial_weights
 from compare.study.records import Record, json_number
 
@@ -55,15 +55,6 @@ def binary_cross_entropy(probability: Array, label: Array) -> Array:
 def first_crossing(curve: Sequence[float], target: float) -> int | None:
     """The first epoch, counted from 1, whose value is at least `target`; None if there is none."""
     return next((epoch for epoch, value in enumerate(curve, start=1) if value >= target), None)
-
-
-@dataclass(frozen=True)
-class Run:
-    """What is to be trained: one variant, one framework, one seed."""
-
-    variant: str
-    framework: str
-    seed: int
 
 
 @dataclass(frozen=True)

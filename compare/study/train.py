@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from compare.backends.protocol import EventLog, Framework, Handle
 from compare.data import Array
 from compare.resources import OtherPrograms, peak_bytes
-from compare.spec import VARIANTS, Settings
+from compare.spec import VARIANTS, Run, Settings
 from compare.study.events import folder_of, tagged
-from compare.study.runs import Outcome, Run, Start, begin, epoch_values, outcome, prepare, views_of
+from compare.study.runs import Outcome, Start, begin, epoch_values, outcome, prepare, views_of
 
 Told = tuple[Sequence[Run], int] | Outcome
 """What is told on the way: runs under way and the number of epochs that they have behind them, or

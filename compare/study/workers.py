@@ -28,8 +28,8 @@ from typing import Any
 from compare.backends import protocol
 from compare.data import Array
 from compare.errors import CompareError, WorkerError
-from compare.spec import Settings
-from compare.study.runs import Outcome, Run
+from compare.spec import Run, Settings
+from compare.study.runs import Outcome
 from compare.study.train import execute
 
 _NOTE = re.compile(rb"I\d{4} |WARNING: All log messages before absl|E.*failed call to cuInit")

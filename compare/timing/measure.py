@@ -19,8 +19,8 @@ import numpy as np
 from compare.backends.protocol import Framework
 from compare.errors import InputError
 from compare.resources import wait_until_quiet
-from compare.spec import FRAMEWORKS, Settings
-from compare.study.runs import Outcome, Run
+from compare.spec import FRAMEWORKS, Run, Settings
+from compare.study.runs import Outcome
 from compare.study.train import Told, execute_many, time_once, timed
 from compare.study.workers import Worker, side_by_side
 from compare.timing.records import WARM_UP_EPOCHS, Measurements, Plan, Point, Process, Sample

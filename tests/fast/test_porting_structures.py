@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from compare.errors import InputError
-from compare.porting.models import checked, digest, leaves, map_leaves, samples
+from compare.porting.golden import digest
+from compare.porting.models import first_samples
+from compare.porting.options import checked
+from compare.porting.structures import leaves, map_leaves
 
 X = {"image": np.ones((4, 3, 3, 1)), "pair": (np.arange(4), np.zeros((4, 2), np.float32))}
 
@@ -22,7 +25,7 @@ def test_floating_numbers_get_the_dtype_and_whole_ones_keep_theirs():
 
 
 def test_the_first_samples_of_every_array():
-    assert [len(array) for _, array in leaves(samples(X, 2), "x")] == [2, 2, 2]
+    assert [len(array) for _, array in leaves(first_samples(X, 2), "x")] == [2, 2, 2]
 
 
 def test_a_digest_tells_values_names_shapes_and_dtypes_apart():

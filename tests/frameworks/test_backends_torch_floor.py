@@ -4,8 +4,8 @@ from tolerances import PACES
 
 from compare.analysis.frames import weight_gap
 from compare.backends.torch import timing
-from compare.spec import Settings
-from compare.study.runs import Run, orders_of, prepare, views_of
+from compare.spec import Run, Settings
+from compare.study.runs import orders_of, prepare, views_of
 
 SETTINGS = Settings(dtype="float64", epochs=3)
 

@@ -6,8 +6,8 @@ import torch
 from made_up_trace import written
 from torch import nn
 
-from compare.porting.compare_traces import CEILING, LEAST, MARGIN, measure
-from compare.porting.models import TorchSide, jog, jogged
+from compare.porting.compare_traces import CEILING, LEAST, MARGIN, jog, jogged, measure
+from compare.porting.models import TorchSide
 
 PATHS = ("prediction", "training/a/output")
 X = np.random.default_rng(0).normal(size=(8, 4))
@@ -46,7 +46,7 @@ def test_nan_widens_nothing(tmp_path):
         sink("training/a/output", np.array([np.nan]))
 
     found = written(tmp_path / "a", {path: np.array([np.nan]) for path in PATHS})
-    side = SimpleNamespace(perturbed=lambda rng: SimpleNamespace(stream=stream))
+    side = SimpleNamespace(changed=lambda change: SimpleNamespace(stream=stream))
     wide = measure(side, [], found, "float64")
     assert wide == {"prediction": LEAST * np.finfo("float64").eps, "training/a/output": 0.0}
 

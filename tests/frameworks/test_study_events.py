@@ -11,13 +11,12 @@ from in_process import Here
 from interrupted import interrupted
 
 from compare.errors import InputError, RunFolderError
-from compare.spec import Settings
+from compare.spec import Run, Settings
 from compare.study import run as study
 from compare.study import train
 from compare.study.events import check_events, folder_of, tagged
 from compare.study.records import CLOCKS, RunFolder, run_name
 from compare.study.run import plan, run_study
-from compare.study.runs import Run
 
 SETTINGS = Settings(variants=("mlp", "mlp-bn-after"), epochs=3, dtype="float64")
 RUNS = list(plan(SETTINGS))

@@ -8,8 +8,8 @@ from tolerances import PACES
 
 from compare.analysis.frames import weight_gap
 from compare.conventions import CONVENTIONS
-from compare.spec import FRAMEWORKS, VARIANTS, Settings
-from compare.study.runs import Outcome, Run
+from compare.spec import FRAMEWORKS, VARIANTS, Run, Settings
+from compare.study.runs import Outcome
 from compare.study.train import SEEDS_AT_ONCE, execute, execute_many
 
 SETTINGS = Settings(dtype="float64", epochs=3, seeds=2)

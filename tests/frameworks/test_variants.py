@@ -8,9 +8,8 @@ from tolerances import FORWARD, THREE_EPOCHS
 
 from compare.analysis.frames import largest_difference, weight_gap
 from compare.data import circles_split, view
-from compare.spec import VARIANTS, Settings
+from compare.spec import VARIANTS, Run, Settings
 from compare.study.initial import initial_weights
-from compare.study.runs import Run
 from compare.study.train import execute
 
 SGD = {"learning_rate": 0.01, "momentum": 0.9}

@@ -4,9 +4,8 @@ import math
 import pytest
 
 from compare.parity.ladder import RUNGS, Check, Divergence, Ladder
+from compare.parity.report import Finding, ParityError, ParityReport, layers, page
 from compare.parity.tolerances import Gap
-from compare.porting.inspect_settings import Finding
-from compare.porting.report import ParityError, ParityReport, layers, page
 
 EPSILON = Finding("norm", "epsilon", 1e-3, 1e-5, "bn-epsilon")
 DECAY = Finding("norm", "decay", 0.99, 0.9, "bn-momentum")

@@ -1,0 +1,47 @@
+"""Clocks for benchmarks: two sides in turns, so that a machine that slows down troubles both."""
+
+import time
+
+import numpy as np
+import pytest
+
+from compare.backends import protocol
+
+
+@pytest.fixture(params=protocol.NAMES)
+def framework_name(request):
+    return request.param
+
+
+@pytest.fixture
+def framework(framework_name):
+    """Each framework in turn, in float32 with one thread."""
+    adapter = protocol.load(framework_name)
+    adapter.configure(dtype="float32", threads=1)
+    return adapter
+
+
+@pytest.fixture
+def in_turns(benchmark):
+    """Time a function beside another one, A B A B …, and keep the ratio with the result."""
+
+    def measure(timed, other, *, rounds, scale=1.0, **notes):
+        """Time `timed`; `extra_info` says how many times as long `scale` times `other` takes."""
+        others = []
+
+        def run_other():
+            start = time.perf_counter()
+            other()
+            others.append(scale * (time.perf_counter() - start))
+
+        benchmark.pedantic(timed, setup=run_other, rounds=rounds)
+        ratios = np.array(others) / np.array(benchmark.stats.stats.data)
+        benchmark.extra_info.update(
+            other_seconds=float(np.median(others)),
+            ratio=float(np.median(ratios)),
+            ratio_low=float(ratios.min()),
+            ratio_high=float(ratios.max()),
+            **notes,
+        )
+
+    return measure
