@@ -18,7 +18,8 @@ Examples:
 
 def selftest(
     quick: Annotated[
-        bool, typer.Option("--quick", help="Do not look for the smallest size that is still caught.")
+        bool,
+        typer.Option("--quick", help="Do not look for the smallest size that is still caught."),
     ] = False,
     only: Annotated[str, typer.Option(metavar="A,B", help="Bugs to inject, by name.")] = "",
     json_output: Json = False,

@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypedDict
 from msgspec import Meta
 
 from compare import schema
+from compare.environment import Hardware, Versions
 from compare.errors import InputError, RunFolderError, unknown
 from compare.spec import Settings
 
@@ -227,7 +228,7 @@ class Measurements:
 
 
 class _File(TypedDict):
-    """The fields of `timing.json` that are read back; everything else follows from them."""
+    """The fields of `timing.json` that are checked; everything else follows from them."""
 
     settings: dict[str, Any]
     raw: Raw
@@ -235,6 +236,8 @@ class _File(TypedDict):
     accelerator: dict[str, str]
     left_out: list[str]
     waited_seconds: Seconds
+    hardware: Hardware
+    versions: Versions
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,8 @@ BAD = [
     (drop("raw"), "expected a field 'raw', found none"),
     (drop("complete"), "expected a field 'complete', found none"),
     (put("yes", "complete"), r"\$.complete: expected true or false, received 'yes'"),
+    (drop("hardware", "cpu"), r"\$.hardware: expected a field 'cpu'"),
+    (drop("versions", "torch"), r"\$.versions: expected a field 'torch'"),
     (drop("settings", "dtype"), "settings: expected a field 'dtype'"),
     (drop(*SAMPLE, "epoch_ends"), r"\$.raw.samples\[0\]: expected a field 'epoch_ends'"),
     (put("1", *SAMPLE, "first_step"), r"samples\[0\].first_step: expected a number or null, rec"),
