@@ -167,6 +167,7 @@ def building(dtype: str) -> Iterator[None]:
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
 build = networks.build
+configure, accelerator = networks.configure, networks.accelerator
 time_fit, configurations = timing.time_fit, timing.configurations
 optimizer_settings = settings.optimizer_settings
 loss_settings = settings.loss_settings
