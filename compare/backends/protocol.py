@@ -459,15 +459,6 @@ class TorchFramework(Framework, Protocol):
             TypeError: `layer_type` is not a type of modules.
         """
 
-    def mutate(self, handle: Handle, name: str, size: float, /) -> None:
-        """Put a known port bug into a module, to test the harness.
-
-        Args:
-            handle: What `build` returned; changed in place.
-            name: The bug, a key of `bugs.BUGS`.
-            size: How large the bug is, for bugs that have a size.
-        """
-
 
 def check_installed(names: Iterable[str]) -> None:
     """Raise unless every framework named could be imported; imports none of them.
