@@ -21,52 +21,26 @@ from bn_torch.module import BinaryClassifier
 from bn_torch.training import Reporting, fit
 from compare.backends.protocol import Batches, Objective, Sink, Views
 from compare.backends.structures import Structure
-from compare.backends.torch import (
-    build as networks,
-)
-from compare.backends.torch import layouts, weights
+from compare.backends.torch import build as networks
+from compare.backends.torch import demos, layouts, rules, settings, timing, weights
 from compare.backends.torch import trace as tracing
-from compare.backends.torch.build import (
-    accelerator,
-    build,
-    building,
-    configure,
-    dtype_of,
-    is_model,
-    versions,
-)
-from compare.backends.torch.demos import DEMONSTRATIONS
 from compare.backends.torch.events import EventLog
 from compare.backends.torch.many_seeds import ManySeeds
-from compare.backends.torch.rules import add_rule, forget_rule
-from compare.backends.torch.settings import loss_settings, optimizer_settings, random_parts
-from compare.backends.torch.timing import configurations, time_fit
-from compare.backends.torch.trace import repeats
 from compare.data import Array
 from compare.trace import Layer
 
-__all__ = [
-    "DEMONSTRATIONS",
-    "accelerator",
-    "add_rule",
-    "build",
-    "building",
-    "configurations",
-    "configure",
-    "dtype_of",
-    "forget_rule",
-    "is_model",
-    "loss_settings",
-    "optimizer_settings",
-    "random_parts",
-    "repeats",
-    "time_fit",
-    "versions",
-]
 # Lightning announces every Trainer and its devices; warnings still pass.
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
+DEMONSTRATIONS = demos.DEMONSTRATIONS
+accelerator, configure = networks.accelerator, networks.configure
+build, building, versions = networks.build, networks.building, networks.versions
+dtype_of, is_model = networks.dtype_of, networks.is_model
+configurations, time_fit = timing.configurations, timing.time_fit
 fit_many = ManySeeds.fit
+add_rule, forget_rule = rules.add_rule, rules.forget_rule
+optimizer_settings, loss_settings = settings.optimizer_settings, settings.loss_settings
+random_parts, repeats = settings.random_parts, tracing.repeats
 
 
 def draw_orders(n: int, *, epochs: int, seed: int) -> NDArray[np.int64]:
