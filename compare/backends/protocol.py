@@ -340,14 +340,7 @@ class KerasFramework(Framework, Protocol):
     def trace(
         self, handle: Handle, batches: Batches, sink: Sink, *, jit_compile: bool = False
     ) -> list[Layer]:
-        """As `Framework.trace`.
-
-        Args:
-            handle: A built and compiled model.
-            batches: Samples and targets of every step.
-            sink: Receives every array under its name.
-            jit_compile: Whether XLA compiles the passes: the same computation, rounded otherwise.
-        """
+        """As `Framework.trace`; `jit_compile` has XLA compile the passes, which rounds otherwise."""
 
     def evaluate(
         self, handle: Handle, values: Mapping[str, Array], x: Structure, sink: Sink, /

@@ -24,8 +24,6 @@ from compare.backends.protocol import OnEpoch, Views
 from compare.backends.torch import build
 from compare.data import Array
 
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, BiasedBatchNorm)
-
 
 def unrolled(module: nn.Module) -> nn.Module:
     """A copy of a module in which every LSTM and batch norm is written out, and relu is in place.
@@ -35,19 +33,14 @@ def unrolled(module: nn.Module) -> nn.Module:
     """
     module = copy.deepcopy(module)
     for name, child in list(module.named_modules()):
-        written = _written_out(child)
-        if written is not None:
-            module.set_submodule(name, written)
+        if isinstance(child, (nn.BatchNorm1d, nn.BatchNorm2d, BiasedBatchNorm)):
+            module.set_submodule(name, UnrolledBatchNorm(child))
+        elif isinstance(child, nn.LSTM):
+            module.set_submodule(name, UnrolledLSTM(child))
+        elif isinstance(child, nn.ReLU):
+            # The next layer finds it in the cache: a tenth of an evaluation with convolutions.
+            module.set_submodule(name, nn.ReLU(inplace=True))
     return module
-
-
-def _written_out(layer: nn.Module) -> nn.Module | None:
-    if isinstance(layer, _NORMS):
-        return UnrolledBatchNorm(layer)
-    if isinstance(layer, nn.ReLU):
-        # The next layer finds it in the cache: a tenth of an evaluation with convolutions.
-        return nn.ReLU(inplace=True)
-    return UnrolledLSTM(layer) if isinstance(layer, nn.LSTM) else None
 
 
 class UnrolledBatchNorm(nn.Module):
@@ -193,7 +186,7 @@ class ManySeeds:
         Yields:
             The module with the trained weights of one seed after the other.
         """
-        copies, orders = zip(*((_copied(m.model), order) for m, order in starts), strict=True)
+        copies, orders = zip(*((_copies(m.model.state_dict()), o) for m, o in starts), strict=True)
         state = {name: torch.stack([seed[name] for seed in copies]) for name in copies[0]}
         velocities = [torch.zeros_like(state[name]) for name in self._trained]
         for order in torch.from_numpy(np.stack(orders, axis=1)):
@@ -229,7 +222,7 @@ class ManySeeds:
         shape = tuple(x.shape[:2])
         if shape not in self._steps:
             # Tracing runs the step, which moves the statistics: copies take that.
-            copies = {name: tensor.clone() for name, tensor in others.items()}
+            copies = _copies(others)
             step = vmap(grad(lambda *seed: self._objective(*seed), has_aux=True))
             self._steps[shape] = make_fx(step)(trained, copies, x, y)
         return self._steps[shape]
@@ -267,14 +260,14 @@ class ManySeeds:
         """Probabilities with the statistics of `x`; moves those of the state."""
         if self._in_training_mode is None:
             network = copy.deepcopy(self._network).train()
-            copies = {name: tensor.clone() for name, tensor in state.items()}
+            copies = _copies(state)
             forward = make_fx(lambda state, x: functional_call(network, state, (x,)))
             self._in_training_mode = forward(copies, x)
         return self._in_training_mode(state, x).sigmoid()[:, 0]
 
 
-def _copied(model: nn.Module) -> State:
-    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+def _copies(state: State) -> State:
+    return {name: tensor.clone() for name, tensor in state.items()}
 
 
 def _of_seed(state: State, seed: int) -> State:
