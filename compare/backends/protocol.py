@@ -340,7 +340,7 @@ class KerasFramework(Framework, Protocol):
     def trace(
         self, handle: Handle, batches: Batches, sink: Sink, *, jit_compile: bool = False
     ) -> list[Layer]:
-        """As `Framework.trace`; `jit_compile` has XLA compile the passes, which rounds otherwise."""
+        """As `Framework.trace`; with `jit_compile` XLA compiles the passes and rounds otherwise."""
 
     def evaluate(
         self, handle: Handle, values: Mapping[str, Array], x: Structure, sink: Sink, /
