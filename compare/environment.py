@@ -7,11 +7,9 @@ import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, NotRequired, TypedDict
 
 from msgspec import Meta
-
-from compare import saved
 
 PACKAGES = (
     "bn-compare",
@@ -39,6 +37,15 @@ class Hardware(TypedDict):
     accelerator: NotRequired[dict[str, str]]
 
 
+class Versions(TypedDict):
+    """The versions that every record must name; null where a package is absent."""
+
+    keras: str | None
+    tensorflow: str | None
+    torch: str | None
+    lightning: str | None
+
+
 def versions() -> dict[str, str | None]:
     """Package → installed version, None where it is absent."""
     installed: dict[str, str | None] = {}
@@ -61,19 +68,6 @@ def hardware() -> Hardware:
         "system": platform.system(),
         "python": platform.python_version(),
     }
-
-
-def check_saved(content: Any) -> None:
-    """Raise unless records say on what hardware and with which versions they were made.
-
-    Raises:
-        InputError: Something is missing, or of another type.
-    """
-    saved.check(content, {"hardware": dict, "versions": dict}, "the file")
-    hardware = {"cpu": str, "cores": int, "memory_bytes": int | None, "python": str}
-    saved.check(content["hardware"], hardware, "hardware")
-    versions = dict.fromkeys(("keras", "tensorflow", "torch", "lightning"), str | None)
-    saved.check(content["versions"], versions, "versions")
 
 
 def _cpu() -> str:

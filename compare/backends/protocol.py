@@ -340,14 +340,7 @@ class KerasFramework(Framework, Protocol):
     def trace(
         self, handle: Handle, batches: Batches, sink: Sink, *, jit_compile: bool = False
     ) -> list[Layer]:
-        """As `Framework.trace`.
-
-        Args:
-            handle: A built and compiled model.
-            batches: Samples and targets of every step.
-            sink: Receives every array under its name.
-            jit_compile: Whether XLA compiles the passes: the same computation, rounded otherwise.
-        """
+        """As `Framework.trace`; with `jit_compile` XLA compiles the passes and rounds otherwise."""
 
     def evaluate(
         self, handle: Handle, values: Mapping[str, Array], x: Structure, sink: Sink, /
@@ -457,15 +450,6 @@ class TorchFramework(Framework, Protocol):
 
         Raises:
             TypeError: `layer_type` is not a type of modules.
-        """
-
-    def mutate(self, handle: Handle, name: str, size: float, /) -> None:
-        """Put a known port bug into a module, to test the harness.
-
-        Args:
-            handle: What `build` returned; changed in place.
-            name: The bug, a key of `bugs.BUGS`.
-            size: How large the bug is, for bugs that have a size.
         """
 
 

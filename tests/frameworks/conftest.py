@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from compare.backends import protocol
 from compare.spec import FRAMEWORKS, VARIANTS, Run
 from compare.study.runs import Outcome
 from compare.study.train import execute, execute_many
@@ -35,18 +34,8 @@ def framework(framework_name, both):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def both():
-    """Both frameworks in float64: a dictionary by name.
-
-    For every test, used or not: TensorFlow takes its number of threads before its first operation.
-    """
-    return {name: _loaded(name) for name in FRAMEWORKS}
-
-
-def _loaded(name):
-    adapter = protocol.load(name)
-    adapter.configure(dtype="float64", threads=1)
-    return adapter
+def _configured(both):
+    """For every test: TensorFlow takes its number of threads before its first operation."""
 
 
 @pytest.fixture(scope="session")

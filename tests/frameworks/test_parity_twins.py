@@ -1,4 +1,4 @@
-"""The ladder on our own variants. The bugs it must catch: `test_selftest_selftest.py`."""
+"""The ladder on our own variants. The bugs it must catch: `tests/bugs`."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""A trace of anybody's module: structures, optimizers, and what is left behind."""
+"""A trace of a user's module: structures, optimizers, and what is left behind."""
 
 import lightning as L
 import numpy as np

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from compare.backends.torch import adapter
-from compare.backends.torch.arrangement import channels_first, of_samples
+from compare.backends.torch.layouts import channels_first, of_samples
 
 RNG = np.random.default_rng(0)
 IMAGE, Y = RNG.normal(size=(4, 5, 6, 2)), RNG.normal(size=(4, 1))
