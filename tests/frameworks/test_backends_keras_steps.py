@@ -4,7 +4,8 @@ import pytest
 import tensorflow as tf
 
 from compare.backends.keras import adapter
-from compare.backends.keras.weights import read_weights, to_numpy
+from compare.backends.keras.structures import to_numpy
+from compare.backends.keras.weights import read_weights
 
 K, OPT = keras.layers, keras.optimizers
 RNG = np.random.default_rng(0)
