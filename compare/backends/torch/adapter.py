@@ -170,7 +170,8 @@ build = networks.build
 time_fit, configurations = timing.time_fit, timing.configurations
 optimizer_settings = settings.optimizer_settings
 loss_settings = settings.loss_settings
-random_parts, add_rule = settings.random_parts, rules.add_rule
+random_parts = settings.random_parts
+add_rule, forget_rule = rules.add_rule, rules.forget_rule
 repeats = tracing.repeats
 
 

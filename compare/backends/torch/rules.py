@@ -138,6 +138,11 @@ def add_rule(
     RULES[type_] = Rule(layers, whole=True)
 
 
+def forget_rule(layer_type: type) -> None:
+    """Remove what `add_rule` registered for a type."""
+    RULES.pop(layer_type, None)
+
+
 def _check_named(layer: nn.Module, own: str | tuple[str, tuple[int, ...]]) -> None:
     path, axes = (own, None) if isinstance(own, str) else own
     try:
