@@ -7,7 +7,7 @@ in the protocol.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -15,62 +15,26 @@ from numpy.typing import NDArray
 
 from bn_keras.data import PlannedBatches
 from bn_keras.training import fit, reporting
-from compare.backends.keras.build import (
-    accelerator,
-    build,
-    building,
-    configure,
-    dtype_of,
-    is_model,
-    versions,
-)
+from compare.backends.keras import build as networks
+from compare.backends.keras import rules, settings, structures, timing, weights
+from compare.backends.keras import trace as tracing
 from compare.backends.keras.demos import DEMONSTRATIONS
 from compare.backends.keras.events import EventLog
 from compare.backends.keras.many_seeds import ManySeeds
-from compare.backends.keras.rules import add_rule, forget_rule
-from compare.backends.keras.settings import loss_settings, optimizer_settings, random_parts
-from compare.backends.keras.structures import sample_input, to_numpy
-from compare.backends.keras.timing import configurations, time_fit
-from compare.backends.keras.trace import describe, evaluate, repeats, trace
-from compare.backends.keras.weights import read_weights, write_weights
 from compare.data import Array
 
-__all__ = [
-    "DEMONSTRATIONS",
-    "accelerator",
-    "add_rule",
-    "build",
-    "building",
-    "compile_many",
-    "configurations",
-    "configure",
-    "delivered",
-    "demonstrate",
-    "describe",
-    "draw_orders",
-    "dtype_of",
-    "evaluate",
-    "event_log",
-    "fit_many",
-    "forget_rule",
-    "is_model",
-    "loss_settings",
-    "optimizer_settings",
-    "predict_proba",
-    "random_parts",
-    "read_weights",
-    "repeats",
-    "sample_input",
-    "time_fit",
-    "trace",
-    "train",
-    "versions",
-    "write_weights",
-]
-
+versions, configure, accelerator = networks.versions, networks.configure, networks.accelerator
+build, building = networks.build, networks.building
+is_model, dtype_of = networks.is_model, networks.dtype_of
 event_log = EventLog
-compile_many = ManySeeds
-fit_many = ManySeeds.fit
+compile_many, fit_many = ManySeeds, ManySeeds.fit
+configurations, time_fit = timing.configurations, timing.time_fit
+random_parts, repeats = settings.random_parts, tracing.repeats
+optimizer_settings, loss_settings = settings.optimizer_settings, settings.loss_settings
+read_weights, write_weights = weights.read_weights, weights.write_weights
+add_rule, forget_rule = rules.add_rule, rules.forget_rule
+sample_input = structures.sample_input
+describe, trace, evaluate = tracing.describe, tracing.trace, tracing.evaluate
 
 
 def draw_orders(n: int, *, epochs: int, seed: int) -> NDArray[Any]:
@@ -113,9 +77,17 @@ def predict_proba(handle: keras.Model, x: Array, *, batch_statistics: bool = Fal
     output, _ = handle.stateless_call(
         handle.trainable_variables, handle.non_trainable_variables, x, training=True
     )
-    return to_numpy(output).reshape(len(x))
+    return structures.to_numpy(output).reshape(len(x))
 
 
 def demonstrate(name: str, *, remedied: bool) -> dict[str, Array]:
     """A key of `DEMONSTRATIONS`, computed by Keras."""
-    return DEMONSTRATIONS[name](remedied)
+    values = DEMONSTRATIONS[name](remedied)
+    return {key: structures.to_numpy(value) for key, value in values.items()}
+
+
+if TYPE_CHECKING:
+    from compare.backends.keras import adapter
+    from compare.backends.protocol import KerasFramework
+
+    _conforms: KerasFramework = adapter

@@ -81,11 +81,7 @@ def is_model(handle: object) -> bool:
 
 
 def dtype_of(model: keras.Model) -> str:
-    """See `Framework.dtype_of`.
-
-    Raises:
-        TypeError: It is not a Keras model, or a layer computes in half precision.
-    """
+    """See `Framework.dtype_of`; no layer may compute in half precision."""
     if not isinstance(model, keras.Model):
         raise TypeError(f"expected a keras.Model, received {type(model).__name__}")
     for layer in model._flatten_layers():

@@ -1,7 +1,7 @@
 """Small computations for the conventions that the tutorial's networks cannot show.
 
 Each has a twin of the same name in `torch.demos`, from the same numbers. With the remedy in place
-both return the same float64 arrays, to rounding; without it they do not. Many remedies belong on
+both return the same float64 arrays, to rounding; without it they do not. Most remedies belong on
 Torch's side alone: then Keras computes the same either way.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import layers
+from keras import layers, ops, optimizers
 
 from bn_keras.data import PlannedBatches
 from compare.backends.keras.structures import to_numpy
@@ -23,27 +23,11 @@ from compare.data import Array
 Demonstration = Callable[[bool], dict[str, Any]]
 """From whether the remedy is in place to arrays or tensors by name."""
 
-DEMONSTRATIONS: dict[str, Callable[[bool], dict[str, Array]]] = {}
-"""Name of the convention → function of whether its remedy is in place."""
-
 STEPS = 30
 RATE, LOWER_RATE, DECAY, LARGEST_NORM = 0.05, 0.005, 0.125, 0.5
 
 TOKENS = np.array([[1, 2, 3, 1], [2, 1, 1, 0], [3, 4, 0, 0], [4, 0, 0, 0]])
 """Four sequences; token 0 pads them at the end."""
-
-
-def demonstration(function: Demonstration) -> Demonstration:
-    """Register a demonstration under its name: `bn_axis` shows the convention `bn-axis`."""
-
-    def arrays(remedied: bool) -> dict[str, Array]:
-        return {name: to_numpy(value) for name, value in function(remedied).items()}
-
-    DEMONSTRATIONS[function.__name__.replace("_", "-")] = arrays
-    return function
-
-
-# What they share: numbers, small models, and training.
 
 
 def normal(*shape: int) -> Array:
@@ -78,16 +62,28 @@ def embedding(**options: Any) -> layers.Embedding:
     return table
 
 
-def sgd(**options: Any) -> keras.optimizers.SGD:
+def sgd(**options: Any) -> optimizers.SGD:
     """SGD with momentum 0.9, of which Keras keeps every digit."""
-    return keras.optimizers.SGD(
+    return optimizers.SGD(
         **{"learning_rate": RATE, "momentum": np.float64(0.9), **options},
     )
 
 
+def adam() -> optimizers.Adam:
+    """Adam with betas of which Keras keeps every digit."""
+    return optimizers.Adam(RATE, beta_1=np.float64(0.9), beta_2=np.float64(0.999))
+
+
+class DenseRMSprop(optimizers.RMSprop):
+    """Adds up what the occurrences of a token contribute before it squares them."""
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        super().update_step(tf.convert_to_tensor(gradient), variable, learning_rate)
+
+
 def train(
     model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
+    optimizer: optimizers.Optimizer,
     data: tuple[Array, Array],
     before: Callable[[int], None] = lambda step: None,
 ) -> dict[str, Array]:
@@ -100,19 +96,20 @@ def train(
 
 
 def trained_dense(
-    optimizer: keras.optimizers.Optimizer, before: Callable[[int], None] = lambda step: None
+    optimizer: optimizers.Optimizer, before: Callable[[int], None] = lambda step: None
 ) -> dict[str, Array]:
     """The weights of three inputs and an output after training."""
     return train(dense(), optimizer, samples(), before)
 
 
-def trained_norm(norm: layers.BatchNormalization) -> dict[str, Array]:
-    """All weights after training a dense layer, `norm` and a dense layer."""
+def trained_norm(**options: Any) -> dict[str, Array]:
+    """All weights after training a dense layer, batch normalization and a dense layer."""
+    norm = layers.BatchNormalization(name="batch_norm", **options)
     model = filled(layers.Dense(4, name="hidden"), norm, layers.Dense(1, name="output"))
-    return train(model, keras.optimizers.SGD(0.05), (normal(20, 3), normal(20, 1)))
+    return train(model, optimizers.SGD(0.05), (normal(20, 3), normal(20, 1)))
 
 
-def trained_tokens(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
+def trained_tokens(optimizer: optimizers.Optimizer) -> dict[str, Any]:
     """The table of tokens after training towards random targets."""
     table = embedding()
     model = keras.Sequential([keras.Input((4,), dtype="int32"), table])
@@ -128,124 +125,108 @@ def statistics(*batches: Array, mask: Any = None) -> dict[str, Any]:
     return {"moving_mean": norm.moving_mean, "moving_variance": norm.moving_variance}
 
 
-def recurrent(layer: layers.RNN, *weights: Array) -> layers.RNN:
-    """A recurrent layer of three features with these weights."""
+def recurrent(layer: layers.RNN, weights: list[Array], x: Any) -> dict[str, Any]:
+    """The last output of a recurrent layer of three features with these weights."""
     layer.build((None, None, 3))
-    layer.set_weights(list(weights))
-    return layer
+    layer.set_weights(weights)
+    return {"output": layer(x)}
 
 
-# Batch normalization.
+DEMONSTRATIONS: dict[str, Demonstration] = {
+    # Batch normalization that is not trainable: it works as in inference.
+    "bn-frozen": lambda remedied: trained_norm(trainable=False),
+    # Batch normalization that learns a shift and no scale.
+    "bn-center-only": lambda remedied: {
+        **trained_norm(scale=False),
+        "batch_norm/gamma": np.ones(4),
+    },
+    # A batch of four, then one of a single sample.
+    "bn-batch-of-one": lambda remedied: statistics(normal(4, 3), normal(1, 3)),
+    # Sequences (8, 4, 4) of as many steps as features: the last axis is normalized.
+    "bn-axis": lambda remedied: {
+        "output": layers.BatchNormalization()(normal(8, 4, 4), training=True)
+    },
+    # Padded sequences, without their mask or with it.
+    "bn-mask": lambda remedied: statistics(
+        normal(4, 5, 3), mask=None if remedied else np.arange(5) < np.array([[5], [3], [4], [2]])
+    ),
+    # The biased variance is tracked.
+    "bn-sync": lambda remedied: statistics(normal(4, 3), normal(5, 3)),
+    # A GRU of four units.
+    "gru-gate-order": lambda remedied: recurrent(
+        layers.GRU(4), [normal(3, 12), normal(4, 12), normal(2, 12)], normal(8, 5, 3)
+    ),
+    # A GRU of four units that resets its state before the recurrent kernel.
+    "gru-reset-after": lambda remedied: recurrent(
+        layers.GRU(4, reset_after=False),
+        [normal(3, 12), normal(4, 12), np.zeros(12)],
+        normal(8, 5, 3),
+    ),
+    # A recurrent layer that skips padding.
+    "mask-zero": lambda remedied: recurrent(
+        layers.SimpleRNN(4),
+        [normal(3, 4), normal(4, 4), np.zeros(4)],
+        embedding(mask_zero=True)(TOKENS),
+    ),
+    # A 3×3 convolution of stride 2 over 6×6 images, padded to half the size.
+    "same-padding-stride": lambda remedied: {
+        "output": ops.conv(normal(2, 6, 6, 1), normal(3, 3, 1, 2), strides=2, padding="same")
+    },
+    # Averages over 3×3 windows, at the border over fewer pixels.
+    "average-pool-same": lambda remedied: {
+        "output": ops.average_pool(normal(2, 6, 6, 1), 3, strides=1, padding="same")
+    },
+    # A transposed 3×3 convolution of stride 2 over 4×4 images, to twice the size.
+    "transposed-padding": lambda remedied: {
+        "output": ops.conv_transpose(
+            normal(2, 4, 4, 1), normal(3, 3, 2, 1), strides=2, padding="same"
+        )
+    },
+    # Layer and group normalization of four features with Keras' defaults.
+    "norm-epsilon": lambda remedied: {
+        "layer": layers.LayerNormalization()(normal(8, 4)),
+        "group": layers.GroupNormalization(2)(normal(8, 4)),
+    },
+    # A leaky ReLU with Keras' default slope of 0.3, which it rounds to float32.
+    "leaky-relu-slope": lambda remedied: {"output": layers.LeakyReLU()(normal(20, 3))},
+    # A leaky ReLU of large values: its slope is rounded to float32.
+    "float32-constants": lambda remedied: {"output": layers.LeakyReLU(0.3)(100.0 * normal(20, 3))},
+    # A dense layer in float64.
+    "float64-plumbing": lambda remedied: {
+        "output": filled(layers.Dense(4, name="dense")).predict_on_batch(normal(20, 3))
+    },
+    # Adam, with betas of which Keras keeps every digit.
+    "adam-epsilon": lambda remedied: trained_dense(adam()),
+    # Adam's betas as they are, or as Python floats, which Keras rounds to float32.
+    "adam-beta-float32": lambda remedied: trained_dense(
+        adam() if remedied else optimizers.Adam(RATE)
+    ),
+    # RMSprop with Keras' defaults.
+    "rmsprop-epsilon": lambda remedied: trained_dense(optimizers.RMSprop(RATE)),
+    # RMSprop with Keras' default learning rate.
+    "optimizer-defaults": lambda remedied: trained_dense(optimizers.RMSprop(rho=np.float64(0.9))),
+    # Weights that shrink beside the gradient step.
+    "weight-decay": lambda remedied: trained_dense(sgd(weight_decay=DECAY)),
+    # The norm of each weight's gradient bounded.
+    "gradient-clipping": lambda remedied: trained_dense(sgd(clipnorm=LARGEST_NORM)),
+    # A table all of whose rows are trained.
+    "padding-idx": lambda remedied: trained_tokens(optimizers.SGD(0.5)),
+    # A table of which tokens occur more than once, trained with RMSprop.
+    "sparse-gradients": lambda remedied: trained_tokens(
+        (DenseRMSprop if remedied else optimizers.RMSprop)(0.01, rho=np.float64(0.9))
+    ),
+    # Predictions (20, 1) against targets (20,).
+    "broadcast-loss": lambda remedied: {
+        "loss": keras.losses.MeanSquaredError()(normal(20, 3)[:, 0], normal(20, 1))
+    },
+}
+"""Name of the convention → its demonstration; what takes more than one expression is below."""
 
 
-@demonstration
-def bn_frozen(remedied: bool) -> dict[str, Any]:
-    """Batch normalization that is not trainable: it works as in inference."""
-    return trained_norm(layers.BatchNormalization(trainable=False, name="batch_norm"))
-
-
-@demonstration
-def bn_center_only(remedied: bool) -> dict[str, Any]:
-    """Batch normalization that learns a shift and no scale."""
-    weights = trained_norm(layers.BatchNormalization(scale=False, name="batch_norm"))
-    return {**weights, "batch_norm/gamma": np.ones(4)}
-
-
-@demonstration
-def bn_batch_of_one(remedied: bool) -> dict[str, Any]:
-    """A batch of four, then one of a single sample."""
-    return statistics(normal(4, 3), normal(1, 3))
-
-
-@demonstration
-def bn_axis(remedied: bool) -> dict[str, Any]:
-    """Sequences (8, 4, 4) of as many steps as features: the last axis is normalized."""
-    return {"output": layers.BatchNormalization()(normal(8, 4, 4), training=True)}
-
-
-@demonstration
-def bn_mask(remedied: bool) -> dict[str, Any]:
-    """Padded sequences, without their mask or with it."""
-    mask = None if remedied else np.arange(5) < np.array([[5], [3], [4], [2]])
-    return statistics(normal(4, 5, 3), mask=mask)
-
-
-@demonstration
-def bn_sync(remedied: bool) -> dict[str, Any]:
-    """The biased variance is tracked."""
-    return statistics(normal(4, 3), normal(5, 3))
-
-
-# Other layers.
-
-
-@demonstration
-def gru_gate_order(remedied: bool) -> dict[str, Any]:
-    """A GRU of four units."""
-    gru = recurrent(layers.GRU(4), normal(3, 12), normal(4, 12), normal(2, 12))
-    return {"output": gru(normal(8, 5, 3))}
-
-
-@demonstration
-def gru_reset_after(remedied: bool) -> dict[str, Any]:
-    """A GRU of four units that resets its state before the recurrent kernel."""
-    gru = recurrent(layers.GRU(4, reset_after=False), normal(3, 12), normal(4, 12), np.zeros(12))
-    return {"output": gru(normal(8, 5, 3))}
-
-
-@demonstration
-def mask_zero(remedied: bool) -> dict[str, Any]:
-    """A recurrent layer that skips padding."""
-    rnn = recurrent(layers.SimpleRNN(4), normal(3, 4), normal(4, 4), np.zeros(4))
-    return {"output": rnn(embedding(mask_zero=True)(TOKENS))}
-
-
-@demonstration
-def same_padding_stride(remedied: bool) -> dict[str, Any]:
-    """A 3×3 convolution of stride 2 over 6×6 images, padded to half the size."""
-    image, kernel = normal(2, 6, 6, 1), normal(3, 3, 1, 2)
-    return {"output": keras.ops.conv(image, kernel, strides=2, padding="same")}
-
-
-@demonstration
-def average_pool_same(remedied: bool) -> dict[str, Any]:
-    """Averages over 3×3 windows, at the border over fewer pixels."""
-    return {"output": keras.ops.average_pool(normal(2, 6, 6, 1), 3, strides=1, padding="same")}
-
-
-@demonstration
-def transposed_padding(remedied: bool) -> dict[str, Any]:
-    """A transposed 3×3 convolution of stride 2 over 4×4 images, to twice the size."""
-    image, kernel = normal(2, 4, 4, 1), normal(3, 3, 2, 1)
-    return {"output": keras.ops.conv_transpose(image, kernel, strides=2, padding="same")}
-
-
-@demonstration
-def norm_epsilon(remedied: bool) -> dict[str, Any]:
-    """Layer and group normalization of four features with Keras' defaults."""
-    x = normal(8, 4)
-    return {"layer": layers.LayerNormalization()(x), "group": layers.GroupNormalization(2)(x)}
-
-
-@demonstration
-def leaky_relu_slope(remedied: bool) -> dict[str, Any]:
-    """A leaky ReLU with Keras' default slope of 0.3, which it rounds to float32."""
-    return {"output": layers.LeakyReLU()(normal(20, 3))}
-
-
-@demonstration
-def float32_constants(remedied: bool) -> dict[str, Any]:
-    """A leaky ReLU of large values: its slope is rounded to float32."""
-    return {"output": layers.LeakyReLU(0.3)(100.0 * normal(20, 3))}
-
-
-@demonstration
-def float64_plumbing(remedied: bool) -> dict[str, Any]:
-    """A dense layer in float64."""
-    return {"output": filled(layers.Dense(4, name="dense")).predict_on_batch(normal(20, 3))}
-
-
-# Data.
+def demonstration(function: Demonstration) -> Demonstration:
+    """Register a demonstration under its name: `bn_axis` shows the convention `bn-axis`."""
+    DEMONSTRATIONS[function.__name__.replace("_", "-")] = function
+    return function
 
 
 class _Observer(keras.Model):
@@ -277,40 +258,6 @@ def shuffle_seed(remedied: bool) -> dict[str, Any]:
     return {"orders": np.array(orders), "same_again": np.float64(orders[0] == orders[1])}
 
 
-# Optimizers.
-
-
-@demonstration
-def adam_epsilon(remedied: bool) -> dict[str, Any]:
-    """Adam, with betas of which Keras keeps every digit."""
-    betas = {"beta_1": np.float64(0.9), "beta_2": np.float64(0.999)}
-    return trained_dense(keras.optimizers.Adam(RATE, **betas))
-
-
-@demonstration
-def adam_beta_float32(remedied: bool) -> dict[str, Any]:
-    """Adam's betas as they are, or as Python floats, which Keras rounds to float32."""
-    return adam_epsilon(remedied) if remedied else trained_dense(keras.optimizers.Adam(RATE))
-
-
-@demonstration
-def rmsprop_epsilon(remedied: bool) -> dict[str, Any]:
-    """RMSprop with Keras' defaults."""
-    return trained_dense(keras.optimizers.RMSprop(RATE))
-
-
-@demonstration
-def optimizer_defaults(remedied: bool) -> dict[str, Any]:
-    """RMSprop with Keras' default learning rate."""
-    return trained_dense(keras.optimizers.RMSprop(rho=np.float64(0.9)))
-
-
-@demonstration
-def weight_decay(remedied: bool) -> dict[str, Any]:
-    """Weights that shrink beside the gradient step."""
-    return trained_dense(sgd(weight_decay=DECAY))
-
-
 @demonstration
 def sgd_learning_rate_change(remedied: bool) -> dict[str, Any]:
     """A learning rate that drops half way, with momentum."""
@@ -326,39 +273,10 @@ def sgd_learning_rate_change(remedied: bool) -> dict[str, Any]:
 @demonstration
 def learning_rate_schedule(remedied: bool) -> dict[str, Any]:
     """An exponential schedule, which advances with every step."""
-    schedule = keras.optimizers.schedules.ExponentialDecay(
+    schedule = optimizers.schedules.ExponentialDecay(
         np.float64(RATE), decay_steps=1, decay_rate=np.float64(0.9)
     )
     return trained_dense(sgd(learning_rate=schedule, momentum=0.0))
-
-
-@demonstration
-def gradient_clipping(remedied: bool) -> dict[str, Any]:
-    """The norm of each weight's gradient bounded."""
-    return trained_dense(sgd(clipnorm=LARGEST_NORM))
-
-
-@demonstration
-def padding_idx(remedied: bool) -> dict[str, Any]:
-    """A table all of whose rows are trained."""
-    return trained_tokens(keras.optimizers.SGD(0.5))
-
-
-class DenseRMSprop(keras.optimizers.RMSprop):
-    """Adds up what the occurrences of a token contribute before it squares them."""
-
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        super().update_step(tf.convert_to_tensor(gradient), variable, learning_rate)
-
-
-@demonstration
-def sparse_gradients(remedied: bool) -> dict[str, Any]:
-    """A table of which tokens occur more than once, trained with RMSprop."""
-    rmsprop = DenseRMSprop if remedied else keras.optimizers.RMSprop
-    return trained_tokens(rmsprop(0.01, rho=np.float64(0.9)))
-
-
-# Losses and metrics.
 
 
 @demonstration
@@ -370,17 +288,11 @@ def regularizers_in_loss(remedied: bool) -> dict[str, Any]:
 
 
 @demonstration
-def broadcast_loss(remedied: bool) -> dict[str, Any]:
-    """Predictions (20, 1) against targets (20,)."""
-    return {"loss": keras.losses.MeanSquaredError()(normal(20, 3)[:, 0], normal(20, 1))}
-
-
-@demonstration
 def loss_from_logits(remedied: bool) -> dict[str, Any]:
     """Loss and gradient where the sigmoid has saturated."""
     sigmoid = layers.Dense(4, use_bias=False, kernel_initializer="identity", activation="sigmoid")
     model = keras.Sequential([keras.Input((4,)), sigmoid])
-    model.compile(keras.optimizers.SGD(1.0), loss="binary_crossentropy")
+    model.compile(optimizers.SGD(1.0), loss="binary_crossentropy")
     logits = np.array([[-50.0, -2.0, 2.0, 50.0]])
     loss = model.train_on_batch(logits, np.zeros((1, 4)))
     step = np.eye(4) - to_numpy(sigmoid.kernel)
@@ -391,9 +303,9 @@ def loss_from_logits(remedied: bool) -> dict[str, Any]:
 @demonstration
 def cross_entropy_logits(remedied: bool) -> dict[str, Any]:
     """The cross-entropy of a softmax."""
-    probabilities = keras.ops.softmax(normal(20, 3))
+    probabilities = ops.softmax(normal(20, 3))
     losses = keras.losses.sparse_categorical_crossentropy(np.arange(20) % 3, probabilities)
-    return {"loss": keras.ops.mean(losses)}
+    return {"loss": ops.mean(losses)}
 
 
 @demonstration

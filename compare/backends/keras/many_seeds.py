@@ -6,7 +6,7 @@ whole epoch; the model's own layers compute it, through `stateless_call`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,15 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from compare.backends.keras.structures import to_numpy
+from compare.backends.protocol import OnEpoch, Views
 from compare.data import Array
-
-Views = Mapping[str, tuple[Array, bool]]
-"""What is evaluated after every epoch: name → samples, and whether batch normalization uses their
-own statistics."""
-
-OnEpoch = Callable[[Array, Array, Mapping[str, Array]], None]
-"""Called with the running training loss and accuracy, (seeds,), and the probabilities of every
-view, (seeds, n)."""
 
 Tensors = list[tf.Tensor]
 State = tuple[Tensors, Tensors, Tensors]
@@ -37,11 +30,7 @@ class ManySeeds:
     seed, unrolled, which XLA likes as well and compiles in half the time. Convolutions gain nothing
     from vectorization in TensorFlow, and XLA makes them slower on a CPU.
 
-    Args:
-        model: A model with a probability as its output, compiled with SGD with momentum.
-        data: Samples and labels, (n, …) and (n,).
-        batch_size: Samples per step; a short last batch is kept.
-        views: What is evaluated after every epoch.
+    The arguments are those of `Framework.compile_many`; the optimizer is SGD with momentum.
     """
 
     def __init__(
@@ -61,16 +50,7 @@ class ManySeeds:
     def fit(
         self, starts: Iterable[tuple[keras.Model, Array]], *, on_epoch: OnEpoch
     ) -> Iterator[keras.Model]:
-        """Train from every start, all of them epoch by epoch.
-
-        Args:
-            starts: Models of this architecture, each with the order of its samples, (epochs, n).
-                Weights are copied as they come: it may be one model again and again.
-            on_epoch: Called after every epoch.
-
-        Yields:
-            The model with the trained weights of one seed after the other.
-        """
+        """See `Framework.fit_many`."""
         states, orders = zip(*((state_of(m), order) for m, order in starts), strict=True)
         if self._vectorized:
             states = [tf.nest.map_structure(lambda *seeds: tf.stack(seeds), *states)]

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from compare.backends.keras.structures import to_numpy
+from compare.backends.protocol import Names
 from compare.data import Array
 
 
@@ -86,24 +87,8 @@ FUSED = (_K.Dense, _K.EinsumDense, *_CONVOLUTIONS, *_DEPTHWISE, *_SEPARABLE, *_T
 """Layers that apply their `activation` to their output, once: it is looked behind."""
 
 
-def add_rule(
-    layer_type: type,
-    names: Mapping[str, str | tuple[str, Sequence[int]]] | None = None,
-    *,
-    kind: str | None = None,
-) -> None:
-    """Teach how the tensors of a layer are called; it then counts as one whole.
-
-    Args:
-        layer_type: A subclass of `keras.Layer`; the rule holds for its subclasses too.
-        names: Canonical name → attribute path of the variable (`"weight"`, `"inner.kernel"`), or
-            that and the axes that bring it into the canonical layout, as `numpy.transpose` takes
-            them. None: every variable under its own name, those of inner layers by their path.
-        kind: What the layer is called in reports; by default the name of the type.
-
-    Raises:
-        TypeError: It is not a type of layer.
-    """
+def add_rule(layer_type: type, names: Names | None = None, *, kind: str | None = None) -> None:
+    """See `KerasFramework.add_rule`."""
     if not (isinstance(layer_type, type) and issubclass(layer_type, keras.Layer)):
         raise TypeError(f"expected a subclass of keras.Layer, received {layer_type!r}")
 
@@ -118,7 +103,7 @@ def add_rule(
 
 
 def forget_rule(layer_type: type) -> None:
-    """Undo `add_rule`."""
+    """See `Framework.forget_rule`."""
     _OWN.pop(layer_type, None)
 
 

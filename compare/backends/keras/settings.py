@@ -106,7 +106,7 @@ def _function(function: Any) -> str:
 
 
 def optimizer_settings(model: keras.Model) -> dict[str, Any] | None:
-    """The compiled optimizer's `kind` and numbers, under Keras' names; None if there is none."""
+    """See `Framework.optimizer_settings`."""
     optimizer = getattr(model, "optimizer", None)
     if optimizer is None:
         return None
@@ -124,7 +124,7 @@ def optimizer_settings(model: keras.Model) -> dict[str, Any] | None:
 
 
 def loss_settings(model: keras.Model) -> dict[str, Any]:
-    """The compiled loss's `name`, `from_logits` and `reduction`; {} where it is not just one."""
+    """See `Framework.loss_settings`."""
     loss = getattr(model, "loss", None)
     if isinstance(loss, str):
         loss = keras.losses.get(loss)
@@ -143,7 +143,7 @@ def loss_settings(model: keras.Model) -> dict[str, Any]:
 
 
 def random_parts(model: keras.Model) -> list[str]:
-    """Everything that draws numbers in training mode, as `path (Dropout, rate 0.5)`."""
+    """See `Framework.random_parts`."""
     return list(_random(model, ""))
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-Arrays = Any
-"""A NumPy array, or a tuple, list or dictionary of such."""
+from compare.backends.structures import Structure
 
 
 def to_numpy(value: Any) -> NDArray[Any]:
@@ -22,29 +21,14 @@ def to_numpy(value: Any) -> NDArray[Any]:
         return np.array(keras.ops.convert_to_numpy(value))
 
 
-def as_tensors(arrays: Arrays) -> Any:
+def as_tensors(arrays: Structure) -> Any:
     """The same structure with tensors; None stays None."""
     if arrays is None:
         return None
     return keras.tree.map_structure(keras.ops.convert_to_tensor, arrays)
 
 
-def leaves(arrays: Arrays) -> Iterator[tuple[str, Any]]:
-    """What a structure holds, with the path to it: `""` for the array itself, `/0`, `/left`."""
-    children: Any
-    if isinstance(arrays, dict):
-        children = arrays.items()
-    elif isinstance(arrays, (list, tuple)):
-        children = enumerate(arrays)
-    else:
-        yield "", arrays
-        return
-    for key, child in children:
-        for path, leaf in leaves(child):
-            yield f"/{key}{path}", leaf
-
-
-def check(model: keras.Model, x: Arrays) -> None:
+def check(model: keras.Model, x: Structure) -> None:
     """Raise unless samples have the structure that a functional model takes.
 
     Raises:
@@ -78,22 +62,8 @@ def _functional(model: keras.Model) -> Any:
     return behind if hasattr(behind, "_inputs_struct") else None
 
 
-def sample_input(model: keras.Model, n: int, seed: int) -> Arrays:
-    """Made-up samples of the shapes that a model takes.
-
-    Args:
-        model: A built model.
-        n: Number of samples.
-        seed: Of the numbers.
-
-    Returns:
-        An array, or a tuple, list or dictionary, as the model takes it: standard normal numbers,
-        and whole numbers below the vocabulary where they feed an `Embedding`. Axes of any length,
-        such as time, get 8, or 32 each if there are several.
-
-    Raises:
-        ValueError: Shapes are unknown, as of a subclassed model that never ran.
-    """
+def sample_input(model: keras.Model, n: int, seed: int) -> Structure:
+    """See `KerasFramework.sample_input`; the structure is the one that the model takes."""
     generator = np.random.default_rng(seed)
     layers = model._flatten_layers()
     embeddings = [layer for layer in layers if isinstance(layer, keras.layers.Embedding)]
@@ -118,7 +88,7 @@ def _is_shape(value: Any) -> bool:
     return isinstance(value, (tuple, list)) and all(v is None or isinstance(v, int) for v in value)
 
 
-def _nested(shapes: Any, made_up: Callable[[Any], Arrays]) -> Arrays:
+def _nested(shapes: Any, made_up: Callable[[Any], Structure]) -> Structure:
     if _is_shape(shapes):
         return made_up(shapes)
     if isinstance(shapes, dict):

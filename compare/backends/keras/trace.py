@@ -7,60 +7,37 @@ the common ones, so little is converted here. The model is left as it was found.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
-from compare.backends.keras import settings, steps, structures, weights
+from compare.backends.keras import settings, steps, weights
 from compare.backends.keras.hooks import Note, recording
 from compare.backends.keras.preserve_state import as_found
 from compare.backends.keras.rules import Part
-from compare.backends.keras.structures import Arrays, as_tensors, to_numpy
+from compare.backends.keras.structures import as_tensors, check, to_numpy
+from compare.backends.protocol import Batches, Sink
+from compare.backends.structures import Structure, leaves
 from compare.data import Array
 from compare.trace import Layer
-
-Sink = Callable[[str, NDArray[Any]], None]
 
 _STATISTICS = ("moving_mean", "moving_variance")
 
 
 def trace(
-    model: keras.Model,
-    batches: Sequence[tuple[Arrays, Arrays]],
-    sink: Sink,
-    *,
-    jit_compile: bool = False,
+    model: keras.Model, batches: Batches, sink: Sink, *, jit_compile: bool = False
 ) -> list[Layer]:
-    """Record a training step per batch, and one evaluation.
-
-    Args:
-        model: A built and compiled model; its own `train_step` or loss, and copies of its own
-            optimizers are used.
-        batches: Samples and targets of every step, as `fit` would hand them over: arrays, or
-            tuples, lists or dictionaries of them. Where the targets are None, nothing is trained: a
-            forward pass in training mode is all.
-        sink: Receives every array under its name, as soon as it is known. If it has a method
-            `alias(new, old)`, that is called where a layer receives what was just written.
-        jit_compile: Whether XLA compiles the passes: the same computation, otherwise rounded.
-
-    Returns:
-        The weighted layers in the order in which they ran; see `describe`.
-
-    Raises:
-        TypeError: There are weights that no rule knows.
-        ValueError: The model is not built or not compiled, or raises.
-    """
+    """See `KerasFramework.trace`."""
     x, y = batches[0]
     trained = y is not None
     if trained and not steps.optimizers_of(model):
         raise ValueError(f"{model.name} is not compiled: call compile(optimizer=…, loss=…)")
     weights.weighted_layers(model)
     for samples, _ in batches:
-        structures.check(model, samples)
+        check(model, samples)
     # A model's own step runs as it is: XLA could not hand over what its optimizers are given.
     own = steps.has_own_step(model)
     jit_compile = not own and (jit_compile or (trained and _needs_compiling(model)))
@@ -83,9 +60,7 @@ def _needs_compiling(model: keras.Model) -> bool:
     return any(isinstance(part, kinds) and part.groups > 1 for part in model._flatten_layers())
 
 
-def _train(
-    model: keras.Model, batches: Sequence[tuple[Arrays, Arrays]], sink: Sink, jit_compile: bool
-) -> list[str]:
+def _train(model: keras.Model, batches: Batches, sink: Sink, jit_compile: bool) -> list[str]:
     """Record the steps; return the names of the layers in the order of the first."""
     training = steps.Training(model, jit_compile=jit_compile)
     tensors = weights.named_tensors(model)
@@ -117,7 +92,7 @@ def _train(
 
 def _run(
     model: keras.Model,
-    x: Arrays,
+    x: Structure,
     sink: Sink,
     mode: str,
     *,
@@ -148,9 +123,9 @@ def _run(
     return order
 
 
-def _write_all(sink: Sink, name: str, structure: Any) -> None:
-    for path, value in structures.leaves(structure):
-        sink(f"{name}{path}", to_numpy(value))
+def _write_all(sink: Sink, name: str, structure: Structure) -> None:
+    for path, value in leaves(structure, name):
+        sink(path, to_numpy(value))
 
 
 def _write_weights(sink: Sink, step: int, model: keras.Model) -> None:
@@ -177,15 +152,8 @@ def _writing(sink: Sink, prefix: str) -> Note:
     return note
 
 
-def evaluate(model: keras.Model, values: Mapping[str, Array], x: Arrays, sink: Sink) -> None:
-    """Record one evaluation with other weights and statistics; the model is left as it was found.
-
-    Args:
-        model: A built model.
-        values: Canonical name → tensor; what is not named stays as it is.
-        x: Samples.
-        sink: Receives `evaluation/…`.
-    """
+def evaluate(model: keras.Model, values: Mapping[str, Array], x: Structure, sink: Sink) -> None:
+    """See `KerasFramework.evaluate`."""
     with as_found(model), steps.eagerly():
         tensors = weights.named_tensors(model)
         for name, value in values.items():
@@ -193,23 +161,10 @@ def evaluate(model: keras.Model, values: Mapping[str, Array], x: Arrays, sink: S
         _run(model, x, sink, "evaluation")
 
 
-def describe(model: keras.Model, x: Arrays) -> list[Layer]:
-    """The weighted layers of a model, in the order in which they run in inference mode.
-
-    Args:
-        model: A built model; it is left as it was found.
-        x: One or two samples.
-
-    Returns:
-        For every layer `name`, `kind`, `tensors` (name → shape), `trained` (number of trained
-        values) and `settings`; those that did not run come last.
-
-    Raises:
-        TypeError: There are weights that no rule knows.
-        ValueError: The model is not built, takes other inputs, or raises.
-    """
+def describe(model: keras.Model, x: Structure) -> list[Layer]:
+    """See `Framework.describe`."""
     weights.weighted_layers(model)
-    structures.check(model, x)
+    check(model, x)
     with as_found(model), _raising(), steps.eagerly():
         with recording(model, lambda name, value: None) as order:
             steps.forward(model, as_tensors(x), training=False)
@@ -263,18 +218,13 @@ def _raised_here(error: BaseException) -> bool:
     return last is None or last.tb_frame.f_globals.get("__package__") == __package__
 
 
-def repeats(model: keras.Model, x: Arrays) -> bool:
-    """Whether two forward passes from the same state return the same in training mode, to the bit.
-
-    Args:
-        model: A built model; it is left as it was found.
-        x: Samples.
-    """
+def repeats(model: keras.Model, x: Structure) -> bool:
+    """See `Framework.repeats`."""
     with as_found(model), steps.eagerly():
         outputs: list[list[Array]] = []
         for _ in range(2):
             # What a stateful layer keeps is no random number.
             with as_found(model, generators=False):
                 output = steps.forward(model, as_tensors(x), training=True)
-                outputs.append([to_numpy(leaf) for _, leaf in structures.leaves(output)])
+                outputs.append([to_numpy(leaf) for _, leaf in leaves(output)])
     return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(*outputs, strict=True))

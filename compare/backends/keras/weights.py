@@ -100,20 +100,12 @@ def named_tensors(model: keras.Model) -> dict[str, Tensor]:
 
 
 def read_weights(model: keras.Model) -> dict[str, Array]:
-    """Copies of all weights and moving statistics, by canonical name."""
+    """See `Framework.read_weights`."""
     return {name: t.canonical(t.variable) for name, t in named_tensors(model).items()}
 
 
 def write_weights(model: keras.Model, weights: Mapping[str, Array]) -> None:
-    """Set all weights and moving statistics.
-
-    Args:
-        model: A built model.
-        weights: Exactly the names and shapes that `read_weights` returns.
-
-    Raises:
-        ValueError: A name is missing or too many, or a shape differs; nothing is set then.
-    """
+    """See `Framework.write_weights`; nothing is set where it raises `ValueError`."""
     tensors = named_tensors(model)
     if tensors.keys() != weights.keys():
         odd = sorted(tensors.keys() ^ weights.keys())
