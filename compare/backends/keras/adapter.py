@@ -38,7 +38,7 @@ describe, trace, evaluate = tracing.describe, tracing.trace, tracing.evaluate
 
 
 def draw_orders(n: int, *, epochs: int, seed: int) -> NDArray[Any]:
-    """As Keras' own generator draws them."""
+    """See `Framework.draw_orders`."""
     generator = keras.random.SeedGenerator(seed)
     return np.stack(
         [np.array(keras.random.shuffle(np.arange(n), seed=generator)) for _ in range(epochs)]
@@ -53,14 +53,14 @@ def train(
     batch_size: int,
     on_epoch: Callable[[float, float], None],
 ) -> None:
-    """`model.fit` over all epochs."""
+    """See `Framework.train`."""
     fit(handle, PlannedBatches(*data, orders, batch_size), callbacks=[reporting(on_epoch)])
 
 
 def delivered(
     handle: keras.Model, orders: NDArray[Any], *, batch_size: int
 ) -> list[list[NDArray[Any]]]:
-    """From the dataset that `train` gives to `model.fit`."""
+    """See `Framework.delivered`; from the dataset that `train` gives to `model.fit`."""
     samples = np.arange(orders.shape[1])
     batches = PlannedBatches(samples, samples, orders, batch_size)
     epochs = []
@@ -71,7 +71,7 @@ def delivered(
 
 
 def predict_proba(handle: keras.Model, x: Array, *, batch_statistics: bool = False) -> Array:
-    """The model is left as it is."""
+    """See `Framework.predict_proba`."""
     if not batch_statistics:
         return np.array(handle.predict_on_batch(x)).reshape(len(x))
     output, _ = handle.stateless_call(
@@ -81,7 +81,7 @@ def predict_proba(handle: keras.Model, x: Array, *, batch_statistics: bool = Fal
 
 
 def demonstrate(name: str, *, remedied: bool) -> dict[str, Array]:
-    """A key of `DEMONSTRATIONS`, computed by Keras."""
+    """See `Framework.demonstrate`."""
     values = DEMONSTRATIONS[name](remedied)
     return {key: structures.to_numpy(value) for key, value in values.items()}
 

@@ -35,7 +35,7 @@ def configure(*, dtype: str, threads: int, accelerator: str = "cpu") -> None:
             threading.set_intra_op_parallelism_threads(threads)
             threading.set_inter_op_parallelism_threads(threads)
             if accelerator == "cpu":
-                # Torch's Trainer is told where to compute, TensorFlow sees no other device.
+                # TensorFlow computes on any GPU that it sees.
                 tf.config.set_visible_devices([], "GPU")
 
 
