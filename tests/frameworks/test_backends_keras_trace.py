@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from compare.backends.keras import adapter
-from compare.backends.keras.weights import read_weights, to_numpy
+from compare.backends.keras.structures import to_numpy
+from compare.backends.keras.weights import read_weights
 
 K, OPT = keras.layers, keras.optimizers
 RNG = np.random.default_rng(0)
