@@ -23,7 +23,7 @@ def lines():
 
 def printed(lines, width, monkeypatch, capsys):
     monkeypatch.setattr(console, "WIDTH_OF_A_PIPE", width)
-    console.print_grid(judged(headings(0.8), "verdict"), lines, left=1)
+    console.Table(judged(headings(0.8), "verdict"), lines, left=1).print()
     return capsys.readouterr().out.splitlines()
 
 
@@ -46,3 +46,18 @@ def test_a_narrow_terminal_loses_nothing(lines, monkeypatch, capsys):
     found = printed(lines, 70, monkeypatch, capsys)
     assert max(map(len, found)) <= 70
     assert "…" not in "".join(found)
+
+
+def test_a_table_in_markdown_aligns_numbers_right_and_shows_text_as_it_is():
+    table = console.Table(["variant", "max |Δp|"], [["mlp_bn", "0"], ["cnn", ""]], left=1)
+    assert table.markdown().splitlines() == [
+        r"| variant | max \|Δp\| |",
+        "| --- | ---: |",
+        r"| mlp\_bn | 0 |",
+        "| cnn |  |",
+    ]
+
+
+def test_a_title_stands_above_its_table(capsys):
+    console.Table(["a"], [["1"]], title="Seconds [s]").print()
+    assert capsys.readouterr().out.splitlines()[0] == "Seconds [s]"
