@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from compare.analysis.equivalence import Comparison, compare_sides
-from compare.analysis.frames import Row, counted, largest_difference, match, rows
+from compare.analysis.frames import counted, largest_difference, match
+from compare.analysis.summary import Row, rows
 from compare.errors import InputError
 from compare.spec import Settings
 from compare.study.records import Record, RunFolder, json_number

@@ -178,13 +178,13 @@ def _print_versus(folders: Sequence[RunFolder], *, as_json: bool) -> None:
 
 def _print_results(results: Results, path: Path, *, as_json: bool) -> None:
     from compare import console
-    from compare.analysis import frames
+    from compare.analysis import summary
     from compare.console import print_grid
     from compare.report import tables
 
     rows = results.rows
     if as_json:
-        content = {"run_dir": str(path), "rows": [frames.row_json(row) for row in rows]}
+        content = {"run_dir": str(path), "rows": [summary.row_json(row) for row in rows]}
         print(json.dumps(content, allow_nan=False))
         return
     found = {one.variant: one.verdict for one in results.comparisons if one.metric == _JUDGED}
