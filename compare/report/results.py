@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from compare.analysis.batch_norm_effect import Benefit, Lag, benefits, lags
-from compare.analysis.equivalence import ENDPOINTS, Comparison, compare_frameworks
+from compare.analysis.endpoints import ENDPOINTS
+from compare.analysis.equivalence import Comparison, compare_frameworks
 from compare.analysis.frames import Difference, Distance, Pair, differences, distances, pairs
 from compare.analysis.summary import Line, Row, lines, rows
 from compare.analysis.time_to_target import BATCH, MOVING, Convergence, Race, convergence, races
