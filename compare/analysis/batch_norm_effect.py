@@ -1,4 +1,8 @@
-"""What batch normalization is good for: every variant with it against the same network without."""
+"""The effect of batch normalization: every variant with it against the same network without it.
+
+Its moving statistics lag behind the weights, which looks like slow learning; that lag is measured
+by itself.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from compare.analysis.equivalence import ENDPOINTS, Comparison, compare_sides
-from compare.analysis.frames import is_sound
+from compare.analysis.endpoints import ENDPOINTS
+from compare.analysis.equivalence import Comparison, compare_sides
+from compare.analysis.frames import Side, is_sound, runs_by_side
 from compare.analysis.time_to_target import (
     BATCH,
     MOVING,
@@ -88,17 +93,22 @@ class Lag:
     def to_json(self) -> dict[str, Any]:
         """JSON types."""
         own = ("variant", "framework", "decay", "target")
-        found = {name: getattr(self, name) for name in own}
-        for side in ("moving", "batch"):
-            hits: Arrivals = getattr(self, side)
-            found[side] = {
-                "runs": hits.runs,
-                "arrived": len(hits.epochs),
-                "diverged": hits.diverged,
-                "median": median(hits),
-                "expected_epochs": expected_epochs(hits),
-            }
-        return {**found, "lag_epochs": self.epochs}
+        return {
+            **{name: getattr(self, name) for name in own},
+            "moving": _arrivals_json(self.moving),
+            "batch": _arrivals_json(self.batch),
+            "lag_epochs": self.epochs,
+        }
+
+
+def _arrivals_json(group: Arrivals) -> dict[str, Any]:
+    return {
+        "runs": group.runs,
+        "arrived": len(group.epochs),
+        "diverged": group.diverged,
+        "median": median(group),
+        "expected_epochs": expected_epochs(group),
+    }
 
 
 def benefits(
@@ -117,8 +127,8 @@ def benefits(
         One per framework, variant that has runs, and endpoint; none without the baseline in the
         settings.
     """
-    groups = _groups(records)
-    found = []
+    groups = runs_by_side(records)
+    effects = []
     for (variant, framework), runs in groups.items():
         baseline = VARIANTS[variant].baseline
         if baseline is None or baseline not in settings.variants:
@@ -126,8 +136,8 @@ def benefits(
         sides = (runs, groups.get((baseline, framework), []))
         names = (variant, baseline)
         comparisons = compare_sides(sides, settings, rng, by="variant", sides=names)
-        found += [Benefit(framework, baseline, c, effect_of(c)) for c in comparisons]
-    return found
+        effects += [Benefit(framework, baseline, c, effect_of(c)) for c in comparisons]
+    return effects
 
 
 def effect_of(comparison: Comparison) -> str:
@@ -151,31 +161,23 @@ def lags(records: Sequence[Record], target: float) -> list[Lag]:
         One per variant with batch normalization and framework, in order of appearance.
     """
     return [
-        _lag(key, runs, target)
-        for key, runs in _groups(records).items()
-        if VARIANTS[key[0]].has_batch_norm
+        _lag(side, runs, target)
+        for side, runs in runs_by_side(records).items()
+        if VARIANTS[side[0]].has_batch_norm
     ]
 
 
-def _lag(key: tuple[str, str], runs: Sequence[Record], target: float) -> Lag:
+def _lag(side: Side, runs: Sequence[Record], target: float) -> Lag:
     fine = [run["history"] for run in runs if is_sound(run)]
     hits = [[first_crossing(h[curve], target) for curve in (MOVING, BATCH)] for h in fine]
     gaps = [a - b for a, b in hits if a is not None and b is not None]
-    decay = VARIANTS[key[0]].options.get("decay", _DECAY)
+    decay = VARIANTS[side[0]].options.get("decay", _DECAY)
     assert isinstance(decay, float)
     return Lag(
-        variant=key[0],
-        framework=key[1],
+        *side,
         decay=decay,
         target=target,
         moving=arrivals(runs, target, MOVING),
         batch=arrivals(runs, target, BATCH),
         epochs=float(np.median(gaps)) if gaps else None,
     )
-
-
-def _groups(records: Sequence[Record]) -> dict[tuple[str, str], list[Record]]:
-    groups: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
-        groups.setdefault((record["variant"], record["framework"]), []).append(record)
-    return groups

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from compare.analysis.equivalence import Comparison, compare_sides
-from compare.analysis.frames import Row, counted, largest_difference, match, rows
+from compare.analysis.frames import counted, largest_difference, match, runs_by_side
+from compare.analysis.summary import Row, rows
 from compare.errors import InputError
 from compare.spec import Settings
 from compare.study.records import Record, RunFolder, json_number
@@ -46,7 +47,7 @@ class Versus:
             "framework": self.framework,
             "first": asdict(self.first),
             "second": asdict(self.second),
-            "pairs": [found.to_json() for found in self.comparisons],
+            "pairs": [comparison.to_json() for comparison in self.comparisons],
             "largest_probability_gap": json_number(self.probability),
         }
 
@@ -64,14 +65,12 @@ def check_match(first: RunFolder, second: RunFolder) -> None:
             f"{where}: trained on other data, so their runs are no pairs: expected data_digest "
             f"{digests[0]}, received {digests[1]}. Compare studies of the same points."
         )
-    ours, theirs = first.settings, second.settings
     names = [field.name for field in fields(Settings) if field.name not in FREE]
-    apart = [name for name in names if getattr(ours, name) != getattr(theirs, name)]
+    settings = (first.settings, second.settings)
+    values = {name: [getattr(side, name) for side in settings] for name in names}
+    apart = {name: pair for name, pair in values.items() if pair[0] != pair[1]}
     if apart:
-        listed = "; ".join(
-            f"{name}: expected {getattr(ours, name)!r}, received {getattr(theirs, name)!r}"
-            for name in apart
-        )
+        listed = "; ".join(f"{n}: expected {a!r}, received {b!r}" for n, (a, b) in apart.items())
         raise InputError(
             f"{where}: other settings, so their runs are no pairs: {listed}. "
             f"Only {', '.join(FREE)} may differ."
@@ -90,37 +89,27 @@ def versus(first: RunFolder, second: RunFolder) -> list[Versus]:
         RunFolderError: Records or arrays are missing or corrupt.
     """
     check_match(first, second)
-    ours, theirs = (_groups(map(counted, folder.records())) for folder in (first, second))
+    records = [[counted(record) for record in folder.records()] for folder in (first, second)]
+    groups = [runs_by_side(runs) for runs in records]
+    summaries = [
+        {(row.variant, row.framework): row for row in rows(runs, folder.timings())}
+        for runs, folder in zip(records, (first, second), strict=True)
+    ]
     rng = np.random.default_rng(_RESAMPLING_SEED)
-    sides = (str(second.path), str(first.path))
-    summaries = [_rows(folder, groups) for folder, groups in ((first, ours), (second, theirs))]
-    found = []
-    for key in (key for key in ours if key in theirs):
-        groups = (theirs[key], ours[key])
-        comparisons = tuple(compare_sides(groups, first.settings, rng, sides=sides))
-        gap = _gap((second, first), groups)
-        found.append(Versus(key[1], summaries[0][key], summaries[1][key], comparisons, gap))
-    if not found:
+    names = (str(second.path), str(first.path))
+    results = []
+    for side in (side for side in groups[0] if side in groups[1]):
+        runs = (groups[1][side], groups[0][side])
+        comparisons = tuple(compare_sides(runs, first.settings, rng, sides=names))
+        gap = _gap((second, first), runs)
+        results.append(Versus(side[1], summaries[0][side], summaries[1][side], comparisons, gap))
+    if not results:
+        expected, received = (", ".join(map(" ".join, sides)) or "nothing" for sides in groups)
         raise InputError(
             f"{first.path} and {second.path}: no variant was trained in the same framework in "
-            f"both: expected one of {_names(ours)}, received {_names(theirs)}."
+            f"both: expected one of {expected}, received {received}."
         )
-    return found
-
-
-Key = tuple[str, str]
-
-
-def _groups(records: Iterable[Record]) -> dict[Key, list[Record]]:
-    groups: dict[Key, list[Record]] = {}
-    for record in records:
-        groups.setdefault((record["variant"], record["framework"]), []).append(record)
-    return groups
-
-
-def _rows(folder: RunFolder, groups: Mapping[Key, Sequence[Record]]) -> dict[Key, Row]:
-    every = [record for group in groups.values() for record in group]
-    return {(row.variant, row.framework): row for row in rows(every, folder.timings())}
+    return results
 
 
 def _gap(
@@ -134,7 +123,3 @@ def _gap(
         ]
         gaps.append(largest_difference(tests[:1], tests[1:]))
     return float(np.max(gaps)) if gaps else None
-
-
-def _names(groups: Mapping[Key, object]) -> str:
-    return ", ".join(f"{variant} {framework}" for variant, framework in groups) or "nothing"

@@ -1,90 +1,61 @@
-"""Numbers about runs: one row per variant and framework, and the differences of pairs."""
+"""Runs as a data frame, one row each; runs as pairs, and how far the two of a pair end apart.
+
+pandas groups and merges. What a report prints is computed with NumPy and `statistics` on the values
+of a group, to the bit.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from statistics import mean, median, stdev
-from types import MappingProxyType
+from dataclasses import dataclass, fields
 from typing import Any, cast
 
 import numpy as np
-from scipy import stats as scipy_stats
+import pandas as pd
 
 from compare.data import Array
-from compare.spec import Settings
-from compare.study.records import Record, RunFolder, Timing, json_number, run_name
+from compare.study.records import Record, RunFolder, json_number, run_name
+
+Side = tuple[str, str]
+"""A variant and a framework."""
+
+_FIELDS = ("variant", "framework", "seed", "alignment", "status")
+_NUMBERS = ("epochs_to_target", "epoch_seconds")
+_FINAL = ("train_accuracy", "test_accuracy")
 
 
-@dataclass(frozen=True)
-class EpochSeconds:
-    """How long epochs took.
-
-    Attributes:
-        variant: Name of the variant.
-        framework: `"keras"` or `"torch"`.
-        fits: Number of fits under the clock.
-        epochs: Number of epochs under the clock, over all fits.
-        median: Median over the epochs, in seconds.
-        low: Fifth percentile, in seconds.
-        high: Ninety-fifth percentile, in seconds.
-    """
-
-    variant: str
-    framework: str
-    fits: int
-    epochs: int
-    median: float
-    low: float
-    high: float
-
-
-def epoch_seconds(timed: Iterable[Mapping[str, Any]]) -> list[EpochSeconds]:
-    """One per variant and framework, in order of first appearance.
+def run_frame(runs: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """One row per run, in their order.
 
     Args:
-        timed: Timings, or records of runs that were under the clock; those without seconds are
-            left out.
+        runs: Records, or timings, which lack some of the fields.
+
+    Returns:
+        The columns `variant`, `framework`, `seed`, `alignment`, `status`, `epochs_to_target`,
+        `epoch_seconds` (lists), the final `train_accuracy` and `test_accuracy`, and `run` (the
+        record itself). They hold objects: a missing number is None, and a count stays an int.
     """
-    groups: dict[tuple[str, str], list[list[float]]] = {}
-    for fit in timed:
-        if fit.get("epoch_seconds"):
-            key = (fit["variant"], fit["framework"])
-            groups.setdefault(key, []).append(fit["epoch_seconds"])
-    found = []
-    for (variant, framework), fits in groups.items():
-        every = np.concatenate([np.asarray(fit, dtype=np.float64) for fit in fits])
-        low, median, high = (float(q) for q in np.quantile(every, (0.05, 0.5, 0.95)))
-        found.append(EpochSeconds(variant, framework, len(fits), len(every), median, low, high))
-    return found
+    rows = [
+        {
+            **{name: run.get(name) for name in (*_FIELDS, *_NUMBERS)},
+            **{name: run.get("final", {}).get(name) for name in _FINAL},
+            "run": run,
+        }
+        for run in runs
+    ]
+    return pd.DataFrame(rows, columns=[*_FIELDS, *_NUMBERS, *_FINAL, "run"], dtype=object)
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Two runs that differ in the framework alone."""
-
-    keras: Record
-    torch: Record
-
-    @property
-    def variant(self) -> str:
-        """Name of the variant that both trained."""
-        return str(self.keras["variant"])
-
-    @property
-    def seed(self) -> int:
-        """Seed of both runs."""
-        return int(self.keras["seed"])
+def by_side(frame: pd.DataFrame) -> dict[Side, pd.DataFrame]:
+    """The rows of each variant and framework, in the order of first appearance."""
+    groups = frame.groupby(["variant", "framework"], sort=False)
+    return {cast(Side, key): group for key, group in groups}
 
 
-def pairs(records: Iterable[Record]) -> Iterator[Pair]:
-    """Every pair among some records, in the order of the Keras runs; single runs are skipped."""
-    by_run = {(r["framework"], r["variant"], r["seed"]): r for r in records}
-    for (framework, variant, seed), record in by_run.items():
-        partner = by_run.get(("torch", variant, seed))
-        if framework == "keras" and partner is not None:
-            yield Pair(record, partner)
+def runs_by_side(records: Iterable[Record]) -> dict[Side, list[Record]]:
+    """The runs of each variant and framework, in the order of first appearance."""
+    return {side: group["run"].tolist() for side, group in by_side(run_frame(records)).items()}
 
 
 def is_sound(record: Record) -> bool:
@@ -112,11 +83,37 @@ def counted(record: Record) -> Record:
 
 def _is_finite(values: Collection[float | None]) -> bool:
     # A sum is finite only if every term is; it may overflow, and then each one is looked at.
-    known = cast("Collection[float]", values)
+    numbers = cast("Collection[float]", values)
     try:
-        return math.isfinite(sum(known)) or all(map(math.isfinite, known))
+        return math.isfinite(sum(numbers)) or all(map(math.isfinite, numbers))
     except TypeError:  # None, where a record could not hold a number
         return False
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two runs that differ in the framework alone."""
+
+    keras: Record
+    torch: Record
+
+    @property
+    def variant(self) -> str:
+        """Name of the variant that both trained."""
+        return str(self.keras["variant"])
+
+    @property
+    def seed(self) -> int:
+        """Seed of both runs."""
+        return int(self.keras["seed"])
+
+
+def pairs(records: Iterable[Record]) -> Iterator[Pair]:
+    """Every pair among some records, in the order of the Keras runs; single runs are skipped."""
+    frame = run_frame(records)
+    keras, torch = (frame[frame["framework"] == name] for name in ("keras", "torch"))
+    both = keras.merge(torch, on=["variant", "seed"], suffixes=("_keras", "_torch"))
+    return map(Pair, both["run_keras"], both["run_torch"])
 
 
 @dataclass(frozen=True)
@@ -149,20 +146,19 @@ def match(
         by: The field of a record in which the two sides differ.
         sides: What it holds on either side.
     """
-    left, right = ({int(r["seed"]): r for r in side} for side in (first, second))
-    lost = [
-        (run, seed) for side in (left, right) for seed, run in side.items() if not is_sound(run)
-    ]
-    fine = (left.keys() & right.keys()) - {seed for _, seed in lost}
-    missing = [
-        run_name({**there[seed], by: name})
-        for here, there, name in ((left, right, sides[0]), (right, left, sides[1]))
-        for seed in sorted(there.keys() - here.keys())
-    ]
+    left, right = (run_frame(side) for side in (first, second))
+    both = left.merge(right, on="seed", how="outer", sort=True, suffixes=("_first", "_second"))
+    in_first, in_second = both["run_first"].notna(), both["run_second"].notna()
+    complete = both[in_first & in_second]
+    lone = ((sides[0], both["run_second"][~in_first]), (sides[1], both["run_first"][~in_second]))
     return Matched(
-        pairs=tuple((left[seed], right[seed]) for seed in sorted(fine)),
-        diverged=tuple(run_name(run) for run, _ in lost),
-        missing=tuple(missing),
+        pairs=tuple(
+            pair
+            for pair in zip(complete["run_first"], complete["run_second"], strict=True)
+            if all(map(is_sound, pair))
+        ),
+        diverged=tuple(run_name(r) for r in (*left["run"], *right["run"]) if not is_sound(r)),
+        missing=tuple(run_name({**run, by: side}) for side, runs in lone for run in runs),
     )
 
 
@@ -187,18 +183,49 @@ class Distance:
     weights: float
 
 
+@dataclass(frozen=True)
+class Difference:
+    """How far the two frameworks' runs of one variant end from each other, over all seeds.
+
+    Attributes:
+        variant: Name of the variant.
+        seeds: Number of pairs.
+        probability: Largest of the pairs' `Distance.probability`.
+        weights: Largest of the pairs' `Distance.weights`; NaN where one of them is.
+    """
+
+    variant: str
+    seeds: int
+    probability: float
+    weights: float
+
+
 def distances(folder: RunFolder, records: Iterable[Record]) -> list[Distance]:
     """One per pair, in the order of the Keras runs.
 
     Raises:
         RunFolderError: The arrays of a pair are missing or corrupt.
     """
-    found = []
+    gaps = []
     for pair in pairs(records):
         keras, torch = (folder.arrays(run, plane=False) for run in (pair.keras, pair.torch))
         probability = largest_difference([keras[_TEST]], [torch[_TEST]])
-        found.append(Distance(pair.variant, pair.seed, probability, weight_gap(keras, torch)))
-    return found
+        gaps.append(Distance(pair.variant, pair.seed, probability, weight_gap(keras, torch)))
+    return gaps
+
+
+def differences(distances: Iterable[Distance]) -> list[Difference]:
+    """For every variant that has pairs: how far apart the two sides end."""
+    frame = pd.DataFrame(list(distances), columns=[field.name for field in fields(Distance)])
+    # NumPy's maximum, because that of pandas skips NaN.
+    return [
+        Difference(
+            str(variant),
+            len(group),
+            *map(float, np.max(group[["probability", "weights"]].to_numpy(), axis=0)),
+        )
+        for variant, group in frame.groupby("variant", sort=False)
+    ]
 
 
 def weight_gap(first: Mapping[str, Array], second: Mapping[str, Array]) -> float:
@@ -218,260 +245,3 @@ def largest_difference(first: Sequence[Array], second: Sequence[Array]) -> float
         gap = np.abs(a.astype(np.float64) - b.astype(np.float64))
         worst = float(np.max([worst, gap.max(initial=0.0)]))
     return worst
-
-
-LEVEL = 0.95
-"""Nominal coverage of every interval here."""
-
-
-@dataclass(frozen=True)
-class Band:
-    """The mean of some curves, with a pointwise 95 % interval of it (Student's t).
-
-    Attributes:
-        mean: (epochs,).
-        low: Lower ends, (epochs,); NaN for fewer than three curves.
-        high: Upper ends.
-        n: Number of curves.
-    """
-
-    mean: Array
-    low: Array
-    high: Array
-    n: int
-
-
-def matrix(records: Iterable[Record], key: str) -> Array:
-    """One history of every run that did not diverge and has it, (runs, epochs)."""
-    found = [
-        run["history"][key]
-        for run in records
-        if run["status"] == "ok" and run.get("history", {}).get(key)
-    ]
-    epochs = min(map(len, found), default=0)
-    return np.array([curve[:epochs] for curve in found], dtype=np.float64).reshape(
-        len(found), epochs
-    )
-
-
-def gaps(pairs: Iterable[Pair], key: str) -> Array:
-    """Lightning − Keras of one history, of every pair that did not diverge, (pairs, epochs)."""
-    fine = [p for p in pairs if p.keras["status"] == p.torch["status"] == "ok"]
-    keras, torch = (
-        matrix(runs, key) for runs in ([p.keras for p in fine], [p.torch for p in fine])
-    )
-    epochs = min(keras.shape[1], torch.shape[1]) if keras.shape[0] == torch.shape[0] else 0
-    return torch[:, :epochs] - keras[:, :epochs] if epochs else np.empty((0, 0))
-
-
-def band(curves: Array) -> Band | None:
-    """Mean and interval of curves, (n, epochs); None without a curve."""
-    n = len(curves)
-    if not curves.size:
-        return None
-    mean = curves.mean(axis=0)
-    half = np.full_like(mean, np.nan)
-    if n > 2:
-        half = scipy_stats.t.ppf((1 + LEVEL) / 2, n - 1) * curves.std(axis=0, ddof=1) / np.sqrt(n)
-    return Band(mean, mean - half, mean + half, n)
-
-
-def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """The 95 % interval of a mean (Student's t); None below three values or where all are equal."""
-    found = band(np.array(values, dtype=np.float64).reshape(-1, 1))
-    if found is None or found.n < 3 or not np.ptp(values):
-        return None
-    return float(found.low[0]), float(found.high[0])
-
-
-@dataclass(frozen=True)
-class Row:
-    """The runs of one variant in one framework, summarized over seeds.
-
-    Means and medians leave out runs that diverged; with none left they are None.
-
-    Attributes:
-        variant: Name of the variant.
-        framework: `"keras"` or `"torch"`.
-        alignment: Alignment of the study.
-        seeds: Number of runs, diverged ones included.
-        diverged: Number of runs with a loss or a weight that is not finite.
-        train_accuracy_mean: Mean final training accuracy, evaluated after the last epoch.
-        test_accuracy_mean: Mean final test accuracy.
-        test_accuracy_std: Sample standard deviation of it; None below two runs.
-        test_accuracy_interval: 95 % interval of the mean (Student's t); None below three runs.
-        test_accuracies: The final test accuracies themselves, by seed.
-        epochs_to_target_median: Median over seeds, a run that never arrives counting as infinite;
-            None where the median itself never arrives.
-        reached_target: Number of runs that reached the target.
-        epoch_seconds_median: Median over the epochs of all timed fits, where a study at the fast
-            pace timed some, else of all runs; None where nothing was timed.
-    """
-
-    variant: str
-    framework: str
-    alignment: str
-    seeds: int
-    diverged: int
-    train_accuracy_mean: float | None
-    test_accuracy_mean: float | None
-    test_accuracy_std: float | None
-    test_accuracies: tuple[float, ...]
-    epochs_to_target_median: float | None
-    reached_target: int
-    epoch_seconds_median: float | None
-    test_accuracy_interval: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How far the two frameworks' runs of one variant end from each other, over all seeds.
-
-    Attributes:
-        variant: Name of the variant.
-        seeds: Number of pairs.
-        probability: Largest absolute difference between test probabilities.
-        weights: Largest absolute difference between final weights or moving statistics; NaN where
-            the two sides do not have the same tensors, or a value is not a number.
-    """
-
-    variant: str
-    seeds: int
-    probability: float
-    weights: float
-
-
-def rows(records: Iterable[Record], timings: Iterable[Timing] = ()) -> list[Row]:
-    """One row per variant and framework, in the order of first appearance."""
-    groups: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
-        groups.setdefault((record["variant"], record["framework"]), []).append(record)
-    timed: dict[tuple[str, str], list[Timing]] = {}
-    for timing in timings:
-        timed.setdefault((timing["variant"], timing["framework"]), []).append(timing)
-    return [_row(group, timed.get(key, group)) for key, group in groups.items()]
-
-
-def _row(group: Sequence[Record], timed: Sequence[Mapping[str, Any]]) -> Row:
-    first = group[0]
-    fine = [r for r in group if r["status"] == "ok"]
-    accuracies = [r["final"]["test_accuracy"] for r in fine]
-    hits = [r["epochs_to_target"] for r in fine]
-    middle = median(math.inf if hit is None else hit for hit in hits) if hits else math.inf
-    seconds = [s for t in timed for s in t.get("epoch_seconds") or ()]
-    return Row(
-        variant=first["variant"],
-        framework=first["framework"],
-        alignment=first["alignment"],
-        seeds=len(group),
-        diverged=len(group) - len(fine),
-        train_accuracy_mean=mean(r["final"]["train_accuracy"] for r in fine) if fine else None,
-        test_accuracy_mean=mean(accuracies) if fine else None,
-        test_accuracy_std=stdev(accuracies) if len(fine) > 1 else None,
-        test_accuracies=tuple(accuracies),
-        epochs_to_target_median=middle if math.isfinite(middle) else None,
-        reached_target=sum(hit is not None for hit in hits),
-        epoch_seconds_median=median(seconds) if seconds else None,
-        test_accuracy_interval=mean_interval(accuracies),
-    )
-
-
-def differences(found: Iterable[Distance]) -> list[Difference]:
-    """For every variant that has pairs: how far apart the two sides end."""
-    groups: dict[str, list[Distance]] = {}
-    for distance in found:
-        groups.setdefault(distance.variant, []).append(distance)
-    return [
-        Difference(
-            variant,
-            len(group),
-            float(np.max([distance.probability for distance in group])),
-            float(np.max([distance.weights for distance in group])),
-        )
-        for variant, group in groups.items()
-    ]
-
-
-def row_json(row: Row) -> dict[str, Any]:
-    """The fields of a row that `bn-compare run --json` prints."""
-    names = (
-        "variant",
-        "framework",
-        "alignment",
-        "seeds",
-        "test_accuracy_mean",
-        "epochs_to_target_median",
-        "epoch_seconds_median",
-    )
-    return {name: getattr(row, name) for name in names}
-
-
-REPORTED: Mapping[str, tuple[float, float]] = MappingProxyType(
-    {
-        "mlp": (0.838, 0.846),
-        "mlp-bn-after": (0.846, 0.848),
-        "mlp-bn-before": (0.826, 0.830),
-    }
-)
-"""Variant → training and test accuracy after the last epoch, one run each (Brownlee, *How to
-Accelerate Learning of Deep Neural Networks With Batch Normalization*, 2019)."""
-
-_DECIDES = (
-    *("n_samples", "noise", "data_seed", "epochs", "batch_size"),
-    *("learning_rate", "sgd_momentum"),
-)
-
-
-@dataclass(frozen=True)
-class Line:
-    """One accuracy of the tutorial, and the same one over our seeds.
-
-    Attributes:
-        variant: Name of the variant.
-        framework: `"keras"` or `"torch"`.
-        half: `"train"` or `"test"`.
-        reported: What the tutorial prints, to three digits.
-        seeds: Number of our runs.
-        low: The smallest of them.
-        high: The largest.
-    """
-
-    variant: str
-    framework: str
-    half: str
-    reported: float
-    seeds: int
-    low: float
-    high: float
-
-    @property
-    def within(self) -> bool:
-        """Whether the reported one lies in our range, to the digits that it has."""
-        return round(self.low, 3) <= self.reported <= round(self.high, 3)
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON types."""
-        return {**asdict(self), "within": self.within}
-
-
-def lines(records: Sequence[Record], settings: Settings) -> list[Line]:
-    """The tutorial's accuracies beside ours; none for a study that trains in another way.
-
-    Args:
-        records: Runs, of which those that diverged are left out.
-        settings: Settings of the study.
-    """
-    theirs = Settings()
-    if any(getattr(settings, name) != getattr(theirs, name) for name in _DECIDES):
-        return []
-    groups: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
-        if record["variant"] in REPORTED and is_sound(record):
-            groups.setdefault((record["variant"], record["framework"]), []).append(record)
-    found = []
-    for (variant, framework), runs in groups.items():
-        for half, reported in zip(("train", "test"), REPORTED[variant], strict=True):
-            ours = [run["final"][f"{half}_accuracy"] for run in runs]
-            line = Line(variant, framework, half, reported, len(ours), min(ours), max(ours))
-            found.append(line)
-    return found

@@ -1,8 +1,8 @@
 """Intervals of a mean difference, and of a share. Every draw comes from the generator passed in.
 
 How often a nominal 95 % interval held the truth, lowest and highest over the six populations of
-`compare.trials.populations` with at least half of the differences nonzero and a skewness below 1,
-in 10,000 samples each, 2,000 for the candidates (`bn-compare selftest --statistics`):
+`tests/slow/test_coverage.py` with at least half of the differences nonzero and a skewness below 1,
+in 10,000 samples each, 2,000 for the candidates:
 
 | method                | n = 10        | n = 30        |
 |-----------------------|---------------|---------------|
@@ -36,7 +36,7 @@ _RARELY_ZERO = 0.2
 _FEWEST_FOR_BOOTSTRAP = 8
 _AT_ONCE = 500
 
-STUDENT, BCA, STUDENTIZED = "Student's t", "BCa bootstrap", "studentized bootstrap"
+STUDENT, STUDENTIZED = "Student's t", "studentized bootstrap"
 WELCH, UNPAIRED_BOOTSTRAP = "Welch (unpaired)", "unpaired BCa bootstrap"
 CLOPPER_PEARSON = "Clopper–Pearson"
 
@@ -85,12 +85,9 @@ def bca(differences: Array, levels: Sequence[float], rng: np.random.Generator) -
 
     Rows of equal values have no such interval: their ends are NaN.
     """
-    found = []
-    for level in levels:
-        # SciPy warns of rows that have no interval; NaN says so as well.
-        with np.errstate(invalid="ignore", divide="ignore"):
-            found.append(_scipy_bootstrap((differences,), np.mean, level, rng))
-    return found
+    # SciPy warns of rows that have no interval; NaN says so as well.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return [_scipy_bootstrap((differences,), np.mean, level, rng) for level in levels]
 
 
 def studentized(
@@ -100,13 +97,11 @@ def studentized(
 
     Ends are infinite where a resample of equal values decides them.
     """
-    found = [
-        _studentized(block, levels, rng)
-        for block in np.array_split(differences, max(1, len(differences) // _AT_ONCE))
-    ]
+    blocks = np.array_split(differences, max(1, len(differences) // _AT_ONCE))
+    ends = [_studentized(block, levels, rng) for block in blocks]
     return [
-        (np.concatenate([f[i][0] for f in found]), np.concatenate([f[i][1] for f in found]))
-        for i in range(len(levels))
+        (np.concatenate([low for low, _ in parts]), np.concatenate([high for _, high in parts]))
+        for parts in zip(*ends, strict=True)
     ]
 
 
@@ -125,12 +120,10 @@ def _studentized(
     infinite = np.copysign(np.inf, means)
     ratios = np.divide(means, errors, out=infinite, where=known)
     ratios.sort(axis=1)
-    found: list[Ends] = []
-    for level in levels:
-        first = max(round((RESAMPLES + 1) * (1 - level) / 2), 1) - 1
-        ends = (mean - ratios[:, -1 - first] * error, mean - ratios[:, first] * error)
-        found.append(ends)
-    return found
+    firsts = [max(round((RESAMPLES + 1) * (1 - level) / 2), 1) - 1 for level in levels]
+    return [
+        (mean - ratios[:, -1 - first] * error, mean - ratios[:, first] * error) for first in firsts
+    ]
 
 
 def _counts(n: int, rng: np.random.Generator) -> Array:
@@ -169,19 +162,19 @@ def chosen_method(differences: Array) -> str:
     return STUDENTIZED if _is_smooth(differences[None])[0] else STUDENT
 
 
-METHODS: dict[str, Method] = {STUDENT: student, BCA: bca, STUDENTIZED: studentized}
-
-
-def welch(first: Array, second: Array, level: float) -> Interval:
-    """Welch's interval of mean(first) − mean(second), for groups that are not paired.
+def welch(first: Array, second: Array, levels: Sequence[float]) -> list[Ends]:
+    """Welch's intervals of mean(first) − mean(second), for groups that are not paired.
 
     Args:
         first: (n,), n ≥ 2, not all equal unless `second` varies.
         second: (m,), m ≥ 2.
-        level: Nominal coverage, in (0, 1).
+        levels: Nominal coverages, each in (0, 1).
+
+    Returns:
+        For every level the lower and upper end, each (1,).
     """
-    found = scipy_stats.ttest_ind(first, second, equal_var=False).confidence_interval(level)
-    return Interval(float(found.low), float(found.high), WELCH)
+    test = scipy_stats.ttest_ind(first[None], second[None], axis=-1, equal_var=False)
+    return [(ends.low, ends.high) for ends in map(test.confidence_interval, levels)]
 
 
 def unpaired_bootstrap(
@@ -201,8 +194,8 @@ def unpaired_bootstrap(
 
 def share(k: int, n: int, level: float = 0.95) -> Interval:
     """Clopper–Pearson's exact interval of a share, having seen k of n, 0 ≤ k ≤ n, n ≥ 1."""
-    found = scipy_stats.binomtest(k, n).proportion_ci(level, method="exact")
-    return Interval(float(found.low), float(found.high), CLOPPER_PEARSON)
+    ends = scipy_stats.binomtest(k, n).proportion_ci(level, method="exact")
+    return Interval(float(ends.low), float(ends.high), CLOPPER_PEARSON)
 
 
 def distinct(differences: Array) -> NDArray[np.int64]:
@@ -247,7 +240,7 @@ def _difference_of_means(first: Array, second: Array, axis: int = -1) -> Any:
 def _scipy_bootstrap(
     samples: tuple[Array, ...], statistic: Any, level: float, rng: np.random.Generator
 ) -> Any:
-    found = scipy_stats.bootstrap(
+    bootstrap = scipy_stats.bootstrap(
         samples,
         statistic,
         axis=-1,
@@ -256,5 +249,5 @@ def _scipy_bootstrap(
         confidence_level=level,
         method="BCa",
         rng=rng,
-    ).confidence_interval
-    return found.low, found.high
+    )
+    return bootstrap.confidence_interval.low, bootstrap.confidence_interval.high

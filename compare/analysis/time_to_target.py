@@ -1,7 +1,8 @@
-"""When runs arrive at a target, and how long those that never do were watched.
+"""Time to target: when runs reach a test accuracy, how fast a group of them does, and who is first.
 
 A run that ends before it arrives is **censored**: all that is known is that it takes longer. A run
-that diverged is counted and left out.
+that diverged is counted and left out. SciPy has the Kaplan–Meier curve, the log-rank test and the
+sign test.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from scipy import stats as scipy_stats
 
 from compare.analysis import intervals
-from compare.analysis.frames import is_sound, match
+from compare.analysis.frames import Side, is_sound, match, runs_by_side
 from compare.study.records import Record
 from compare.study.runs import first_crossing
 
@@ -65,22 +66,22 @@ def arrivals(records: Iterable[Record], target: float, curve: str = MOVING) -> A
     )
 
 
-def ecdf(found: Arrivals) -> tuple[tuple[int, float], ...]:
+def ecdf(group: Arrivals) -> tuple[tuple[int, float], ...]:
     """Kaplan–Meier's share of the runs that have arrived: a point wherever it rises."""
-    if not found.epochs:
+    if not group.epochs:
         return ()
-    curve = scipy_stats.ecdf(found.censored()).cdf
+    curve = scipy_stats.ecdf(group.censored()).cdf
     points = zip(curve.quantiles, curve.probabilities, strict=True)
-    rises = set(found.epochs)
+    rises = set(group.epochs)
     return tuple((int(epoch), float(share)) for epoch, share in points if int(epoch) in rises)
 
 
-def median(found: Arrivals) -> float | None:
+def median(group: Arrivals) -> float | None:
     """Epochs after which half of the runs have arrived; None where half of them never do.
 
     Where exactly half have arrived between two arrivals, it is the middle of the two.
     """
-    points = ecdf(found)
+    points = ecdf(group)
     for place, (epoch, share) in enumerate(points):
         if share > 0.5 + 1e-12:
             return float(epoch)
@@ -90,24 +91,24 @@ def median(found: Arrivals) -> float | None:
     return None
 
 
-def expected_epochs(found: Arrivals) -> float | None:
+def expected_epochs(group: Arrivals) -> float | None:
     """Epochs spent per arrival, with those of the misses; None where none arrives.
 
     It is how long it takes until a run arrives if one is started again after every miss.
     """
-    if not found.epochs:
+    if not group.epochs:
         return None
-    return (sum(found.epochs) + sum(found.missed)) / len(found.epochs)
+    return (sum(group.epochs) + sum(group.missed)) / len(group.epochs)
 
 
 def log_rank(first: Arrivals, second: Arrivals) -> float | None:
-    """Two-sided p-value that two unpaired groups arrive alike; None where nothing can be told."""
+    """Two-sided p-value that two unpaired groups arrive alike; None where it is undefined."""
     if not (first.runs and second.runs and (first.epochs or second.epochs)):
         return None
     # SciPy divides by zero where every run arrives in one and the same epoch.
     with np.errstate(invalid="ignore", divide="ignore"):
-        found = float(scipy_stats.logrank(first.censored(), second.censored()).pvalue)
-    return None if np.isnan(found) else found
+        p_value = float(scipy_stats.logrank(first.censored(), second.censored()).pvalue)
+    return None if np.isnan(p_value) else p_value
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ class Convergence:
 def convergence(
     records: Iterable[Record],
     target: float,
-    epoch_seconds: Mapping[tuple[str, str], float | None] = MappingProxyType({}),
+    epoch_seconds: Mapping[Side, float | None] = MappingProxyType({}),
     *,
     curve: str = MOVING,
 ) -> list[Convergence]:
@@ -169,29 +170,25 @@ def convergence(
         epoch_seconds: (variant, framework) → seconds per epoch, where they are known.
         curve: Name of the curve that has to arrive.
     """
-    groups: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
-        if curve in record["history"]:
-            groups.setdefault((record["variant"], record["framework"]), []).append(record)
+    with_curve = [record for record in records if curve in record["history"]]
     return [
-        _convergence(key, arrivals(group, target, curve), epoch_seconds.get(key), (curve, target))
-        for key, group in groups.items()
+        _convergence(side, curve, target, arrivals(runs, target, curve), epoch_seconds.get(side))
+        for side, runs in runs_by_side(with_curve).items()
     ]
 
 
 def _convergence(
-    key: tuple[str, str], found: Arrivals, seconds: float | None, what: tuple[str, float]
+    side: Side, curve: str, target: float, group: Arrivals, seconds: float | None
 ) -> Convergence:
-    runs, arrived = found.runs, len(found.epochs)
-    middle, expected = median(found), expected_epochs(found)
+    runs, arrived = group.runs, len(group.epochs)
+    middle, expected = median(group), expected_epochs(group)
     share = intervals.share(arrived, runs) if runs else None
     return Convergence(
-        variant=key[0],
-        framework=key[1],
-        curve=what[0],
-        target=what[1],
+        *side,
+        curve=curve,
+        target=target,
         runs=runs,
-        diverged=found.diverged,
+        diverged=group.diverged,
         arrived=arrived,
         hit_rate=arrived / runs if runs else None,
         hit_rate_low=share.low if share else None,
@@ -200,7 +197,7 @@ def _convergence(
         expected_epochs=expected,
         median_seconds=None if middle is None or seconds is None else middle * seconds,
         expected_seconds=None if expected is None or seconds is None else expected * seconds,
-        ecdf=ecdf(found),
+        ecdf=ecdf(group),
     )
 
 
@@ -256,36 +253,25 @@ def races(
         paired: Whether equal seeds make a pair: not at the alignment naive.
         curve: Name of the curve that has to arrive.
     """
-    found = []
-    for variant in dict.fromkeys(str(r["variant"]) for r in records):
-        runs = [r for r in records if r["variant"] == variant and curve in r["history"]]
-        torch, keras = ([r for r in runs if r["framework"] == f] for f in ("torch", "keras"))
-        if torch and keras:
-            found.append(_race(variant, (torch, keras), target, curve, paired=paired))
-    return found
-
-
-def _race(
-    variant: str,
-    sides: tuple[Sequence[Record], Sequence[Record]],
-    target: float,
-    curve: str,
-    *,
-    paired: bool,
-) -> Race:
-    pairs = match(*sides).pairs if paired else ()
-    hits = [[first_crossing(r["history"][curve], target) or np.inf for r in p] for p in pairs]
-    first = sum(torch < keras for torch, keras in hits)
-    second = sum(keras < torch for torch, keras in hits)
-    neither = sum(torch == keras == np.inf for torch, keras in hits)
-    groups = [arrivals(side, target, curve) for side in sides]
-    return Race(
-        variant=variant,
-        pairs=len(pairs),
-        torch_first=first,
-        keras_first=second,
-        neither=neither,
-        sign_test=sign_test(first, second),
-        log_rank=log_rank(groups[0], groups[1]),
-        paired=paired,
-    )
+    groups = runs_by_side(record for record in records if curve in record["history"])
+    results = []
+    for variant in dict.fromkeys(variant for variant, _ in groups):
+        torch, keras = groups.get((variant, "torch")), groups.get((variant, "keras"))
+        if not torch or not keras:
+            continue
+        pairs = match(torch, keras).pairs if paired else ()
+        hits = [[first_crossing(r["history"][curve], target) or np.inf for r in p] for p in pairs]
+        torch_first = sum(t < k for t, k in hits)
+        keras_first = sum(k < t for t, k in hits)
+        race = Race(
+            variant=variant,
+            pairs=len(pairs),
+            torch_first=torch_first,
+            keras_first=keras_first,
+            neither=sum(t == k == np.inf for t, k in hits),
+            sign_test=sign_test(torch_first, keras_first),
+            log_rank=log_rank(arrivals(torch, target, curve), arrivals(keras, target, curve)),
+            paired=paired,
+        )
+        results.append(race)
+    return results

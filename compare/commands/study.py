@@ -141,13 +141,13 @@ def _print_versus(folders: Sequence[RunFolder], *, as_json: bool) -> None:
 
 
 def _print_results(results: Results, path: Path, *, as_json: bool) -> None:
-    from compare.analysis import frames
+    from compare.analysis import summary
     from compare.console import MISSING, print_grid
     from compare.report import tables
 
     rows = results.rows
     if as_json:
-        content = {"run_dir": str(path), "rows": [frames.row_json(row) for row in rows]}
+        content = {"run_dir": str(path), "rows": [summary.row_json(row) for row in rows]}
         print(json.dumps(content, allow_nan=False))
         return
     verdicts = {c.variant: c.verdict for c in results.comparisons if c.metric == _JUDGED}

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from compare.analysis.frames import band, matrix
+from compare.analysis.summary import band, matrix
 from compare.report.figures import (
     INK,
     PENS,

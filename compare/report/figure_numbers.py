@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, fields
 
-from compare.analysis.frames import Band, EpochSeconds, Pair, band, gaps, matrix
+from compare.analysis.frames import Pair
+from compare.analysis.summary import Band, EpochSeconds, band, gaps, matrix
 from compare.analysis.time_to_target import Convergence
 from compare.data import Array, Split, grid_points
 from compare.report.figure_curves import ACCURACIES, LOSSES

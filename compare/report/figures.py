@@ -25,7 +25,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from compare.analysis.frames import Band, EpochSeconds, Pair, band, gaps, matrix
+from compare.analysis.frames import Pair
+from compare.analysis.summary import Band, EpochSeconds, band, gaps, matrix
 from compare.analysis.time_to_target import BATCH, MOVING, Convergence
 from compare.console import LABELS
 from compare.data import EXTENT, Array, Split

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 from matplotlib.figure import Figure
 
-from compare.analysis.frames import epoch_seconds, gaps
+from compare.analysis.summary import epoch_seconds, gaps
 from compare.console import LABELS
 from compare.data import Split
 from compare.report import figure_numbers

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from compare.analysis import frames
 from compare.analysis.batch_norm_effect import Benefit, Lag, benefits, lags
-from compare.analysis.equivalence import ENDPOINTS, Comparison, compare_frameworks
-from compare.analysis.frames import Distance, Line, Pair, distances, lines, pairs
+from compare.analysis.endpoints import ENDPOINTS
+from compare.analysis.equivalence import Comparison, compare_frameworks
+from compare.analysis.frames import Difference, Distance, Pair, differences, distances, pairs
+from compare.analysis.summary import Line, Row, lines, rows
 from compare.analysis.time_to_target import BATCH, MOVING, Convergence, Race, convergence, races
 from compare.data import GRID_SIDE, Array
 from compare.errors import RunFolderError
@@ -74,14 +75,14 @@ class Results:
         return cls(folder.settings, folder.manifest, records, folder.timings(), found)
 
     @cached_property
-    def rows(self) -> list[frames.Row]:
+    def rows(self) -> list[Row]:
         """One per variant and framework."""
-        return frames.rows(self.records, self.timings)
+        return rows(self.records, self.timings)
 
     @cached_property
-    def differences(self) -> list[frames.Difference]:
+    def differences(self) -> list[Difference]:
         """One per variant with pairs."""
-        return frames.differences(self.distances)
+        return differences(self.distances)
 
     @cached_property
     def comparisons(self) -> list[Comparison]:

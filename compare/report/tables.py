@@ -7,8 +7,10 @@ from typing import Any
 
 from compare.analysis.batch_norm_effect import Benefit
 from compare.analysis.compare_studies import Versus
-from compare.analysis.equivalence import ENDPOINTS, Comparison
-from compare.analysis.frames import Difference, Line, Row
+from compare.analysis.endpoints import ENDPOINTS
+from compare.analysis.equivalence import Comparison
+from compare.analysis.frames import Difference
+from compare.analysis.summary import Line, Row
 from compare.analysis.time_to_target import Race
 from compare.console import LABELS, MISSING, digits, joined, magnitude, p_value, plural, signed
 

@@ -5,7 +5,8 @@ import subprocess
 import sys
 from typing import Any
 
-from compare.analysis.frames import Difference, Row
+from compare.analysis.frames import Difference
+from compare.analysis.summary import Row
 from compare.report.tables import cells, headings, judged, tutorial_lines
 
 

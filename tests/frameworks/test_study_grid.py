@@ -8,7 +8,8 @@ import pytest
 from interrupted import interrupted, running
 from tolerances import PACES
 
-from compare.analysis.frames import differences, distances, rows, weight_gap
+from compare.analysis.frames import differences, distances, weight_gap
+from compare.analysis.summary import rows
 from compare.spec import Run, Settings
 from compare.study.records import CLOCKS, RunFolder, run_name
 from compare.study.run import EPOCHS, default_path, plan, run_study

@@ -8,14 +8,13 @@ from hypothesis import strategies as st
 from paired_records import diverged, run
 
 from compare.analysis import equivalence
+from compare.analysis.endpoints import ENDPOINTS, margins
 from compare.analysis.equivalence import (
-    ENDPOINTS,
     LEVELS,
     compare_frameworks,
     decide,
     judge,
     judge_unpaired,
-    margins,
 )
 from compare.analysis.frames import match
 from compare.analysis.intervals import student
@@ -61,7 +60,7 @@ def study(accuracies, alignment="exact", **changes):
 def test_the_five_verdicts(differences, verdict):
     judged = judge(differences, MARGINS, generator())
     assert judged.verdict == verdict
-    assert (judged.interval is None) is (verdict in ("identical", "refused"))
+    assert (judged.low is None) is (verdict in ("identical", "refused"))
     assert (judged.further_seeds is not None) is (verdict == "inconclusive")
 
 
@@ -71,11 +70,11 @@ def test_any_differences_get_a_verdict_and_swapped_sides_the_mirrored_one(counts
     differences = np.array(counts) * 0.002
     judged = judge(differences, (-margin, margin), generator())
     assert judged.verdict in equivalence.VERDICTS
-    if judged.interval is not None:
-        assert judged.interval.low <= judged.estimate <= judged.interval.high
+    if judged.low is not None:
+        assert judged.low <= judged.estimate <= judged.high
         assert judged.share.n == len(counts)
     # Student's t draws nothing: it is the same from either side.
-    if judged.interval is None or judged.interval.method == "Student's t":
+    if judged.low is None or judged.method == "Student's t":
         assert judge(-differences, (-margin, margin), generator()).verdict == judged.verdict
 
 
@@ -106,14 +105,16 @@ def test_the_further_seeds_settle_it_and_one_fewer_does_not():
         return decide(*ends, MARGINS)[0]
 
     assert (by_student(n - 1), by_student(n)) == ("inconclusive", "different")
-    assert judge(spread(0.0, 1e6), MARGINS, generator()).further_seeds is None
+    hopeless = judge(spread(0.0, 1e6), MARGINS, generator())
+    assert hopeless.further_seeds is None
+    assert hopeless.reason.startswith("even 100,000 further seeds would not settle it, if mean")
 
 
 def test_unpaired_groups_get_welch_and_a_bootstrap_beside_it():
     judged = judge_unpaired(spread(0.80, 0.01), spread(0.90, 0.02), MARGINS, generator())
     assert judged.verdict == "different"
-    assert judged.interval.method == "Welch (unpaired)"
-    assert judged.bootstrap.low == pytest.approx(judged.interval.low, abs=0.005)
+    assert judged.method == "Welch (unpaired)"
+    assert judged.bootstrap.low == pytest.approx(judged.low, abs=0.005)
     apart = judge_unpaired(spread(0.80, 0.02), spread(0.81, 0.02), MARGINS, generator())
     assert apart.verdict == "inconclusive"
     assert apart.further_seeds > 0
