@@ -151,13 +151,12 @@ def run(fault: dict[str, Any], tree: Path, options: argparse.Namespace) -> dict[
     start = time.monotonic()
     try:
         put(fault, tree)
-        tests = reaching(fault, Path(options.coverage))
-        caught = None
-        if tests is None or tests:
-            caught = first_failure(tree, tests, options)
+        # Coverage does not see what runs in processes of its own: then every test may reach it.
+        tests = reaching(fault, Path(options.coverage)) or None
+        caught = first_failure(tree, tests, options)
     finally:
         (tree / fault["file"]).write_text(original, encoding="utf-8")
-    reached = len(tests) if tests is not None else None
+    reached = None if tests is None else len(tests)
     seconds = round(time.monotonic() - start)
     return {**fault, "reached_by": reached, "caught_by": caught, "seconds": seconds}
 

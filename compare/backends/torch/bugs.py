@@ -13,8 +13,6 @@ from compare.backends.bugs import AFTER, RELATIVE, bug
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from bn_torch.module import BinaryClassifier
-
 
 def override(module: nn.Module, **methods: Callable[..., Any]) -> None:
     """Give a module methods of its own, as a subclass would, over those that it has."""
@@ -23,12 +21,12 @@ def override(module: nn.Module, **methods: Callable[..., Any]) -> None:
 
 
 @bug("the output layer has no bias", variant="mlp", rung=1, blame="output")
-def _bias_dropped(handle: BinaryClassifier, size: float) -> None:
+def _bias_dropped(handle: Any, size: float) -> None:
     handle.model.output.register_parameter("bias", None)
 
 
 @bug("NaN in one activation", variant=AFTER, rung=4, blame="between hidden and batch_norm")
-def _activation_nan(handle: BinaryClassifier, size: float) -> None:
+def _activation_nan(handle: Any, size: float) -> None:
     def poisoned(module: nn.Module, inputs: Any, outputs: Tensor) -> Tensor:
         outputs = outputs.clone()
         outputs[:, 7] = float("nan")
@@ -44,21 +42,21 @@ def _activation_nan(handle: BinaryClassifier, size: float) -> None:
     blame="loss",
     explained_by=("loss-reduction",),
 )
-def _loss_summed(handle: BinaryClassifier, size: float) -> None:
+def _loss_summed(handle: Any, size: float) -> None:
     averaged = type(handle).training_step
 
-    def training_step(self: Any, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self: Any, batch: tuple[Tensor, Tensor], batch_idx: int) -> Any:
         return averaged(self, batch, batch_idx) * len(batch[0])
 
     override(handle, training_step=training_step)
 
 
 @bug("no gradient through mean and variance", variant=AFTER, rung=6, blame="batch_norm")
-def _bn_statistics_detached(handle: BinaryClassifier, size: float) -> None:
+def _bn_statistics_detached(handle: Any, size: float) -> None:
     norm = handle.model.batch_norm
     tracked = type(norm).forward
 
-    def forward(self: Any, x: Tensor) -> Tensor:
+    def forward(self: Any, x: Tensor) -> Any:
         expected = tracked(self, x)
         if not self.training:
             return expected
@@ -77,7 +75,7 @@ def _bn_statistics_detached(handle: BinaryClassifier, size: float) -> None:
     size=1e-4,
     unit=RELATIVE,
 )
-def _learning_rate_off(handle: BinaryClassifier, size: float) -> None:
+def _learning_rate_off(handle: Any, size: float) -> None:
     configured = type(handle).configure_optimizers
 
     def configure_optimizers(self: Any) -> Any:
@@ -96,19 +94,19 @@ def _learning_rate_off(handle: BinaryClassifier, size: float) -> None:
     blame="batch_norm",
     explained_by=("bn-momentum-copied",),
 )
-def _bn_momentum_inverted(handle: BinaryClassifier, size: float) -> None:
+def _bn_momentum_inverted(handle: Any, size: float) -> None:
     norm = handle.model.batch_norm
     norm.momentum = 1.0 - norm.momentum
 
 
 @bug("evaluates with the batch's statistics", variant=AFTER, rung=9, blame="batch_norm")
-def _bn_evaluates_with_batch(handle: BinaryClassifier, size: float) -> None:
+def _bn_evaluates_with_batch(handle: Any, size: float) -> None:
     norm = handle.model.batch_norm.train()
     norm.train = lambda mode=True: norm
 
 
 @bug("a schedule sets in at epoch 3", variant=AFTER, rung=10, blame="every layer")
-def _learning_rate_drops(handle: BinaryClassifier, size: float) -> None:
+def _learning_rate_drops(handle: Any, size: float) -> None:
     def on_train_epoch_start(self: Any) -> None:
         if self.current_epoch == 2:
             for group in self.optimizers().param_groups:
