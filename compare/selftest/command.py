@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
 from compare.backends import protocol
-from compare.console import announcing, print_grid
+from compare.console import Table, announcing
 from compare.selftest.runner import Call, Caught, chosen, selftest
 from compare.spec import FRAMEWORKS, Settings
 from compare.study.workers import Worker
@@ -55,7 +55,7 @@ def show(results: Sequence[Caught], *, as_json: bool) -> int:
         content = {"caught": caught, "total": len(results), "mutations": mutations}
         print(json.dumps(content, allow_nan=False))
     else:
-        print_grid(_HEADINGS, [_cells(result) for result in results], left=len(_HEADINGS))
+        Table(_HEADINGS, [_cells(result) for result in results]).print()
         print(f"\n{caught} of {len(results)} caught where they must be")
         for result in results:
             if result.misexplained:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,11 +17,10 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
-from rich.table import Column, Table
 
 from compare import environment
 from compare.backends.protocol import check_installed
-from compare.console import LABELS, MISSING, console
+from compare.console import LABELS, Table, digits
 from compare.errors import RunFolderError
 from compare.report.figures import INK, PENS, entry, own_style
 from compare.report.figures import save as save_figure
@@ -61,9 +60,6 @@ HEADINGS = (
     *("variant", "framework", "configuration", "s/epoch", "steps/s", "first step", "cold"),
     *("overhead", "import s", "peak MiB", "epochs to {target}", "s to {target}"),
 )
-_NAMES = 3
-"""How many columns are names, from the first."""
-
 AXES = {"batch_size": "batch size", "units": "width"}
 _FIT = {"idiomatic": "fit", "floor": "floor"}
 
@@ -132,16 +128,7 @@ def show(plan: Plan, measurements: Measurements, path: Path, *, as_json: bool) -
         print(json.dumps(content, allow_nan=False))
         return
     rows = figures(plan, measurements)
-    grid = Table(
-        *(
-            Column(name, justify="left" if place < _NAMES else "right", no_wrap=place < _NAMES)
-            for place, name in enumerate(headings(plan))
-        ),
-        padding=(0, 0, 0, 1),
-    )
-    for line in cells(rows):
-        grid.add_row(*line)
-    console().print(grid)
+    table(plan, rows).print()
     scaling = scaling_lines(measurements)
     lines = [
         *notes(rows),
@@ -225,15 +212,11 @@ def to_json(plan: Plan, measurements: Measurements) -> dict[str, Any]:
     }
 
 
-def headings(plan: Plan) -> list[str]:
-    """Headings of the columns of `cells`."""
+def table(plan: Plan, figures: Sequence[Figure]) -> Table:
+    """One row per figure; `failures` says why one could not run."""
     target = f"{100 * plan.settings.target:g} %"
-    return [heading.format(target=target) for heading in HEADINGS]
-
-
-def cells(figures: Sequence[Figure]) -> list[list[str]]:
-    """One line per figure, in the order of `headings`; `failures` says why one could not run."""
-    return [_cells(figure) for figure in figures]
+    headings = [heading.format(target=target) for heading in HEADINGS]
+    return Table(headings, [_cells(figure) for figure in figures], left=3)
 
 
 def _cells(figure: Figure) -> list[str]:
@@ -245,20 +228,16 @@ def _cells(figure: Figure) -> list[str]:
     mebibytes = None if figure.peak_rss_bytes is None else figure.peak_rss_bytes / 2**20
     return [
         *names,
-        _digits(figure.epoch_seconds),
-        _digits(figure.steps_per_second, ",.0f"),
-        _digits(figure.first_step),
-        _digits(figure.first_step_cold),
-        _digits(figure.overhead, ".0%"),
-        _digits(figure.import_seconds, ".1f"),
-        _digits(mebibytes, ",.0f"),
-        "never" if never and epochs is None else _digits(epochs, "g"),
-        _digits(figure.seconds_to_target),
+        digits(figure.epoch_seconds),
+        digits(figure.steps_per_second, ",.0f"),
+        digits(figure.first_step),
+        digits(figure.first_step_cold),
+        digits(figure.overhead, ".0%"),
+        digits(figure.import_seconds, ".1f"),
+        digits(mebibytes, ",.0f"),
+        "never" if never and epochs is None else digits(epochs, "g"),
+        digits(figure.seconds_to_target),
     ]
-
-
-def _digits(value: float | None, form: str = ".3g") -> str:
-    return MISSING if value is None else format(value, form)
 
 
 def failures(figures: Sequence[Figure]) -> list[str]:
@@ -353,20 +332,14 @@ def markdown(
     blocks = (
         "# Seconds per epoch, Keras and Lightning",
         f"{wording(plan)}\n{load_line(measurements)}",
-        _table(headings(plan), cells(figures), range(_NAMES, len(HEADINGS))),
+        table(plan, figures).markdown(),
         _items([*notes(figures), *failures(figures)]),
-        _table(("variant", "configuration", "Keras / Lightning", "interval"), pairs, (2,)),
+        Table(("variant", "configuration", "Keras / Lightning", "interval"), pairs, 2).markdown(),
         *drawings,
         _items(scaling_lines(measurements)),
         _items([f"left out: {line}" for line in measurements.left_out]),
     )
     return "\n\n".join(block for block in blocks if block) + "\n"
-
-
-def _table(headings: Sequence[str], lines: Iterable[Sequence[str]], right: Container[int]) -> str:
-    """A table in Markdown; `right` are the places of the columns that are right-aligned."""
-    rule = ["---:" if place in right else "---" for place in range(len(headings))]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (headings, rule, *lines))
 
 
 def _items(lines: Iterable[str]) -> str:

@@ -25,7 +25,7 @@ def found():
 
 
 def test_a_row_that_cannot_run_says_why_everywhere(found, capsys):
-    assert report.cells(figures(PLAN, found))[-1][2:4] == ["torch.compile", "cannot run"]
+    assert report.table(PLAN, figures(PLAN, found)).rows[-1][2:4] == ["torch.compile", "cannot run"]
     assert report.notes(figures(PLAN, found)) == [
         "Keras, idiomatic: a=b",
         "Lightning, idiomatic: a=b",
@@ -40,8 +40,9 @@ def test_a_row_that_cannot_run_says_why_everywhere(found, capsys):
 
 
 def test_every_line_has_a_cell_per_heading(found):
-    lines = report.cells(figures(PLAN, found))
-    assert {len(line) for line in lines} == {len(report.headings(PLAN))}
+    table = report.table(PLAN, figures(PLAN, found))
+    lines = table.rows
+    assert {len(line) for line in lines} == {len(table.headings)}
     assert lines[0][3:8] == ["0.5", "32", "0.5", "0.5", "90%"]
     assert [line[10] for line in lines if line[2] == "idiomatic"] == ["30", "never"]
 
