@@ -142,7 +142,7 @@ def test_ctrl_c_while_the_report_is_written_tells_where_the_runs_are(folder, mon
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pages, "write", interrupted)
-    monkeypatch.setattr("compare.commands.study._train", lambda *_, **__: folder)
+    monkeypatch.setattr("compare.study.run.run_study", lambda *_, **__: folder)
     assert app(["run", "--out", str(folder.path)], standalone_mode=False) == 130
     captured = capsys.readouterr()
     assert captured.out == ""
