@@ -196,7 +196,7 @@ def trace_any(
         theirs = batches[step - 1]
         return (
             theirs[0] if to_torch is not None else samples.to_keras(x),
-            theirs[1] if targets_to_torch is not None else targets.to_keras(y),
+            theirs[1] if targets_to_torch is not None or y is None else targets.to_keras(y),
         )
 
     return tracing.trace(whole, network(module), tensors, sink, to_keras=to_keras)
