@@ -8,7 +8,7 @@ bn_keras.compile_model(model)
 model.fit(x_train, y_train, validation_data=(x_test, y_test), epochs=100, batch_size=32)
 ```
 
-The files of the networks, of training and of timing have twins of the same name in `bn_torch`:
+The files of the networks and of training have twins of the same name in `bn_torch`:
 `diff -y bn_keras/mlp.py bn_torch/mlp.py` is the difference between the frameworks.
 """
 

@@ -28,7 +28,7 @@ class PlannedBatches(keras.utils.PyDataset):
         self.epoch = 0
         self.callback = keras.callbacks.LambdaCallback(on_epoch_begin=self._begin)
 
-    def _begin(self, epoch: int, logs: dict | None = None) -> None:
+    def _begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:

@@ -9,9 +9,9 @@ data = bn_torch.CirclesDataModule(train=(x_train, y_train), test=(x_test, y_test
 L.Trainer(max_epochs=100).fit(model, data)
 ```
 
-The files of the networks, of training and of timing have twins of the same name in `bn_keras`:
-`diff -y bn_keras/mlp.py bn_torch/mlp.py` is the difference between the frameworks. The files that
-leave out remedies (`undo.py`) and put in bugs (`mutat*.py`) test the judge.
+The files of the networks, of the data and of training have twins of the same name in `bn_keras`:
+`diff -y bn_keras/mlp.py bn_torch/mlp.py` is the difference between the frameworks. Two files have
+none: `module.py`, the LightningModule, and `norm.py`, batch normalization as Keras computes it.
 """
 
 from bn_torch.cnn import build_cnn

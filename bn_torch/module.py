@@ -28,6 +28,7 @@ class BinaryClassifier(L.LightningModule):
         self.model = model
         self.train_accuracy = BinaryAccuracy()
         self.val_accuracy = BinaryAccuracy()
+        self.test_accuracy = BinaryAccuracy()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(x)
@@ -50,7 +51,7 @@ class BinaryClassifier(L.LightningModule):
         self._common_step(batch, "val")
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._common_step(batch, "val")
+        self._common_step(batch, "test")
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Probability of the inner circle, (N, 1); labels within the batch are left aside."""

@@ -1,4 +1,4 @@
-"""The judge: trains the Keras and the Lightning twin on the same circles and compares them.
+"""The harness: trains the Keras and the Lightning twin on the same circles and compares them.
 
 Importing it imports no framework. From the command line: `bn-compare --help`.
 """
@@ -16,15 +16,15 @@ from compare.errors import (
 )
 
 if TYPE_CHECKING:
+    from compare.parity.report import ParityError, ParityReport
     from compare.porting.check import check_parity
     from compare.porting.inspect import Inspection, inspect_pair
-    from compare.porting.report import ParityError, ParityReport
     from compare.porting.weights import PortReport, port_weights, weight_rule
 
 _MODULES = {
     "Inspection": "porting.inspect",
-    "ParityError": "porting.report",
-    "ParityReport": "porting.report",
+    "ParityError": "parity.report",
+    "ParityReport": "parity.report",
     "PortReport": "porting.weights",
     "check_parity": "porting.check",
     "inspect_pair": "porting.inspect",

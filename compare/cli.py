@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from compare.commands import checks, pair, study, time
+from compare.commands import conventions, parity, selftest, study, time
 from compare.errors import CompareError
 
 app = typer.Typer(
@@ -40,10 +40,10 @@ for command, examples in (
     (study.run, study.RUN_EXAMPLES),
     (study.report, study.REPORT_EXAMPLES),
     (time.time, time.TIME_EXAMPLES),
-    (checks.parity, checks.PARITY_EXAMPLES),
-    (pair.init, pair.INIT_EXAMPLES),
-    (checks.conventions, checks.CONVENTIONS_EXAMPLES),
-    (checks.selftest, checks.SELFTEST_EXAMPLES),
+    (parity.parity, parity.EXAMPLES),
+    (parity.init, parity.INIT_EXAMPLES),
+    (conventions.conventions, conventions.EXAMPLES),
+    (selftest.selftest, selftest.EXAMPLES),
 ):
     app.command(epilog=examples)(command)
 

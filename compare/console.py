@@ -1,66 +1,33 @@
-"""Where tables go: stdout, as wide as it is."""
+"""What a person reads: numbers as text, tables, and progress on a terminal.
+
+Results go to stdout, progress to stderr: bars where it is a terminal, lines where it is not.
+"""
 
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
 
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Column, Table
+from rich.table import Column
+from rich.table import Table as Grid
 
-from compare.spec import Settings
-from compare.study.runs import Run
-
-WIDTH_OF_A_PIPE = 150
-"""A pipe has no width of its own, and a table cut at 80 columns is of no use in a file."""
-
-
-def console() -> Console:
-    """A console for results on stdout."""
-    return Console(width=None if sys.stdout.isatty() else WIDTH_OF_A_PIPE, highlight=False)
-
-
-def print_grid(headings: Sequence[str], lines: Sequence[Sequence[str]], *, left: int) -> None:
-    """Print a table; where it fits, headings are broken before any cell is.
-
-    Args:
-        headings: Headings of the columns.
-        lines: Cells, one per heading.
-        left: How many columns are left-aligned, from the first.
-    """
-    out = console()
-    columns = [[heading, *cells] for heading, *cells in zip(headings, *lines, strict=True)]
-    widths = [max(map(len, (*heading.split(), *cells))) for heading, *cells in columns]
-    spare = out.width - sum(widths) - len(widths) + 1
-    grid = Table(
-        *(
-            Column(
-                heading,
-                justify="left" if place < left else "right",
-                width=width if spare >= 0 else None,
-                no_wrap=place == 0,
-                overflow="fold",
-            )
-            for place, (heading, width) in enumerate(zip(headings, widths, strict=True))
-        ),
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0) if spare >= len(widths) else 0,
-    )
-    for line in lines:
-        grid.add_row(*line)
-    out.print(grid)
-
+from compare.spec import Run, Settings
 
 LABELS: Mapping[str, str] = MappingProxyType({"keras": "Keras", "torch": "Lightning"})
 """Framework in records → what a reader calls it."""
 
 MISSING = "–"
+
+WIDTH_OF_A_PIPE = 150
+"""A pipe has no width of its own, and a table cut at 80 columns is of no use in a file."""
 
 
 def magnitude(value: float | None) -> str:
@@ -70,6 +37,107 @@ def magnitude(value: float | None) -> str:
     if math.isnan(value):
         return "NaN"
     return "0" if value == 0 else f"{value:.1e}"
+
+
+def digits(value: float | None, form: str = ".3g") -> str:
+    """A number in a format of `format`; an en dash where there is none."""
+    return MISSING if value is None else format(value, form)
+
+
+def signed(value: float) -> str:
+    """A difference with its sign, to four decimals, or to two digits where that shows nothing."""
+    if value == 0:
+        return "0"
+    text = f"{value:+.4f}" if abs(value) >= 5e-5 else f"{value:+.1e}"
+    return text.replace("-", "−", 1) if value < 0 else text
+
+
+def p_value(value: float) -> str:
+    """A p-value to two digits, such as `0.031` or `1.9e-05`."""
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
+
+
+def plural(number: int, noun: str) -> str:
+    """A number and its noun, such as `1 seed` or `3 seeds`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def joined(parts: Sequence[str]) -> str:
+    """`a, b and c`, of at least one part."""
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def markdown_text(text: object) -> str:
+    """Text that Markdown shows as it is, in a table cell too."""
+    return re.sub(r"([\\`*_\[\]<>|~&])", r"\\\1", " ".join(str(text).split()))
+
+
+def console() -> Console:
+    """A console for results on stdout."""
+    return Console(width=None if sys.stdout.isatty() else WIDTH_OF_A_PIPE, highlight=False)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text, for the terminal and for pages.
+
+    Attributes:
+        headings: Headings of the columns.
+        rows: Cells, one per heading.
+        left: How many columns are left-aligned, from the first; the others hold numbers. None
+            if all are.
+        title: What the table holds: a line above it on the terminal, and its label for a screen
+            reader on a page. Nothing is printed where it is empty.
+    """
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    left: int | None = None
+    title: str = ""
+
+    def is_left(self, column: int) -> bool:
+        """Whether a column, counted from 0, is left-aligned."""
+        return self.left is None or column < self.left
+
+    def print(self) -> None:
+        """Print the table on stdout; where it fits, headings are broken before any cell is."""
+        out = console()
+        columns = [
+            [heading, *cells] for heading, *cells in zip(self.headings, *self.rows, strict=True)
+        ]
+        widths = [max(map(len, (*heading.split(), *cells))) for heading, *cells in columns]
+        spare = out.width - sum(widths) - len(widths) + 1
+        grid = Grid(
+            *(
+                Column(
+                    heading,
+                    justify="left" if self.is_left(place) else "right",
+                    width=width if spare >= 0 else None,
+                    no_wrap=place == 0,
+                    overflow="fold",
+                )
+                for place, (heading, width) in enumerate(zip(self.headings, widths, strict=True))
+            ),
+            box=box.SIMPLE_HEAD,
+            show_edge=False,
+            padding=(0, 1, 0, 0) if spare >= len(widths) else 0,
+        )
+        for row in self.rows:
+            grid.add_row(*row)
+        if self.title:
+            out.print(self.title, markup=False)
+        out.print(grid)
+
+    def markdown(self) -> str:
+        """The table in Markdown, without its title and without a final newline."""
+        rule = ["---" if self.is_left(place) else "---:" for place in range(len(self.headings))]
+        lines = [list(map(markdown_text, row)) for row in (self.headings, *self.rows)]
+        return "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:]))
+
+
+def print_grid(headings: Sequence[str], lines: Sequence[Sequence[str]], *, left: int) -> None:
+    """Print a `Table` without a title."""
+    Table(headings, lines, left).print()
 
 
 class StudyProgress:

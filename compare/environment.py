@@ -7,9 +7,9 @@ import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Annotated, NotRequired, TypedDict
 
-from compare import saved
+from msgspec import Meta
 
 PACKAGES = (
     "bn-compare",
@@ -25,18 +25,39 @@ PACKAGES = (
 )
 
 
+class Hardware(TypedDict):
+    """The machine; null where the system does not say. `accelerator` is by framework."""
+
+    cpu: str
+    cores: Annotated[int, Meta(ge=1)] | None
+    memory_bytes: Annotated[int, Meta(ge=0)] | None
+    python: str
+    machine: NotRequired[str]
+    system: NotRequired[str]
+    accelerator: NotRequired[dict[str, str]]
+
+
+class Versions(TypedDict):
+    """The versions that every record must name; null where a package is absent."""
+
+    keras: str | None
+    tensorflow: str | None
+    torch: str | None
+    lightning: str | None
+
+
 def versions() -> dict[str, str | None]:
     """Package → installed version, None where it is absent."""
-    found: dict[str, str | None] = {}
+    installed: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            installed[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            found[package] = None
-    return found
+            installed[package] = None
+    return installed
 
 
-def hardware() -> dict[str, Any]:
+def hardware() -> Hardware:
     """Processor, cores that this process may use, memory, system, and version of Python."""
     affinity = getattr(os, "sched_getaffinity", None)
     return {
@@ -47,19 +68,6 @@ def hardware() -> dict[str, Any]:
         "system": platform.system(),
         "python": platform.python_version(),
     }
-
-
-def check_saved(content: Any) -> None:
-    """Raise unless records say on what hardware and with which versions they were made.
-
-    Raises:
-        InputError: Something is missing, or of another type.
-    """
-    saved.check(content, {"hardware": dict, "versions": dict}, "the file")
-    hardware = {"cpu": str, "cores": int, "memory_bytes": int | None, "python": str}
-    saved.check(content["hardware"], hardware, "hardware")
-    versions = dict.fromkeys(("keras", "tensorflow", "torch", "lightning"), str | None)
-    saved.check(content["versions"], versions, "versions")
 
 
 def _cpu() -> str:

@@ -1,4 +1,4 @@
-"""The `parity` fixture and its options, there without an import once the package is installed.
+"""The `parity` fixture and its options; pytest finds them once the package is installed.
 
 ```python
 def test_port(parity):
@@ -6,8 +6,8 @@ def test_port(parity):
 ```
 
 `@pytest.mark.parity(dtype=…, steps=…, allow=…, tolerances=…)` sets options of the fixture for a
-test, a class or a module. `--parity-report FILE` writes what was found, `--parity-golden` records
-both sides or checks one against its recording.
+test, a class or a module. `--parity-report FILE` writes the results, `--parity-golden` records both
+sides or checks one against the recording of the other.
 """
 
 from __future__ import annotations
@@ -28,12 +28,11 @@ from compare.errors import CompareError, InputError, MissingDependencyError, unk
 
 # Nothing else of the package is imported here: who does not use the fixture does not pay for it.
 if TYPE_CHECKING:
-    from compare.porting.report import ParityReport
+    from compare.parity.report import ParityReport
 
-_MODES = ("record", "replay")
 _ATTRIBUTE = "bn_compare_parity"
-_FOUND: pytest.StashKey[list[str]] = pytest.StashKey()
-"""What the checks of a test found, each as JSON: only simple types pass between processes."""
+_RESULTS: pytest.StashKey[list[str]] = pytest.StashKey()
+"""The results of a test's checks, each as JSON: only simple types pass between processes."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,7 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--parity-report",
         metavar="FILE",
-        help="Write what the parity fixture found to FILE.html or FILE.json.",
+        help="Write the results of the parity fixture to FILE.html or FILE.json.",
     )
     group.addoption(
         "--parity-golden",
@@ -62,34 +61,33 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marker and check the options."""
     config.addinivalue_line(
         "markers",
-        "parity(dtype, steps, allow, tolerances, …): options of the fixture parity, as of "
-        "compare.check_parity.",
+        "parity(dtype, steps, allow, tolerances, …): options of the parity fixture, the same as "
+        "those of compare.check_parity.",
     )
     _check_golden(config)
-    report = config.getoption("--parity-report")
-    if report is None:
-        return
-    _check_report(Path(report))
-    if not hasattr(config, "workerinput"):
-        config.pluginmanager.register(_Report(Path(report)))
+    if config.getoption("--parity-report") is not None:
+        target = Path(config.getoption("--parity-report"))
+        _check_report(target)
+        if not hasattr(config, "workerinput"):
+            config.pluginmanager.register(_Report(target))
 
 
 def _check_golden(config: pytest.Config) -> None:
-    golden = config.getoption("--parity-golden")
-    if golden is not None and golden[0] not in _MODES:
+    mode, folder = config.getoption("--parity-golden") or (None, "")
+    if mode not in (None, "record", "replay"):
         raise pytest.UsageError(
-            f"--parity-golden: expected record DIR or replay DIR, received {' '.join(golden)}."
+            f"--parity-golden: expected record DIR or replay DIR, received {mode} {folder}."
         )
-    if golden is not None and golden[0] == "replay" and not Path(golden[1]).is_dir():
-        raise pytest.UsageError(f"--parity-golden replay: {golden[1]} is not a folder.")
-    if config.getoption("--parity-live") and (golden is None or golden[0] != "replay"):
+    if mode == "replay" and not Path(folder).is_dir():
+        raise pytest.UsageError(f"--parity-golden replay: {folder} is not a folder.")
+    if config.getoption("--parity-live") and mode != "replay":
         raise pytest.UsageError(
             "--parity-live says what runs beside a recording: add --parity-golden replay DIR."
         )
 
 
 def _check_report(target: Path) -> None:
-    """Tell at once what would otherwise be told after all tests ran."""
+    """Refuse at once what would otherwise fail after all tests ran."""
     if target.suffix not in (".html", ".json"):
         raise pytest.UsageError(
             f"--parity-report: expected a file that ends in .html or .json, received {target}."
@@ -111,27 +109,32 @@ def _check_report(target: Path) -> None:
 def parity(request: pytest.FixtureRequest) -> Callable[..., ParityReport]:
     """`compare.check_parity`, raising `ParityError` where the two sides differ."""
     defaults = _marked(request.node)
-    found = request.node.stash.setdefault(_FOUND, [])
+    results = request.node.stash.setdefault(_RESULTS, [])
     numbers = itertools.count(1)
 
     def check(
         keras_model: Any, torch_module: Any, x: Any, y: Any = None, **options: Any
     ) -> ParityReport:
         __tracebackhide__ = True
-        models, data = (keras_model, torch_module), (x, y)
+        from compare.parity.report import refused
+
         test, number = request.node.nodeid, next(numbers)
         name = test if number == 1 else f"{test} #{number}"
+
+        def add(result: dict[str, Any]) -> None:
+            results.append(json.dumps({"test": name, **result}))
+
+        models, data, options = (keras_model, torch_module), (x, y), {**defaults, **options}
         try:
-            report = _check(request, models, data, {**defaults, **options}, number)
+            report = _check(request.config, _folder(test, number), models, data, options)
         except CompareError as error:
-            found.append(json.dumps({"test": name, **_refused(str(error))}))
+            add(refused(str(error)))
             # Neither the frames of this package nor what a framework raised are the user's matter.
             raise error.with_traceback(None) from None
         except Exception as error:
-            told = _refused(f"{type(error).__name__}: {error}")
-            found.append(json.dumps({"test": name, **told}))
+            add(refused(f"{type(error).__name__}: {error}"))
             raise
-        found.append(json.dumps({"test": name, **report.to_json()}))
+        add(report.to_json())
         report.raise_if_diverged()
         return report
 
@@ -142,109 +145,98 @@ def _marked(node: Any) -> dict[str, Any]:
     """The options of all markers of a test; the nearest wins."""
     options: dict[str, Any] = {}
     for mark in reversed(list(node.iter_markers("parity"))):
-        wrong = _unknown(mark.kwargs)
-        if mark.args:
-            wrong = InputError(f"expected keywords, such as steps=3, received {mark.args!r}.")
-        if wrong is not None:
-            pytest.fail(f"the parity marker: {wrong}", pytrace=False)
+        try:
+            if mark.args:
+                raise InputError(f"expected keywords, such as steps=3, received {mark.args!r}.")
+            _check_names(mark.kwargs)
+        except InputError as error:
+            pytest.fail(f"the parity marker: {error}", pytrace=False)
         options |= mark.kwargs
     return options
 
 
-def _unknown(options: Mapping[str, Any]) -> InputError | None:
-    """The error for the first option that there is not."""
-    from compare.porting.check import Options
+def _check_names(options: Mapping[str, Any]) -> None:
+    """Raise `InputError` unless `check_parity` has options of these names."""
+    from compare.porting.options import Options
 
     known = [field.name for field in dataclasses.fields(Options)]
-    return next((unknown("option", name, known) for name in options if name not in known), None)
+    for name in options:
+        if name not in known:
+            raise unknown("option", name, known)
 
 
 def _check(
-    request: pytest.FixtureRequest,
+    config: pytest.Config,
+    folder: str,
     models: tuple[Any, Any],
     data: tuple[Any, Any],
     options: dict[str, Any],
-    number: int,
 ) -> ParityReport:
     __tracebackhide__ = True
-    if (wrong := _unknown(options)) is not None:
-        raise wrong
-    golden = request.config.getoption("--parity-golden")
-    if golden is None:
-        from compare.porting.check import check_parity
+    from compare.backends.protocol import check_installed
+    from compare.porting import check, golden
+    from compare.porting.options import Options
 
-        return check_parity(*models, *data, **options)
-    from compare.porting import golden as golden_check
-    from compare.porting.check import Options
-
-    mode, folder = golden
-    place = Path(folder) / _name(request.node.nodeid, number)
+    _check_names(options)
+    recordings = config.getoption("--parity-golden")
+    if recordings is None:
+        return check.check_parity(*models, *data, **options)
+    mode, root = recordings
     if mode == "record":
-        return golden_check.record(place, models, data, Options(**options))
-    alive = request.config.getoption("--parity-live") or _installed()
-    return golden_check.replay(place, alive, models, data, Options(**options))
+        return golden.record(Path(root) / folder, models, data, Options(**options))
+    alive = config.getoption("--parity-live")
+    if alive is None:
+        try:
+            check_installed(["torch"])
+            alive = "torch"
+        except MissingDependencyError:
+            alive = "keras"
+    return golden.replay(Path(root) / folder, alive, models, data, Options(**options))
 
 
-def _name(nodeid: str, number: int) -> str:
-    """A folder for one check of a test: readable, and never that of another."""
+def _folder(nodeid: str, number: int) -> str:
+    """The name of a folder for one check of a test: readable, and never that of another."""
     readable = re.sub(r"[^A-Za-z0-9]+", "-", nodeid).strip("-")[:80]
     unique = hashlib.sha256(nodeid.encode()).hexdigest()[:8]
     return f"{readable}-{unique}" + (f"-{number}" if number > 1 else "")
-
-
-def _installed() -> str:
-    from compare.backends.protocol import check_installed
-
-    try:
-        check_installed(["torch"])
-    except MissingDependencyError:
-        return "keras"
-    return "torch"
-
-
-def _refused(message: str) -> dict[str, Any]:
-    """A check that could not be made, where a report holds one that was."""
-    from compare.porting.report import refused
-
-    return refused(message)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Hand what a test found to the process that writes the report."""
+    """Hand a test's results to the process that writes the report."""
     report = yield
-    vars(report)[_ATTRIBUTE] = item.stash.get(_FOUND, [])
+    vars(report)[_ATTRIBUTE] = item.stash.get(_RESULTS, [])
     return report
 
 
 class _Report:
-    """Writes what was found, where the results of a session come together."""
+    """Writes the report, where the results of a session come together."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
-        self.found: dict[str, list[str]] = {}
+        self.results: dict[str, list[str]] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep what a test found so far: of setup, call and teardown the last has it all."""
-        self.found[report.nodeid] = getattr(report, _ATTRIBUTE, [])
+        """Keep the results of a test so far: of setup, call and teardown the last has them all."""
+        self.results[report.nodeid] = getattr(report, _ATTRIBUTE, [])
 
     def pytest_sessionfinish(self) -> None:
         """Write it all."""
-        from compare.porting.report import page
+        from compare.parity.report import page
         from compare.study.records import write_text
 
-        found = [json.loads(one) for test in sorted(self.found) for one in self.found[test]]
+        pairs = [json.loads(text) for test in sorted(self.results) for text in self.results[test]]
         if self.target.suffix == ".html":
-            text = page(found)
+            text = page(pairs)
         else:
-            # Where nothing was checked, nothing was found to agree.
-            passed = bool(found) and all(one["passed"] for one in found)
-            text = json.dumps({"passed": passed, "pairs": found}, indent=1) + "\n"
+            # Where nothing was checked, nothing is known to agree.
+            passed = bool(pairs) and all(pair["passed"] for pair in pairs)
+            text = json.dumps({"passed": passed, "pairs": pairs}, indent=1) + "\n"
         write_text(self.target, text)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say where it is."""
-        count = sum(map(len, self.found.values()))
+        count = sum(map(len, self.results.values()))
         terminalreporter.write_line(f"parity of {count} pairs: {self.target}")

@@ -38,8 +38,8 @@ def peak_bytes(pid: int | None = None) -> int | None:
         import resource
     except ImportError:
         return None
-    found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return found if sys.platform == "darwin" else found * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 class OtherPrograms:
@@ -77,7 +77,7 @@ def wait_until_quiet(patience: float, say: Callable[[str], None]) -> float:
 
     Args:
         patience: Seconds to wait at most; 0 to look at nothing.
-        say: Told when there is something to wait for.
+        say: Called when there is something to wait for.
 
     Returns:
         Seconds waited, 0 where it was quiet at once.

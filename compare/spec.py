@@ -7,14 +7,19 @@ smoothing is always a **decay**, the share of the old statistics that is kept (K
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
+
+import msgspec
+from msgspec import Meta
 
 from compare.conventions import ALIGNMENTS, check_switches
 from compare.errors import InputError, unknown
+from compare.schema import convert
 
 View = Literal["vector", "image", "sequence"]
 Option = str | float | bool | None
@@ -50,40 +55,51 @@ class Variant:
         return self.options.get("batch_norm") is not None
 
 
-def _variants() -> dict[str, Variant]:
-    def mlp(name: str, title: str, **options: Option) -> Variant:
-        return Variant(name, "mlp", "vector", title, "mlp", MappingProxyType(options))
-
-    table = [
-        Variant("mlp", "mlp", "vector", "Dense 50 relu → Dense 1"),
-        mlp("mlp-bn-after", "Dense 50 relu → BN → Dense 1", batch_norm="after"),
-        mlp("mlp-bn-before", "Dense 50 → BN → relu → Dense 1", batch_norm="before"),
-        mlp("mlp-bn-no-affine", "as after, without γ and β", batch_norm="after", affine=False),
-        mlp("mlp-bn-no-momentum", "as after, decay 0", batch_norm="after", decay=0.0),
-        mlp("mlp-bn-input", "BN → Dense 50 relu → Dense 1", batch_norm="input"),
-        Variant("cnn", "cnn", "image", "Conv 32 relu ×2 → MaxPool → Dense 1"),
-        Variant(
-            "cnn-bn",
-            "cnn",
-            "image",
-            "Conv 32 relu ×2 → BN → MaxPool → Dense 1",
-            "cnn",
-            MappingProxyType({"batch_norm": "after"}),
-        ),
-        Variant("lstm", "lstm", "sequence", "LSTM 32 → Dense 1"),
-        Variant(
-            "lstm-bn",
-            "lstm",
-            "sequence",
-            "LSTM 32 → BN → Dense 1",
-            "lstm",
-            MappingProxyType({"batch_norm": "after"}),
-        ),
-    ]
-    return {variant.name: variant for variant in table}
+def _variant(name: str, view: View, title: str, **options: Option) -> Variant:
+    family = name.partition("-")[0]
+    baseline = family if options else None
+    return Variant(name, family, view, title, baseline, MappingProxyType(options))
 
 
-VARIANTS: Mapping[str, Variant] = MappingProxyType(_variants())
+_TABLE = (
+    _variant("mlp", "vector", "Dense 50 relu → Dense 1"),
+    _variant("mlp-bn-after", "vector", "Dense 50 relu → BN → Dense 1", batch_norm="after"),
+    _variant("mlp-bn-before", "vector", "Dense 50 → BN → relu → Dense 1", batch_norm="before"),
+    _variant(
+        "mlp-bn-no-affine", "vector", "as after, without γ and β", batch_norm="after", affine=False
+    ),
+    _variant("mlp-bn-no-momentum", "vector", "as after, decay 0", batch_norm="after", decay=0.0),
+    _variant("mlp-bn-input", "vector", "BN → Dense 50 relu → Dense 1", batch_norm="input"),
+    _variant("cnn", "image", "Conv 32 relu ×2 → MaxPool → Dense 1"),
+    _variant("cnn-bn", "image", "Conv 32 relu ×2 → BN → MaxPool → Dense 1", batch_norm="after"),
+    _variant("lstm", "sequence", "LSTM 32 → Dense 1"),
+    _variant("lstm-bn", "sequence", "LSTM 32 → BN → Dense 1", batch_norm="after"),
+)
+
+VARIANTS: Mapping[str, Variant] = MappingProxyType({v.name: v for v in _TABLE})
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is to be trained: one variant, one framework, one seed."""
+
+    variant: str
+    framework: str
+    seed: int
+
+
+_LARGEST = sys.float_info.max
+MANY = 1_000_000
+Count = Annotated[int, Meta(ge=1, le=MANY, description=f"a whole number from 1 to {MANY:,}")]
+Points = Annotated[int, Meta(ge=4, le=MANY, description=f"a whole number from 4 to {MANY:,}")]
+DataSeed = Annotated[int, Meta(ge=0, lt=2**32, description="a whole number from 0 to 2³² − 1")]
+Positive = Annotated[float, Meta(gt=0, le=_LARGEST, description="a positive number")]
+NotNegative = Annotated[float, Meta(ge=0, le=_LARGEST, description="a number of at least 0")]
+Momentum = Annotated[float, Meta(ge=0, lt=1, description="in [0, 1)")]
+Target = Annotated[float, Meta(gt=0, le=1, description="in (0, 1]")]
+Margin = Annotated[float, Meta(gt=0, lt=1, description="in (0, 1)")]
+RatioBelow = Annotated[float, Meta(gt=0, lt=1, description="a first ratio in (0, 1)")]
+RatioAbove = Annotated[float, Meta(gt=1, le=_LARGEST, description="a second ratio above 1")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,23 +134,23 @@ class Settings:
 
     variants: tuple[str, ...] = tuple(VARIANTS)
     frameworks: tuple[str, ...] = FRAMEWORKS
-    seeds: int = 1
-    epochs: int = 100
-    batch_size: int = 32
-    learning_rate: float = 0.01
-    sgd_momentum: float = 0.9
-    n_samples: int = 1000
-    noise: float = 0.1
-    data_seed: int = 1
+    seeds: Count = 1
+    epochs: Count = 100
+    batch_size: Count = 32
+    learning_rate: Positive = 0.01
+    sgd_momentum: Momentum = 0.9
+    n_samples: Points = 1000
+    noise: NotNegative = 0.1
+    data_seed: DataSeed = 1
     alignment: str = "exact"
     undo: tuple[str, ...] = ()
     dtype: str = "float32"
     pace: str = "idiomatic"
-    target: float = 0.8
-    threads: int = 1
-    accuracy_margin: float = 0.01
-    loss_margin: float = 0.01
-    epochs_ratio_margin: tuple[float, float] = (0.9, 1.1)
+    target: Target = 0.8
+    threads: Count = 1
+    accuracy_margin: Margin = 0.01
+    loss_margin: Positive = 0.01
+    epochs_ratio_margin: tuple[RatioBelow, RatioAbove] = (0.9, 1.1)
 
     def __post_init__(self) -> None:
         _check_list("variant", self.variants, VARIANTS)
@@ -147,20 +163,8 @@ class Settings:
             if name not in known:
                 raise unknown(kind, name, known)
         check_switches(self.undo)
-        for name in ("seeds", "epochs", "batch_size", "threads"):
-            _check_number(name, getattr(self, name), "a whole number of at least 1", low=1)
-        _check_number("n_samples", self.n_samples, "a whole number of at least 4", low=4)
-        _check_number("data_seed", self.data_seed, "a whole number of at least 0", low=0)
-        _check_number("learning_rate", self.learning_rate, "a positive number", above=0.0)
-        _check_number("noise", self.noise, "a number of at least 0", low=0.0)
-        _check_number("sgd_momentum", self.sgd_momentum, "in [0, 1)", low=0.0, below=1.0)
-        _check_number("target", self.target, "in (0, 1]", above=0.0, high=1.0)
-        self._check_margins()
-        self._check_last_batch()
-
-    def _check_margins(self) -> None:
-        _check_number("accuracy_margin", self.accuracy_margin, "in (0, 1)", above=0.0, below=1.0)
-        _check_number("loss_margin", self.loss_margin, "a positive number", above=0.0)
+        for name, number in _numbers().items():
+            _check_option(name, getattr(self, name), number)
         ends = self.epochs_ratio_margin
         if not isinstance(ends, tuple) or len(ends) != 2:
             received = ",".join(map(str, ends)) if isinstance(ends, tuple) else repr(ends)
@@ -168,11 +172,8 @@ class Settings:
                 "--epochs-ratio-margin: expected two ratios such as 0.9,1.1, "
                 f"received {received or 'none'}."
             )
-        name = "epochs_ratio_margin"
-        _check_number(name, ends[0], "a first ratio in (0, 1)", above=0.0, below=1.0)
-        _check_number(name, ends[1], "a second ratio above 1", above=1.0)
-
-    def _check_last_batch(self) -> None:
+        for end, number in zip(ends, (RatioBelow, RatioAbove), strict=True):
+            _check_option("epochs_ratio_margin", end, number)
         if self.batch_size == 1 or self.n_train % self.batch_size == 1:
             raise InputError(
                 f"batch_size {self.batch_size} would leave a batch of one sample "
@@ -204,10 +205,7 @@ class Settings:
         for name in values:
             if name not in cls.__dataclass_fields__:
                 raise unknown("setting", name, cls.__dataclass_fields__)
-        plain: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
-        }
-        return cls(**plain)
+        return convert(values, cls, "settings")
 
 
 def _check_list(kind: str, names: tuple[str, ...], known: Iterable[str]) -> None:
@@ -223,25 +221,19 @@ def _check_list(kind: str, names: tuple[str, ...], known: Iterable[str]) -> None
         raise InputError(f"--{kind}s names one twice: {', '.join(names)}.")
 
 
-def _check_number(
-    name: str,
-    value: object,
-    expected: str,
-    *,
-    low: float = -math.inf,
-    above: float = -math.inf,
-    below: float = math.inf,
-    high: float = math.inf,
-) -> None:
-    """Raise unless `value` is a finite number with low ≤ value ≤ high and above < value < below.
+@cache
+def _numbers() -> dict[str, Any]:
+    """Setting → the type of its numbers, with their range and how a message names it."""
+    kinds = get_type_hints(Settings, include_extras=True)
+    return {name: kind for name, kind in kinds.items() if hasattr(kind, "__metadata__")}
 
-    An integer `low` also asks for an integer.
-    """
-    kinds: tuple[type, ...] = (int,) if isinstance(low, int) else (int, float)
-    fits = isinstance(value, kinds) and not isinstance(value, bool)
-    if fits:
-        assert isinstance(value, int | float)
-        fits = math.isfinite(value) and low <= value <= high and above < value < below
-    if not fits:
-        option = name.replace("_", "-")
-        raise InputError(f"--{option}: expected {expected}, received {value!r}.")
+
+def _check_option(name: str, value: object, kind: Any) -> None:
+    """Raise, in the words of its type, unless a number has that type and lies in its range."""
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        option, (limits,) = name.replace("_", "-"), kind.__metadata__
+        raise InputError(
+            f"--{option}: expected {limits.description}, received {value!r}."
+        ) from None

@@ -136,8 +136,8 @@ class Trace(Mapping[str, NDArray[Any]]):
     @property
     def steps(self) -> int:
         """Number of training steps, or of forward passes in training mode."""
-        found = (_STEP.match(name) for name in self.files)
-        return max((int(match[1]) for match in found if match), default=0)
+        matches = (_STEP.match(name) for name in self.files)
+        return max((int(match[1]) for match in matches if match), default=0)
 
     def renamed(self, names: Mapping[str, str]) -> Trace:
         """The same trace with layers called otherwise: old name → new name."""

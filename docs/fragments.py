@@ -4,7 +4,7 @@ Every function returns Markdown. To renew the records:
 
     bn-compare run                                        manifest, records, timings → docs/study
     bn-compare time                                       timing.json
-    bn-compare parity --seeds 5 --json > docs/parity.json
+    bn-compare parity --json > docs/parity.json
     bn-compare conventions --measure --json > docs/conventions.json
     make benchmark                                        benchmarks.json
     python docs/fragments.py                              the figures
@@ -179,7 +179,7 @@ def study_seconds() -> str:
 
 
 def ladder() -> str:
-    """The largest absolute difference on every rung, over the seeds."""
+    """The largest absolute difference on every rung."""
     pairs = _read("parity.json")["pairs"]
     variants = list(dict.fromkeys(pair["variant"] for pair in pairs))
     largest: dict[tuple[str, str], list[float]] = {}

@@ -16,8 +16,7 @@ from compare.parity import ladder as rungs
 from compare.parity.ladder import Ladder
 from compare.parity.tolerances import FLOAT64
 from compare.parity.twins import lived_in_pair
-from compare.spec import VARIANTS, Settings
-from compare.study.runs import Run
+from compare.spec import VARIANTS, Run, Settings
 from compare.trace import Trace, TraceWriter
 
 RUNGS = (4, 5, 6, 7, 8, 9)

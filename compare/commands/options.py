@@ -12,11 +12,11 @@ import typer
 from compare.spec import FRAMEWORKS, VARIANTS, Settings
 
 DEFAULT = Settings()
-_LISTS = ("variants", "frameworks", "undo")
+_LISTS = {"variants", "frameworks", "undo"}
 
 
 def number(text: str | float) -> int | float | str:
-    """A number where it is one; what is none goes on as it is, for `Settings` to name."""
+    """The number that a text spells; other text is returned as it is, for `Settings` to refuse."""
     if not isinstance(text, str):
         return text
     for kind in (int, float):
@@ -98,18 +98,21 @@ BOTH_FRAMEWORKS = ",".join(DEFAULT.frameworks)
 EPOCHS_RATIO_MARGIN = ",".join(map(str, DEFAULT.epochs_ratio_margin))
 
 
-def settings_from(given: Mapping[str, Any]) -> Settings:
+def settings_from(options: Mapping[str, Any]) -> Settings:
     """The settings among a command's options: those that are called alike.
 
     Args:
-        given: Option → its value, with lists as text, separated by commas.
+        options: Option → its value, with lists as text, separated by commas.
 
     Raises:
         InputError: A value is unknown or out of range.
     """
-    named = {field.name: given[field.name] for field in fields(Settings) if field.name in given}
-    lists: dict[str, Any] = {name: split_names(named[name]) for name in _LISTS if name in named}
-    if "epochs_ratio_margin" in named:
-        ratios = split_names(named["epochs_ratio_margin"])
-        lists["epochs_ratio_margin"] = tuple(number(ratio) for ratio in ratios)
-    return Settings(**{**named, **lists})
+    names = {field.name for field in fields(Settings)}
+    values = {name: value for name, value in options.items() if name in names}
+    for name in _LISTS & values.keys():
+        values[name] = split_names(values[name])
+    if "epochs_ratio_margin" in values:
+        values["epochs_ratio_margin"] = tuple(
+            map(number, split_names(values["epochs_ratio_margin"]))
+        )
+    return Settings(**values)

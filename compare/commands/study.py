@@ -10,38 +10,12 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from compare.commands.options import (
-    ALL_VARIANTS,
-    BOTH_FRAMEWORKS,
-    DEFAULT,
-    EPOCHS_RATIO_MARGIN,
-    AccuracyMargin,
-    Alignment,
-    BatchSize,
-    Dtype,
-    Epochs,
-    EpochsRatioMargin,
-    Frameworks,
-    Json,
-    LearningRate,
-    LossMargin,
-    NoTiming,
-    Out,
-    Pace,
-    Samples,
-    Seeds,
-    Target,
-    Tensorboard,
-    Threads,
-    Undo,
-    Variants,
-    settings_from,
-)
+from compare.commands import options
+from compare.commands.options import DEFAULT
 from compare.errors import RunFolderError
 
 if TYPE_CHECKING:
     from compare.report.results import Results
-    from compare.spec import Settings
     from compare.study.records import RunFolder
 
 _JUDGED = "test_accuracy"
@@ -64,57 +38,51 @@ Examples:
 
 def run(
     context: typer.Context,
-    variants: Variants = ALL_VARIANTS,
-    frameworks: Frameworks = BOTH_FRAMEWORKS,
-    seeds: Seeds = 10,
-    epochs: Epochs = DEFAULT.epochs,
-    batch_size: BatchSize = DEFAULT.batch_size,
-    learning_rate: LearningRate = DEFAULT.learning_rate,
-    n_samples: Samples = DEFAULT.n_samples,
-    alignment: Alignment = DEFAULT.alignment,
-    undo: Undo = "",
-    dtype: Dtype = DEFAULT.dtype,
-    pace: Pace = "fast",
-    no_timing: NoTiming = False,
-    tensorboard: Tensorboard = None,
-    target: Target = DEFAULT.target,
-    accuracy_margin: AccuracyMargin = DEFAULT.accuracy_margin,
-    loss_margin: LossMargin = DEFAULT.loss_margin,
-    epochs_ratio_margin: EpochsRatioMargin = EPOCHS_RATIO_MARGIN,
-    threads: Threads = DEFAULT.threads,
-    out: Out = None,
-    json_output: Json = False,
+    variants: options.Variants = options.ALL_VARIANTS,
+    frameworks: options.Frameworks = options.BOTH_FRAMEWORKS,
+    seeds: options.Seeds = 10,
+    epochs: options.Epochs = DEFAULT.epochs,
+    batch_size: options.BatchSize = DEFAULT.batch_size,
+    learning_rate: options.LearningRate = DEFAULT.learning_rate,
+    n_samples: options.Samples = DEFAULT.n_samples,
+    alignment: options.Alignment = DEFAULT.alignment,
+    undo: options.Undo = "",
+    dtype: options.Dtype = DEFAULT.dtype,
+    pace: options.Pace = "fast",
+    no_timing: options.NoTiming = False,
+    tensorboard: options.Tensorboard = None,
+    target: options.Target = DEFAULT.target,
+    accuracy_margin: options.AccuracyMargin = DEFAULT.accuracy_margin,
+    loss_margin: options.LossMargin = DEFAULT.loss_margin,
+    epochs_ratio_margin: options.EpochsRatioMargin = options.EPOCHS_RATIO_MARGIN,
+    threads: options.Threads = DEFAULT.threads,
+    out: options.Out = None,
+    json_output: options.Json = False,
 ) -> None:
     """Train the study in both frameworks, write a run folder, print the table."""
+    from compare.console import StudyProgress
     from compare.report import pages
-    from compare.study import run as grid
+    from compare.study import run as study
 
-    settings = settings_from(context.params)
+    settings = options.settings_from(context.params)
     pages.check_installed()
-    path = grid.default_path() if out is None else out
+    path = study.default_path() if out is None else out
     try:
-        results = pages.write(_train(settings, path, timing=not no_timing, events=tensorboard))
+        with StudyProgress(settings) as progress:
+            say = None if no_timing else progress.say
+            folder = study.run_study(settings, path, progress=progress, say=say, events=tensorboard)
+            progress.say("writing the report")
+        results = pages.write(folder)
     except KeyboardInterrupt:
         _interrupted(path)
     _print_results(results, path, as_json=json_output)
-
-
-def _train(settings: Settings, path: Path, *, timing: bool, events: Path | None) -> RunFolder:
-    from compare.console import StudyProgress
-    from compare.study.run import run_study
-
-    with StudyProgress(settings) as progress:
-        say = progress.say if timing else None
-        folder = run_study(settings, path, progress=progress, say=say, events=events)
-        progress.say("writing the report")
-    return folder
 
 
 def report(
     folders: Annotated[
         list[Path], typer.Argument(metavar="DIR...", help="A run folder; several are compared.")
     ],
-    json_output: Json = False,
+    json_output: options.Json = False,
 ) -> None:
     """Redo table, figures and pages from a run folder; no framework is needed.
 
@@ -123,31 +91,21 @@ def report(
     """
     from compare.report import pages
     from compare.study.records import RunFolder
-
-    if len(folders) == 1 and _redone(folders[0], as_json=json_output):
-        return
-    opened = [RunFolder.open(folder) for folder in folders]
-    if len(opened) > 1:
-        _print_versus(opened, as_json=json_output)
-        return
-    pages.check_installed()
-    results = pages.write(opened[0])
-    _print_results(results, folders[0], as_json=json_output)
-
-
-def _redone(folder: Path, *, as_json: bool) -> bool:
-    """Whether it is a folder of `bn-compare time`, whose pages are written again then."""
     from compare.timing.records import FILE as TIMING
 
-    if (folder / TIMING).is_file():
-        from compare.report.pages import check_installed
-
-        check_installed()
+    if len(folders) > 1:
+        _print_versus([RunFolder.open(folder) for folder in folders], as_json=json_output)
+        return
+    (path,) = folders
+    if (path / TIMING).is_file():
+        pages.check_installed()
         from compare.timing import report as timing
 
-        timing.redo(folder, as_json=as_json)
-        return True
-    return False
+        timing.redo(path, as_json=json_output)
+        return
+    folder = RunFolder.open(path)
+    pages.check_installed()
+    _print_results(pages.write(folder), path, as_json=json_output)
 
 
 def _print_versus(folders: Sequence[RunFolder], *, as_json: bool) -> None:
@@ -156,30 +114,35 @@ def _print_versus(folders: Sequence[RunFolder], *, as_json: bool) -> None:
     from compare.report import tables
 
     first, *others = folders
-    found = [(other, compare_studies.versus(first, other)) for other in others]
+    comparisons = [
+        (
+            other.path,
+            compare_studies.versus(first, other),
+            tables.changes(first.manifest, other.manifest),
+        )
+        for other in others
+    ]
     if as_json:
         content = [
             {
                 "first": str(first.path),
-                "second": str(other.path),
-                "changes": tables.changes(first.manifest, other.manifest),
-                "rows": [one.to_json() for one in rows],
+                "second": str(path),
+                "changes": changes,
+                "rows": [row.to_json() for row in rows],
             }
-            for other, rows in found
+            for path, rows, changes in comparisons
         ]
         print(json.dumps({"comparisons": content}, allow_nan=False))
         return
-    for other, rows in found:
-        print(f"first: {first.path}\nsecond: {other.path}")
+    for path, rows, changes in comparisons:
+        print(f"first: {first.path}\nsecond: {path}")
         print_grid(tables.VERSUS_HEADINGS, tables.versus_lines(rows), left=2)
-        changed = tables.changes(first.manifest, other.manifest)
-        print("\n".join(["", *(changed or ["versions and hardware: the same"]), ""]))
+        print("\n".join(["", *(changes or ["versions and hardware: the same"]), ""]))
 
 
 def _print_results(results: Results, path: Path, *, as_json: bool) -> None:
-    from compare import console
     from compare.analysis import summary
-    from compare.console import print_grid
+    from compare.console import MISSING, print_grid
     from compare.report import tables
 
     rows = results.rows
@@ -187,10 +150,10 @@ def _print_results(results: Results, path: Path, *, as_json: bool) -> None:
         content = {"run_dir": str(path), "rows": [summary.row_json(row) for row in rows]}
         print(json.dumps(content, allow_nan=False))
         return
-    found = {one.variant: one.verdict for one in results.comparisons if one.metric == _JUDGED}
+    verdicts = {c.variant: c.verdict for c in results.comparisons if c.metric == _JUDGED}
     headings = tables.judged(tables.headings(results.settings.target), "verdict")
     lines = [
-        tables.judged(line, found.get(line[0], console.MISSING))
+        tables.judged(line, verdicts.get(line[0], MISSING))
         for line in tables.cells(rows, results.differences)
     ]
     print_grid(headings, lines, left=1)

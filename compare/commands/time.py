@@ -7,17 +7,9 @@ from typing import Annotated
 
 import typer
 
-from compare.commands.options import (
-    Dtype,
-    Json,
-    Out,
-    Variants,
-    number,
-    split_names,
-)
+from compare.commands.options import Dtype, Json, Out, Variants, number, split_names
 from compare.spec import Settings
-from compare.timing.records import DEFAULT as FITS
-from compare.timing.records import Plan
+from compare.timing.records import DEFAULT, Plan
 
 TIME_EXAMPLES = """\b
 Examples:
@@ -26,7 +18,7 @@ Examples:
   bn-compare time --variants mlp-bn-after --tuned --json
   bn-compare time --threads 4 --accelerator gpu
 """
-VARIANTS = ",".join(FITS.settings.variants)
+VARIANTS = ",".join(DEFAULT.settings.variants)
 
 
 def _count(text: str) -> object:
@@ -49,14 +41,14 @@ _Patience = Annotated[
 
 def time(
     variants: Variants = VARIANTS,
-    repetitions: _Repetitions = FITS.repetitions,
-    epochs: _Epochs = FITS.settings.epochs,
-    dtype: Dtype = FITS.settings.dtype,
-    threads: Annotated[int, _count("Threads per framework.")] = FITS.settings.threads,
-    tuned: _Tuned = FITS.tuned,
+    repetitions: _Repetitions = DEFAULT.repetitions,
+    epochs: _Epochs = DEFAULT.settings.epochs,
+    dtype: Dtype = DEFAULT.settings.dtype,
+    threads: Annotated[int, _count("Threads per framework.")] = DEFAULT.settings.threads,
+    tuned: _Tuned = DEFAULT.tuned,
     no_scaling: _NoScaling = False,
-    accelerator: Annotated[str, typer.Option(help="cpu or gpu.")] = FITS.accelerator,
-    patience: _Patience = FITS.patience,
+    accelerator: Annotated[str, typer.Option(help="cpu or gpu.")] = DEFAULT.accelerator,
+    patience: _Patience = DEFAULT.patience,
     out: Out = None,
     json_output: Json = False,
 ) -> None:
@@ -81,8 +73,8 @@ def time(
     path = default_path(prefix="time-") if out is None else out
     try:
         with announcing() as say:
-            found = report.run(plan, path, say=say)
+            measurements = report.run(plan, path, say=say)
     except KeyboardInterrupt:
         print(f"bn-compare: {report.interrupted(path)}", file=sys.stderr)
         raise typer.Exit(130) from None
-    report.show(plan, found, path, as_json=json_output)
+    report.show(plan, measurements, path, as_json=json_output)

@@ -10,23 +10,22 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 
 from compare.analysis.frames import largest_difference
 from compare.backends.protocol import check_installed
-from compare.console import LABELS, StudyProgress, console, magnitude
+from compare.console import LABELS, StudyProgress, magnitude, print_grid
 from compare.conventions import CONVENTIONS, Convention, check_names
 from compare.data import Array
 from compare.errors import InputError
-from compare.spec import FRAMEWORKS, VARIANTS, Settings
+from compare.spec import FRAMEWORKS, VARIANTS, Run, Settings
 from compare.study.records import json_number
-from compare.study.runs import Outcome, Run
+from compare.study.runs import Outcome
 from compare.study.workers import Worker
 
 REPRESENTATIVES = ("mlp-bn-after", "cnn-bn", "lstm-bn")
@@ -115,7 +114,7 @@ def measurable(
     """
     chosen = [CONVENTIONS[name] for name in names]
     pairs = [(c, v) for c in chosen for v in _variants(c, variants)]
-    # Whoever names variants asks about them, and a demonstration has none.
+    # A demonstration belongs to no variant.
     demonstrated = [c for c in chosen if not c.switch] if variants is None else []
     if not pairs and not demonstrated:
         raise InputError(
@@ -142,6 +141,16 @@ def jobs(pairs: Iterable[tuple[Convention, str]]) -> list[Job]:
     return list(needed)
 
 
+def _needed(convention: Convention | None, variant: str) -> list[Job]:
+    """The trainings that a row compares, in the order of `FRAMEWORKS`."""
+    undone = {
+        framework: convention.name
+        for framework in FRAMEWORKS
+        if convention and convention.side in (framework, "both")
+    }
+    return [Job(variant, framework, undone.get(framework)) for framework in FRAMEWORKS]
+
+
 def measure(
     pairs: Sequence[tuple[Convention, str]],
     demonstrated: Sequence[Convention],
@@ -155,38 +164,41 @@ def measure(
         pairs: What `measurable` returned.
         demonstrated: The same.
         settings: Of all trainings; seed 0 is used.
-        progress: Told about every epoch.
+        progress: Called after every epoch.
 
     Raises:
         MissingDependencyError: A framework is not installed.
         WorkerError: A framework's process died or raised.
     """
     check_installed(FRAMEWORKS)
+    ends: dict[Job, Outcome] = {}
+    needed = jobs(pairs)
     with ExitStack() as stack:
         workers = {name: stack.enter_context(Worker(name, settings)) for name in FRAMEWORKS}
         for worker in workers.values():
             worker.ready()
         shown = [_show(convention, workers) for convention in demonstrated]
-        ends: dict[Job, Outcome] = {}
         try:
-            for job in jobs(pairs):
-                ends[job] = _train(job, workers, settings, progress)
+            for job in needed:
+                ends[job] = _train(job, workers[job.framework], settings, progress)
         except KeyboardInterrupt:
-            pass  # What was trained is worth its table.
-    baselines = [(None, v) for v in dict.fromkeys(v for _, v in pairs)]
-    remedied, effects = (
-        [_effect(c, v, ends) for c, v in some if set(_needed(c, v)) <= ends.keys()]
-        for some in (baselines, pairs)
-    )
+            pass  # Print what was trained until then.
+
+    def effects(rows: Iterable[tuple[Convention | None, str]]) -> Iterator[Effect]:
+        for convention, variant in rows:
+            sides = [ends[job] for job in _needed(convention, variant) if job in ends]
+            if len(sides) == len(FRAMEWORKS):
+                yield effect(convention.name if convention else None, variant, *sides)
+
     return Measured(
-        sorted(remedied, key=lambda effect: effect.variant),
-        sorted(effects, key=_rank, reverse=True),
+        list(effects((None, variant) for variant in sorted({v for _, v in pairs}))),
+        sorted(effects(pairs), key=rank, reverse=True),
         sorted(shown, key=lambda s: s.unremedied, reverse=True),
-        complete=len(ends) == len(jobs(pairs)),
+        complete=len(ends) == len(needed),
     )
 
 
-def _rank(effect: Effect) -> tuple[float, float, float, float]:
+def rank(effect: Effect) -> list[float]:
     """By predictions, then by what a reader would notice next; what diverged comes first."""
     keys = (
         effect.predictions,
@@ -194,20 +206,15 @@ def _rank(effect: Effect) -> tuple[float, float, float, float]:
         effect.moving_statistics or 0.0,
         effect.training_loss,
     )
-    first, second, third, fourth = (math.inf if math.isnan(key) else key for key in keys)
-    return first, second, third, fourth
+    return [math.inf if math.isnan(key) else key for key in keys]
 
 
-def _train(
-    job: Job, workers: Mapping[str, Worker], settings: Settings, progress: Progress
-) -> Outcome:
+def _train(job: Job, worker: Worker, settings: Settings, progress: Progress) -> Outcome:
     run = Run(job.variant, job.framework, 0)
     undo = (job.undone,) if job.undone else ()
     note = f"without {job.undone}" if job.undone else "remedied"
     progress(run, 0, note)
-    return workers[job.framework].run(
-        run, lambda epoch: progress(run, epoch, note), replace(settings, undo=undo)
-    )
+    return worker.run(run, lambda epoch: progress(run, epoch, note), replace(settings, undo=undo))
 
 
 def _show(convention: Convention, workers: Mapping[str, Worker]) -> Shown:
@@ -220,23 +227,6 @@ def _show(convention: Convention, workers: Mapping[str, Worker]) -> Shown:
     return Shown(convention.name, *gaps)
 
 
-def _needed(convention: Convention | None, variant: str) -> list[Job]:
-    """The trainings that a row compares, in the order of `FRAMEWORKS`."""
-    return [
-        Job(
-            variant,
-            framework,
-            convention.name if convention and convention.side in (framework, "both") else None,
-        )
-        for framework in FRAMEWORKS
-    ]
-
-
-def _effect(convention: Convention | None, variant: str, ends: Mapping[Job, Outcome]) -> Effect:
-    keras, torch = (ends[job] for job in _needed(convention, variant))
-    return effect(convention.name if convention else None, variant, keras, torch)
-
-
 def effect(convention: str | None, variant: str, keras: Outcome, torch: Outcome) -> Effect:
     """How far two ends are from each other.
 
@@ -246,34 +236,30 @@ def effect(convention: str | None, variant: str, keras: Outcome, torch: Outcome)
         keras: Keras' end.
         torch: Torch's end.
     """
+
+    def gap(names: Sequence[str]) -> float:
+        ours, theirs = keras.arrays, torch.arrays
+        return largest_difference(
+            [ours[n] if n in ours else _absent(n, theirs[n]) for n in names],
+            [theirs[n] if n in theirs else _absent(n, ours[n]) for n in names],
+        )
+
     names = (keras.arrays.keys() | torch.arrays.keys()) - _PROBABILITIES
     moving = sorted(name for name in names if name.endswith(_STATISTICS))
-    trained = sorted(names.difference(moving))
-    ends = (keras.arrays, torch.arrays)
-    curves = [
-        np.array(end.record["history"]["running_train_loss"], dtype=np.float64)
-        for end in (keras, torch)
-    ]
-    finals = np.array(
-        [end.record["final"]["test_accuracy"] for end in (keras, torch)], dtype=np.float64
+    losses, accuracies = (
+        [np.array(end.record[part][metric], dtype=np.float64) for end in (keras, torch)]
+        for part, metric in (("history", "running_train_loss"), ("final", "test_accuracy"))
     )
     return Effect(
         convention=convention,
         variant=variant,
-        trained_weights=_gap(trained, *ends),
-        moving_statistics=_gap(moving, *ends) if moving else None,
-        predictions=_gap(["test_probability"], *ends),
-        training_loss=largest_difference([curves[0]], [curves[1]]),
-        test_accuracy=float(finals[1] - finals[0]),
+        trained_weights=gap(sorted(names.difference(moving))),
+        moving_statistics=gap(moving) if moving else None,
+        predictions=gap(["test_probability"]),
+        training_loss=largest_difference(losses[:1], losses[1:]),
+        test_accuracy=float(accuracies[1] - accuracies[0]),
         epochs_keras=keras.record["epochs_to_target"],
         epochs_torch=torch.record["epochs_to_target"],
-    )
-
-
-def _gap(names: Sequence[str], keras: Mapping[str, Array], torch: Mapping[str, Array]) -> float:
-    return largest_difference(
-        [keras[n] if n in keras else _absent(n, torch[n]) for n in names],
-        [torch[n] if n in torch else _absent(n, keras[n]) for n in names],
     )
 
 
@@ -347,7 +333,7 @@ def print_effects(
     if as_json:
         print(json.dumps(_json(measured, settings), allow_nan=False))
     else:
-        _print_tables(measured, settings)
+        print_tables(measured, settings)
     if not measured.complete:
         print("bn-compare: interrupted: rows are missing.", file=sys.stderr)
         raise KeyboardInterrupt
@@ -356,70 +342,45 @@ def print_effects(
 def _json(measured: Measured, settings: Settings) -> dict[str, Any]:
     content = {"settings": settings.to_dict(), **asdict(measured)}
     for key in ("baselines", "effects", "shown"):
-        content[key] = [{k: _number(v) for k, v in row.items()} for row in content[key]]
+        content[key] = [
+            {k: json_number(v) if isinstance(v, float) else v for k, v in row.items()}
+            for row in content[key]
+        ]
     return content
 
 
-def _number(value: object) -> object:
-    return json_number(value) if isinstance(value, float) else value
-
-
-def _print_tables(measured: Measured, settings: Settings) -> None:
-    stdout = console()
+def print_tables(measured: Measured, settings: Settings) -> None:
+    """Print what was measured, the largest effects first."""
     if measured.effects:
-        stdout.print(
+        print(
             f"One remedy left out at a time, {settings.epochs} epochs, float64, seed 0: "
             "max |Keras − Torch| at the end (training loss: over all epochs)."
         )
-        grid = Table(*headings(settings.target))
-        for effect in (*measured.effects, *measured.baselines):
-            grid.add_row(*cells(effect))
-        stdout.print(grid)
+        headings = ["left out", "variant", "predictions", "weights", "statistics", "training loss"]
+        epochs = [f"epochs to {100 * settings.target:g} % {label}" for label in LABELS.values()]
+        rows = [cells(effect) for effect in (*measured.effects, *measured.baselines)]
+        print_grid([*headings, "accuracy", *epochs], rows, left=2)
     if measured.shown:
-        stdout.print("What the variants do not show, on a small pair each: max |Keras − Torch|.")
-        grid = Table("convention", "with the remedy", "without")
-        for shown in measured.shown:
-            grid.add_row(shown.convention, magnitude(shown.remedied), magnitude(shown.unremedied))
-        stdout.print(grid)
-
-
-def headings(target: float) -> list[str]:
-    """Headings of the columns of `cells`.
-
-    Args:
-        target: The test accuracy that counts as converged, in (0, 1].
-    """
-    return [
-        "left out",
-        "variant",
-        "predictions",
-        "weights",
-        "statistics",
-        "training loss",
-        "accuracy",
-        *(f"epochs to {100 * target:g} % {label}" for label in LABELS.values()),
-    ]
+        print("What the variants do not show, on a small pair each: max |Keras − Torch|.")
+        shown = [
+            [s.convention, magnitude(s.remedied), magnitude(s.unremedied)] for s in measured.shown
+        ]
+        print_grid(["convention", "with the remedy", "without"], shown, left=1)
 
 
 def cells(effect: Effect) -> list[str]:
-    """One line of the table of effects, in the order of `headings`."""
-    differences = (
-        effect.predictions,
-        effect.trained_weights,
-        effect.moving_statistics,
-        effect.training_loss,
-    )
-    epochs = (effect.epochs_keras, effect.epochs_torch)
+    """One line of the table of effects."""
+    accuracy = effect.test_accuracy
     return [
         effect.convention or "nothing",
         effect.variant,
-        *map(magnitude, differences),
-        _signed(effect.test_accuracy),
-        *("never" if epoch is None else str(epoch) for epoch in epochs),
+        magnitude(effect.predictions),
+        magnitude(effect.trained_weights),
+        magnitude(effect.moving_statistics),
+        magnitude(effect.training_loss),
+        "NaN" if math.isnan(accuracy) else f"{accuracy:+.3f}" if accuracy else "0",
+        *(
+            "never" if epoch is None else str(epoch)
+            for epoch in (effect.epochs_keras, effect.epochs_torch)
+        ),
     ]
-
-
-def _signed(difference: float) -> str:
-    if math.isnan(difference):
-        return "NaN"
-    return f"{difference:+.3f}" if difference else "0"

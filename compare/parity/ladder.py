@@ -1,14 +1,14 @@
 """The ladder: eleven rungs, from structure to outcome, on each of which two sides must agree.
 
 A rung is a list of checks in the order in which things are computed, so that the first one that
-fails is the first thing that differs. What is checked on each is in `compare.parity.ladder`.
+fails is the first thing that differs.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import zip_longest
 from typing import Any
 
@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from compare.parity.tolerances import Gap, gap
+from compare.parity.tolerances import EQUAL, Gap, gap, unequal
+from compare.study.records import json_number
 from compare.trace import Layer, Trace
 
 RUNGS: Mapping[int, str] = {
@@ -100,6 +101,16 @@ class RungResult:
     allowed: float
     required: float | None
 
+    @property
+    def unit(self) -> str:
+        """What is counted on this rung."""
+        return _unit(self.rung)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types; what is not a finite number is null, and explained in `where`."""
+        numbers = ("max_abs", "max_rel", "required")
+        return {**asdict(self), **{name: json_number(getattr(self, name)) for name in numbers}}
+
 
 @dataclass
 class Ladder:
@@ -119,12 +130,10 @@ class Ladder:
     climbed: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def add(self, rung: int, path: str, layer: str, found: Gap, step: int | None = None) -> bool:
-        """Note one comparison; returns whether it passed."""
+    def add(self, rung: int, path: str, layer: str, gap: Gap, step: int | None = None) -> None:
+        """Note one comparison."""
         allowed = max(self.tolerances[rung], self.wider.get(path, 0.0))
-        check = Check(rung, path, layer, step, found, allowed)
-        self.checks.append(check)
-        return check.passed
+        self.checks.append(Check(rung, path, layer, step, gap, allowed))
 
     def note(self, text: str) -> None:
         """Note something, once."""
@@ -134,6 +143,15 @@ class Ladder:
     def fresh(self) -> Ladder:
         """An empty ladder with the same tolerances."""
         return Ladder(self.tolerances, self.wider)
+
+    def failing(self) -> set[str]:
+        """Who is blamed by any check."""
+        return {check.layer for check in self.checks if not check.passed}
+
+    def take(self, other: Ladder, blamed: str | None) -> None:
+        """Note the checks of another ladder, blaming one thing for all of them where given."""
+        for check in other.checks:
+            self.add(check.rung, check.path, blamed or check.layer, check.gap, check.step)
 
     @property
     def passed(self) -> bool:
@@ -151,15 +169,14 @@ class Ladder:
 
     def _result(self, rung: int) -> RungResult:
         checks = [check for check in self.checks if check.rung == rung]
+        name, tolerance = RUNGS[rung], self.tolerances[rung]
         if not checks:
-            return RungResult(
-                rung, RUNGS[rung], True, None, None, None, self.tolerances[rung], None
-            )
-        worst = max(checks, key=_badness)
+            return RungResult(rung, name, True, None, None, None, tolerance, None)
+        worst = max(checks, key=badness)
         step = "" if worst.step is None else f"{_unit(rung)} {worst.step}: "
         return RungResult(
             rung=rung,
-            rung_name=RUNGS[rung],
+            rung_name=name,
             passed=all(check.passed for check in checks),
             max_abs=worst.gap.max_abs,
             max_rel=max((c.gap.max_rel for c in checks), key=nan_last),
@@ -178,7 +195,7 @@ def nan_last(value: float) -> float:
     return math.inf if math.isnan(value) else value
 
 
-def _badness(check: Check) -> tuple[float, float]:
+def badness(check: Check) -> tuple[float, float]:
     """How far above its own tolerance a check is; a tolerance of zero knows no degrees."""
     required = nan_last(check.gap.required)
     if check.allowed > 0.0:
@@ -188,206 +205,180 @@ def _badness(check: Check) -> tuple[float, float]:
 
 AS_LOGITS = "One returns logits, the other probabilities: compared as logits."
 
-EQUAL = Gap(0.0, 0.0, (), math.nan, math.nan, 1.0)
-
-
-def unequal(note: str) -> Gap:
-    """The gap between things that are not numbers, and differ."""
-    return Gap(math.inf, math.inf, (), math.nan, math.nan, 1.0, note)
-
 
 def structure(ladder: Ladder, keras: Sequence[Layer], torch: Sequence[Layer]) -> None:
     """Rung 1: the same weighted layers in the same order, with the same tensors and counts."""
-    ladder.climbed.append(1)
-    names = [layer["name"] for layer in torch]
-    for layer in keras:
-        if layer["name"] not in names:
-            note = f"{layer['kind']} in Keras, no partner in Torch"
-            ladder.add(1, layer["name"], layer["name"], unequal(note))
-    by_name = {layer["name"]: layer for layer in keras}
-    for layer in torch:
-        ours = by_name.get(layer["name"])
-        note = "" if ours is not None else f"{layer['kind']} in Torch, no partner in Keras"
-        if ours is not None:
-            parts = ("kind", "tensors", "trained")
-            differing = [p for p in parts if ours[p] != layer[p]]
-            note = "; ".join(f"{p}: {ours[p]} in Keras, {layer[p]} in Torch" for p in differing)
-        ladder.add(1, layer["name"], layer["name"], unequal(note) if note else EQUAL)
+    ours, theirs = ({layer["name"]: layer for layer in side} for side in (keras, torch))
+    for name, layer in ours.items():
+        if name not in theirs:
+            ladder.add(1, name, name, unequal(f"{layer['kind']} in Keras, no partner in Torch"))
+    for name, layer in theirs.items():
+        if name not in ours:
+            note = f"{layer['kind']} in Torch, no partner in Keras"
+        else:
+            note = "; ".join(
+                f"{part}: {ours[name][part]} in Keras, {layer[part]} in Torch"
+                for part in ("kind", "tensors", "trained")
+                if ours[name][part] != layer[part]
+            )
+        ladder.add(1, name, name, unequal(note) if note else EQUAL)
 
 
 def climb(ladder: Ladder, keras: Trace, torch: Trace) -> None:
     """Rungs 1 to 9 over two traces; Torch's layers have been given their partners' names."""
+    ladder.climbed += range(1, 10)
     structure(ladder, keras.layers, torch.layers)
-    order = [layer["name"] for layer in keras.layers]
-    _data(ladder, keras, torch)
-    _same_keys(ladder, 3, keras, torch, "initial", None)
-    _forward(ladder, 4, keras, torch, "training")
-    _output(ladder, 4, keras, torch, "step/1/prediction")
-    ladder.climbed.append(5)
-    if "step/1/loss" in keras or "step/1/loss" in torch:
-        ladder.add(5, "step/1/loss", "loss", _found(keras, torch, "step/1/loss"), 1)
-    _backward(ladder, keras, torch, order)
-    for step in range(1, max(keras.steps, torch.steps) + 1):
-        _optimizer(ladder, keras, torch, step, order)
-        _same_keys(ladder, 8, keras, torch, f"step/{step}/statistics", step, order=order)
-    _forward(ladder, 9, keras, torch, "evaluation")
-    _output(ladder, 9, keras, torch, "prediction")
+    pair = _Pair(ladder, keras, torch)
+    pair.data()
+    pair.compare_all("initial", 3)
+    pair.forward(4, "training", 1)
+    pair.outputs(4, "training", "step/1/prediction", 1)
+    if "step/1/loss" in pair.keys:
+        pair.compare(5, "step/1/loss", "loss", 1)
+    pair.backward()
+    for step in pair.steps:
+        pair.optimizer(step)
+        pair.compare_all(f"step/{step}/statistics", 8, step)
+    pair.forward(9, "evaluation")
+    pair.outputs(9, "evaluation", "prediction")
 
 
-def _data(ladder: Ladder, keras: Trace, torch: Trace) -> None:
-    ladder.climbed.append(2)
-    for step in range(1, max(keras.steps, torch.steps) + 1):
-        for part in ("x", "y"):
-            for key in _several(f"step/{step}/data/{part}", keras, torch):
-                if key not in torch and "error" in torch:
-                    continue  # Torch raised before: that is told on the rung where it did.
-                # (n,) and (n, 1) are the same targets.
-                ladder.add(2, key, "data", _found(keras, torch, key, np.squeeze), step)
+class _Pair:
+    """Two traces, and the ladder that their comparisons are noted on."""
 
+    def __init__(self, ladder: Ladder, keras: Trace, torch: Trace) -> None:
+        self.ladder, self.keras, self.torch = ladder, keras, torch
+        self.keys = dict.fromkeys([*keras, *torch])
+        self.order = [layer["name"] for layer in keras.layers]
+        self.steps = range(1, max(keras.steps, torch.steps) + 1)
 
-def _several(name: str, keras: Trace, torch: Trace) -> list[str]:
-    """The names of an array, or of the parts of a structure of arrays."""
-    every = dict.fromkeys([*keras, *torch])
-    return [key for key in every if key == name or key.startswith(f"{name}/")]
+    def compare(
+        self,
+        rung: int,
+        key: str,
+        layer: str,
+        step: int | None = None,
+        *,
+        read: str = "",
+        form: Callable[[NDArray[Any]], NDArray[Any]] = np.asarray,
+    ) -> None:
+        """Compare an array of both sides, in some form; what one side lacks fails.
 
+        `read` is the name of the array that is read in its stead.
+        """
+        read = read or key
+        if read not in self.torch:
+            reason = f": {self.torch['error']}" if "error" in self.torch else ""
+            difference = unequal(f"missing in Torch{reason}")
+        elif read not in self.keras:
+            difference = unequal("missing in Keras")
+        else:
+            difference = gap(form(self.keras[read]), form(self.torch[read]))
+        self.ladder.add(rung, key, layer, difference, step)
 
-def _same_keys(
-    ladder: Ladder,
-    rung: int,
-    keras: Trace,
-    torch: Trace,
-    prefix: str,
-    step: int | None,
-    *,
-    order: Sequence[str] | None = None,
-) -> None:
-    """Compare everything under a prefix, layers in the order given; what one side lacks fails."""
-    ladder.climbed.append(rung)
-    order = [layer["name"] for layer in keras.layers] if order is None else order
-    layers = _layers(keras, torch, prefix, order)
+    def parts(self, name: str) -> list[str]:
+        """The names of an array, or of the parts of a structure of arrays."""
+        return [key for key in self.keys if key == name or key.startswith(f"{name}/")]
 
-    def position(key: str) -> int:
-        return order.index(layers[key]) if layers[key] in order else len(order)
+    def layers_under(self, prefix: str) -> dict[str, str]:
+        """Every name under a prefix, of either side → its layer."""
+        layers = {}
+        for key in self.keys:
+            if key.startswith(f"{prefix}/"):
+                inner = key.removeprefix(f"{prefix}/")
+                fitting = [name for name in self.order if inner.startswith(f"{name}/")]
+                layers[key] = max(fitting, key=len, default=inner.partition("/")[0])
+        return layers
 
-    for key in sorted(layers, key=position):
-        ladder.add(rung, key, layers[key], _found(keras, torch, key), step)
+    def compare_all(self, prefix: str, rung: int, step: int | None = None) -> None:
+        """Compare everything under a prefix, in the order in which layers run."""
+        layers, order = self.layers_under(prefix), self.order
+        place = {key: order.index(x) if x in order else len(order) for key, x in layers.items()}
+        for key in sorted(layers, key=place.__getitem__):
+            self.compare(rung, key, layers[key], step)
 
+    def data(self) -> None:
+        """Rung 2: the batches."""
+        for step in self.steps:
+            for key in (*self.parts(f"step/{step}/data/x"), *self.parts(f"step/{step}/data/y")):
+                # Where Torch raised before, that shows on the rung where it did.
+                if key in self.torch or "error" not in self.torch:
+                    # (n,) and (n, 1) are the same targets.
+                    self.compare(2, key, "data", step, form=np.squeeze)
 
-def _layers(keras: Trace, torch: Trace, prefix: str, order: Sequence[str]) -> dict[str, str]:
-    """The layer of every name under a prefix, of either side."""
-    found = {}
-    for key in dict.fromkeys([*keras, *torch]):
-        if key.startswith(f"{prefix}/"):
-            inner = key.removeprefix(f"{prefix}/")
-            fitting = [name for name in order if inner.startswith(f"{name}/")]
-            found[key] = max(fitting, key=len, default=inner.partition("/")[0])
-    return found
+    def forward(self, rung: int, mode: str, step: int | None = None) -> None:
+        """Inputs and outputs in the order of execution.
 
-
-def _found(
-    keras: Trace,
-    torch: Trace,
-    key: str,
-    form: Callable[[NDArray[Any]], NDArray[Any]] = np.asarray,
-) -> Gap:
-    if key not in torch:
-        reason = f": {torch['error']}" if "error" in torch else ""
-        return unequal(f"missing in Torch{reason}")
-    if key not in keras:
-        return unequal("missing in Keras")
-    return gap(form(keras[key]), form(torch[key]))
-
-
-def _forward(ladder: Ladder, rung: int, keras: Trace, torch: Trace, mode: str) -> None:
-    """Inputs and outputs in the order of execution.
-
-    A layer is blamed only when its inputs agree and its output does not; when its inputs differ
-    although every layer before agreed, what lies between the two is.
-    """
-    ladder.climbed.append(rung)
-    step = 1 if rung == 4 else None
-    before = "the input"
-    for name, ends in _passes(keras, mode).items():
-        for end in ends:
-            key = f"{mode}/{name}/{end}"
+        A layer is blamed only when its inputs agree and its output does not; when its inputs differ
+        although every layer before agreed, what lies between the two is.
+        """
+        before = "the input"
+        for name, ends in _passes(self.keras, mode).items():
             # Of a layer in two parts, what passes between them may not be known: blame the whole.
             whole = name if "input" in ends else name.rpartition("/")[0] or name
-            blame = whole if end == "output" else f"between {before} and {name}"
-            # One side may give an attention its key and its value in one.
-            if end in ("input", "output") or key in torch:
-                ladder.add(rung, *_entry(keras, torch, key, blame), step)
-        before = name
+            for end in ends:
+                key = f"{mode}/{name}/{end}"
+                # One side may give an attention its key and its value in one.
+                if end in ("input", "output") or key in self.torch:
+                    blamed = whole if end == "output" else f"between {before} and {name}"
+                    self.compare(rung, key, blamed, step)
+            before = name
+
+    def backward(self) -> None:
+        """Rung 6: gradients in the order in which they are computed, from the loss to the input.
+
+        A layer is blamed when the gradient that reaches its output agrees, and what it makes of it
+        does not. On the way only what both sides know is compared: one may lack a tensor.
+        """
+        passes = _passes(self.keras, "training")
+        left = self.layers_under("gradient")
+        after = "the loss"
+
+        def passing(name: str, blamed: str) -> None:
+            if (key := f"backward/{name}") in self.keras and key in self.torch:
+                self.compare(6, key, blamed, 1)
+
+        for name in reversed(passes):
+            passing(f"{name}/output", f"between {name} and {after}")
+            for key in [key for key, layer in left.items() if layer == name]:
+                self.compare(6, key, left.pop(key), 1)
+            for end in passes[name]:
+                if end != "output":
+                    passing(f"{name}/{end}", name)
+            after = name
+        for key, layer in left.items():
+            self.compare(6, key, layer, 1)
+
+    def optimizer(self, step: int) -> None:
+        """Rung 7: parameters and slots; when every trained layer differs, blame the optimizer."""
+        alone = _Pair(self.ladder.fresh(), self.keras, self.torch)
+        for group in ("weights", "slots"):
+            alone.compare_all(f"step/{step}/{group}", 7, step)
+        trained = {layer["name"] for layer in self.keras.layers if layer["trained"]}
+        everywhere = alone.ladder.failing() >= trained and len(trained) > 1
+        self.ladder.take(alone.ladder, "optimizer" if everywhere else None)
+
+    def outputs(self, rung: int, mode: str, name: str, step: int | None = None) -> None:
+        """What the model returns, as logits where one side returns logits."""
+        for key in self.parts(name):
+            logits = None
+            if key in self.keras and key in self.torch:
+                logits = _logits(self.keras, self.torch, key, mode) or _logits(
+                    self.torch, self.keras, key, mode
+                )
+            if logits:
+                self.ladder.note(AS_LOGITS)
+            self.compare(rung, key, "output", step, read=logits or key)
 
 
 def _passes(trace: Trace, mode: str) -> dict[str, list[str]]:
     """Layer → what of it was recorded, in the order of execution: input, …, output."""
-    found: dict[str, list[str]] = {}
+    passes: dict[str, list[str]] = {}
     for key in trace:
         if key.startswith(f"{mode}/"):
             name, _, end = key.removeprefix(f"{mode}/").rpartition("/")
-            found.setdefault(name, []).append(end)
-    return {name: sorted(ends, key=_end) for name, ends in found.items()}
-
-
-def _end(name: str) -> bool:
-    return name == "output"
-
-
-def _backward(ladder: Ladder, keras: Trace, torch: Trace, order: Sequence[str]) -> None:
-    """Gradients in the order in which they are computed, from the loss back to the input.
-
-    A layer is blamed when the gradient that reaches its output agrees, and what it makes of it
-    does not. On the way only what both sides know is compared: a tensor may be one side's alone.
-    """
-    ladder.climbed.append(6)
-    passes = _passes(keras, "training")
-    left = _layers(keras, torch, "gradient", order)
-    after = "the loss"
-
-    def tensor(name: str, blame: str) -> None:
-        if (key := f"backward/{name}") in keras and key in torch:
-            ladder.add(6, *_entry(keras, torch, key, blame), 1)
-
-    for name in list(passes)[::-1]:
-        tensor(f"{name}/output", f"between {name} and {after}")
-        for key in [key for key, layer in left.items() if layer == name]:
-            ladder.add(6, *_entry(keras, torch, key, left.pop(key)), 1)
-        for end in passes[name]:
-            if end != "output":
-                tensor(f"{name}/{end}", name)
-        after = name
-    for key, layer in left.items():
-        ladder.add(6, *_entry(keras, torch, key, layer), 1)
-
-
-def _entry(keras: Trace, torch: Trace, key: str, blame: str) -> tuple[str, str, Gap]:
-    return key, blame, _found(keras, torch, key)
-
-
-def _optimizer(ladder: Ladder, keras: Trace, torch: Trace, step: int, order: Sequence[str]) -> None:
-    """Rung 7: parameters and slots; when every trained layer differs, blame the optimizer."""
-    fresh = ladder.fresh()
-    for group in ("weights", "slots"):
-        _same_keys(fresh, 7, keras, torch, f"step/{step}/{group}", step, order=order)
-    failing = {check.layer for check in fresh.checks if not check.passed}
-    trained = {layer["name"] for layer in keras.layers if layer["trained"]}
-    everywhere = failing >= trained and len(trained) > 1
-    ladder.climbed.append(7)
-    for check in fresh.checks:
-        layer = "optimizer" if everywhere else check.layer
-        ladder.add(7, check.path, layer, check.gap, step)
-
-
-def _output(ladder: Ladder, rung: int, keras: Trace, torch: Trace, name: str) -> None:
-    """The model's outputs, at the level that both sides have: logits where one returns logits."""
-    mode, step = ("training", 1) if rung == 4 else ("evaluation", None)
-    for key in _several(name, keras, torch):
-        compared = key
-        if key in keras and key in torch:
-            compared = _logits(keras, torch, key, mode) or _logits(torch, keras, key, mode) or key
-        if compared != key:
-            ladder.note(AS_LOGITS)
-        ladder.add(rung, key, "output", _found(keras, torch, compared), step)
+            passes.setdefault(name, []).append(end)
+    return {name: sorted(ends, key="output".__eq__) for name, ends in passes.items()}
 
 
 def _logits(one: Trace, other: Trace, key: str, mode: str) -> str | None:
@@ -426,11 +417,8 @@ def trajectory(
             sides = [side.get(name, np.empty(0)) for side in (keras, torch)]
             rows = [side[epoch] if epoch < len(side) else np.empty(0) for side in sides]
             fresh.add(10, name, name.rpartition("/")[0] or name, gap(*rows), epoch + 1)
-        failing = {check.layer for check in fresh.checks if not check.passed}
-        everywhere = len(failing & layers) > 1
-        for check in fresh.checks:
-            layer = "every layer" if everywhere else check.layer
-            ladder.add(10, check.path, layer, check.gap, epoch + 1)
+        everywhere = len(fresh.failing() & layers) > 1
+        ladder.take(fresh, "every layer" if everywhere else None)
 
 
 def outcome(ladder: Ladder, keras: Mapping[str, Any], torch: Mapping[str, Any]) -> None:

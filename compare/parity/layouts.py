@@ -1,16 +1,20 @@
-"""The order in which images reach a dense layer: Keras flattens channels last, Torch first.
+"""Torch's arrays read in Keras' layout, where a right port may hold them in another.
 
-A port may move the channels before it flattens, or carry the dense layer's rows over in Torch's
-order: both are right. An **order** here says which of Keras' features stands at each of Torch's.
+Four things may differ without a mistake: sequences with time before samples, images of a user's own
+layers with channels first, flattened images in Torch's order, and borders that one side pads or
+crops outside of a layer. Each is read in Keras' layout only where the arrays prove it, so that what
+is wrong stays as it is, to be found. All functions take Keras' trace, and Torch's with Keras' layer
+names.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import product
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -19,7 +23,98 @@ from numpy.typing import NDArray
 from compare.trace import Layer, Trace, View, split
 
 Order = NDArray[np.int64]
+"""Which of Keras' features stands at each of Torch's."""
+
 Arrays = Mapping[str, NDArray[Any]]
+
+Reading = Callable[[str, str, str], View | None]
+"""How an array is read, if not as it stands: from its name in the trace, its layer (empty for what
+the model returns; `layer#2` for a second run), and which end of the layer it is of."""
+
+_PASSES = ("training", "evaluation", "backward")
+
+_PREDICTION = re.compile(r"(step/1/)?prediction(/|$)")
+
+
+def _read(trace: Trace, other: Trace, reading: Reading) -> Trace:
+    """A trace with some arrays read in the other's layout.
+
+    What is read of an end of a layer in training is read of it in every pass.
+    """
+    views: dict[str, View] = {}
+    for key in trace:
+        group, inner = split(key)
+        passed, returned = group == "training", _PREDICTION.match(key)
+        if key in other and (passed or returned):
+            layer, _, end = inner.rpartition("/") if passed else ("", "", "")
+            if (view := reading(key, layer, end)) is not None:
+                keys = [f"{passes}/{inner}" for passes in _PASSES] if passed else [key]
+                views |= {each: view for each in keys if each in trace}
+    return trace.viewed(views)
+
+
+def _run_of(layer: str) -> str:
+    """The layer of which `layer#2` is a second run."""
+    return layer.partition("#")[0]
+
+
+def _distance(keras: NDArray[Any], torch: NDArray[Any]) -> float:
+    return float(np.abs(np.subtract(keras, torch, dtype=np.float64)).mean())
+
+
+def _fits_better(view: View, keras: NDArray[Any], torch: NDArray[Any]) -> bool:
+    """Whether Torch's array agrees with Keras' in another order of its axes, and not in its own."""
+    moved = view(torch)
+    if keras.shape != moved.shape:
+        return False
+    # Axes of the same length: only the values can tell.
+    same = keras.shape == torch.shape
+    return not same or _distance(keras, moved) < 0.01 * _distance(keras, torch)
+
+
+_ALONG_TIME = ("dense", "embedding", "layer_norm")
+"""Kinds that do the same at every time step, wherever the axis of time is."""
+
+
+def samples_first(keras: Trace, torch: Trace) -> Trace:
+    """Torch's trace, with sequences read samples first where Torch holds time first."""
+    kinds = {layer["name"]: layer["kind"] for layer in keras.layers}
+    swap: View = partial(np.swapaxes, axis1=0, axis2=1)
+
+    def reading(key: str, layer: str, end: str) -> View | None:
+        if kinds.get(_run_of(layer)) not in _ALONG_TIME:
+            return None
+        ours, theirs = keras[key], torch[key]
+        fits = 2 <= ours.ndim == theirs.ndim and _fits_better(swap, ours, theirs)
+        return swap if fits else None
+
+    return _read(torch, keras, reading)
+
+
+_BUILT_IN = (
+    *("dense", "conv", "depthwise_conv", "conv_transpose", "embedding", "attention"),
+    *("batch_norm", "layer_norm", "group_norm", "simple_rnn", "lstm", "gru"),
+    *("bidirectional_simple_rnn", "bidirectional_lstm", "bidirectional_gru"),
+)
+"""Kinds that are recorded in Keras' layout."""
+
+
+def channels_last(keras: Trace, torch: Trace) -> Trace:
+    """Torch's trace, with what the user's own layers receive and return read channels last.
+
+    So is what the model returns: such a layer may be its last.
+    """
+    own = {layer["name"] for layer in keras.layers if layer["kind"] not in _BUILT_IN}
+    last: View = partial(np.moveaxis, source=1, destination=-1)
+
+    def reading(key: str, layer: str, end: str) -> View | None:
+        if not own or (layer and _run_of(layer) not in own):
+            return None
+        theirs = torch[key]
+        return last if theirs.ndim >= 3 and _fits_better(last, keras[key], theirs) else None
+
+    return _read(torch, keras, reading)
+
 
 BY_FEATURE: Mapping[str, Sequence[str]] = {
     "dense": ("kernel",),
@@ -27,8 +122,6 @@ BY_FEATURE: Mapping[str, Sequence[str]] = {
     "layer_norm": ("gamma", "beta"),
 }
 """Kind of layer → its tensors that have a feature of its input at each place of their axis 0."""
-
-_PASSES = ("training", "evaluation", "backward")
 
 
 def orders(features: int, channels: Sequence[int]) -> Iterator[Order]:
@@ -66,44 +159,60 @@ def nearest(keras: NDArray[Any], torch: NDArray[Any], channels: Sequence[int]) -
     """
     if keras.shape != torch.shape or keras.ndim != 2:
         return None
-    apart = _distance(keras, torch)
-    found = min(
-        orders(keras.shape[1], channels),
-        key=lambda order: _distance(keras[:, order], torch),
-        default=None,
-    )
+    distances = ((_distance(keras[:, o], torch), o) for o in orders(keras.shape[1], channels))
+    distance, order = min(distances, key=itemgetter(0), default=(math.inf, None))
     # Half as far is clearly nearer, even where an earlier difference blurs both.
-    if found is None or not _distance(keras[:, found], torch) < 0.5 * apart:
-        return None
-    return found
+    return order if distance < 0.5 * _distance(keras, torch) else None
 
 
-def _distance(one: NDArray[Any], other: NDArray[Any]) -> float:
-    return float(np.abs(np.asarray(one, np.float64) - np.asarray(other, np.float64)).mean())
+def channels_before(keras: Arrays, name: str) -> list[int]:
+    """The numbers of channels that images have on their way to a layer, the nearest first.
+
+    Args:
+        keras: Keras' trace.
+        name: The layer.
+    """
+    channels: list[int] = []
+    for key in keras:
+        if key == f"training/{name}/input":
+            break
+        image = key.startswith(("step/1/data/x", "training/"))
+        if image and keras[key].ndim > 2:
+            channels.append(keras[key].shape[-1])
+    return list(dict.fromkeys(channels[::-1]))
 
 
 def in_keras_order(keras: Trace, torch: Trace) -> Trace:
     """Torch's trace, with layers over a flattened image in Torch's order read in Keras'.
 
-    Only where Torch's initial tensors are Keras' in such an order, to the bit: what differs
-    otherwise is left as it is, to be found.
-
-    Args:
-        keras: Keras' trace.
-        torch: Torch's, with Keras' layer names.
+    A port may move the channels before it flattens, or carry the dense layer's rows over in Torch's
+    order: both are right. Only where Torch's initial tensors are Keras' in such an order, to the
+    bit, are they read so.
     """
-    views: dict[str, View] = {}
-    for layer in keras.layers:
-        order = _order_of(keras, torch, layer)
-        if order is not None:
-            views |= _reading(torch, layer, np.argsort(order))
-    return torch.viewed(views)
+    kinds = {layer["name"]: layer["kind"] for layer in keras.layers}
+    orders = ((layer["name"], _order_of(keras, torch, layer)) for layer in keras.layers)
+    places = {name: np.argsort(order) for name, order in orders if order is not None}
+
+    def reading(key: str, layer: str, end: str) -> View | None:
+        ends = ("input",) if kinds.get(layer) == "dense" else ("input", "output")
+        if layer not in places or end not in ends:
+            return None
+        return partial(np.take, indices=places[layer], axis=-1)
+
+    tensors: dict[str, View] = {}
+    for name, order in places.items():
+        starts = tuple(f"{name}/{tensor}/" for tensor in BY_FEATURE[kinds[name]])
+        for key in torch:
+            group, inner = split(key)
+            if group and group not in _PASSES and f"{inner}/".startswith(starts):
+                tensors[key] = partial(np.take, indices=order, axis=0)
+    return _read(torch, keras, reading).viewed(tensors)
 
 
 def _order_of(keras: Trace, torch: Trace, layer: Layer) -> Order | None:
-    name, tensors = layer["name"], BY_FEATURE.get(layer["kind"], ())
-    keys = [f"initial/{name}/{tensor}" for tensor in tensors]
-    entered = f"training/{name}/input"
+    """The order in which Torch holds a layer's features, where it is not Keras'."""
+    name, entered = layer["name"], f"training/{layer['name']}/input"
+    keys = [f"initial/{name}/{tensor}" for tensor in BY_FEATURE.get(layer["kind"], ())]
     keys = [key for key in keys if key in keras and key in torch]
     if entered not in keras or keras[entered].ndim != 2 or not keys:
         return None
@@ -113,8 +222,8 @@ def _order_of(keras: Trace, torch: Trace, layer: Layer) -> Order | None:
     channels = channels_before(keras, name)
     if layer["kind"] == "dense":
         every = orders(len(sides[0][0]), channels)
-        fits = (order for order in every if _permuted(sides, order))
-        return None if np.array_equal(*sides[0]) else next(fits, None)
+        fitting = (order for order in every if _permuted(sides, order))
+        return None if np.array_equal(*sides[0]) else next(fitting, None)
     # New norms are alike in any order: what enters them tells.
     order = nearest(keras[entered], torch.get(entered, np.empty(0)), channels)
     return order if order is not None and _permuted(sides, order) else None
@@ -127,130 +236,13 @@ def _permuted(sides: Sequence[tuple[NDArray[Any], NDArray[Any]]], order: Order) 
     return all(np.array_equal(a[order], b) for some in (columns, sides) for a, b in some)
 
 
-def _reading(torch: Trace, layer: Layer, order: Order) -> dict[str, View]:
-    """Which arrays of a layer have its features along an axis, and which."""
-    name, ends = layer["name"], ["input"]
-    if layer["kind"] != "dense":
-        ends.append("output")
-    views: dict[str, View] = {}
-    for key in torch:
-        group, inner = split(key)
-        if group in _PASSES and inner in [f"{name}/{end}" for end in ends]:
-            views[key] = partial(np.take, indices=order, axis=-1)
-        elif group and any(
-            f"{inner}/".startswith(f"{name}/{tensor}/") for tensor in BY_FEATURE[layer["kind"]]
-        ):
-            views[key] = partial(np.take, indices=order, axis=0)
-    return views
-
-
-def channels_before(keras: Arrays, name: str) -> list[int]:
-    """The numbers of channels that images have on their way to a layer, the nearest first.
-
-    Args:
-        keras: Keras' trace.
-        name: The layer.
-    """
-    found: list[int] = []
-    for key in keras:
-        if key == f"training/{name}/input":
-            break
-        image = key.startswith(("step/1/data/x", "training/"))
-        if image and keras[key].ndim > 2:
-            found.append(keras[key].shape[-1])
-    return list(dict.fromkeys(found[::-1]))
-
-
-_KINDS = ("dense", "embedding", "layer_norm")
-PASSES = ("training", "evaluation", "backward")
-
-
-def samples_first(keras: Trace, torch: Trace) -> Trace:
-    """Torch's trace, with sequences read samples first where Torch holds time first.
-
-    Args:
-        keras: Keras' trace.
-        torch: Torch's, with Keras' layer names.
-    """
-    kinds = {layer["name"]: layer["kind"] for layer in keras.layers}
-    swap: View = partial(np.swapaxes, axis1=0, axis2=1)
-    views: dict[str, View] = {}
-    for key in torch:
-        group, inner = split(key)
-        name = inner.rpartition("/")[0].partition("#")[0]
-        known = group == "training" and key in keras and kinds.get(name) in _KINDS
-        if known and _swapped(keras[key], torch[key]):
-            views |= {f"{passes}/{inner}": swap for passes in PASSES}
-    return torch.viewed({key: view for key, view in views.items() if key in torch})
-
-
-def _swapped(keras: NDArray[Any], torch: NDArray[Any]) -> bool:
-    if keras.ndim < 2 or keras.ndim != torch.ndim:
-        return False
-    return fits(np.swapaxes(torch, 0, 1), keras, instead_of=torch)
-
-
-def fits(read: NDArray[Any], keras: NDArray[Any], *, instead_of: NDArray[Any]) -> bool:
-    """Whether an array agrees better in another order of its axes.
-
-    Args:
-        read: In the other order.
-        keras: What it should be.
-        instead_of: In its own order.
-    """
-    if keras.shape != read.shape:
-        return False
-    # Axes of the same length: only the values can tell.
-    same = keras.shape == instead_of.shape
-    return not same or _apart(keras, read) < 0.01 * _apart(keras, instead_of)
-
-
-def _apart(one: NDArray[Any], other: NDArray[Any]) -> float:
-    return float(np.abs(np.subtract(one, other, dtype=np.float64)).mean())
-
-
-_BUILT_IN = (
-    *("dense", "conv", "depthwise_conv", "conv_transpose", "embedding", "attention"),
-    *("batch_norm", "layer_norm", "group_norm", "simple_rnn", "lstm", "gru"),
-    *("bidirectional_simple_rnn", "bidirectional_lstm", "bidirectional_gru"),
-)
-"""Kinds that are recorded in Keras' layout."""
-
-_PREDICTION = re.compile(r"(step/1/)?prediction(/|$)")
-"""What a model returns: such a layer may be its last."""
-
-
-def channels_last(keras: Trace, torch: Trace) -> Trace:
-    """Torch's trace, with what the user's own layers receive and return read channels last.
-
-    Args:
-        keras: Keras' trace.
-        torch: Torch's, with Keras' layer names.
-    """
-    own = {layer["name"] for layer in keras.layers if layer["kind"] not in _BUILT_IN}
-    last: View = partial(np.moveaxis, source=1, destination=-1)
-    views: dict[str, View] = {}
-    for key in torch:
-        group, inner = split(key)
-        name = inner.rpartition("/")[0].partition("#")[0]
-        passed = group == "training" and name in own
-        returned = bool(own) and _PREDICTION.match(key) is not None
-        if not (passed or returned) or key not in keras or torch[key].ndim < 3:
-            continue
-        if fits(last(torch[key]), keras[key], instead_of=torch[key]):
-            views |= {f"{passes}/{inner}": last for passes in PASSES} if passed else {key: last}
-    return torch.viewed({key: view for key, view in views.items() if key in torch})
-
-
 Crop = tuple[slice, ...]
 
 _ENDS = {"conv": "input", "depthwise_conv": "input", "conv_transpose": "output"}
-"""Kind of layer → the end of it that may have borders in Torch."""
+"""Kind of layer → the end of it that may have borders on one side."""
 
 _PLACES = 4096
 """Places that are tried: more is no padding of a kernel."""
-
-_PASSES_cropping = ("training", "evaluation", "backward")
 
 
 def without_borders(keras: Trace, torch: Trace) -> tuple[Trace, Trace]:
@@ -258,10 +250,6 @@ def without_borders(keras: Trace, torch: Trace) -> tuple[Trace, Trace]:
 
     What a convolution receives beside the other side's image must be zeros; what a transposed
     convolution returns beside it is for what follows to cut off.
-
-    Args:
-        keras: Keras' trace.
-        torch: Torch's, with Keras' layer names.
     """
     return _cut_to(torch, keras), _cut_to(keras, torch)
 
@@ -269,35 +257,27 @@ def without_borders(keras: Trace, torch: Trace) -> tuple[Trace, Trace]:
 def _cut_to(small: Trace, large: Trace) -> Trace:
     """The larger side's trace, as large as the smaller's."""
     ends = {layer["name"]: _ENDS.get(layer["kind"]) for layer in small.layers}
-    views: dict[str, View] = {}
-    for key in large:
-        group, inner = split(key)
-        name, _, end = inner.rpartition("/")
-        if group != "training" or key not in small or ends.get(name.partition("#")[0]) != end:
-            continue
+
+    def reading(key: str, layer: str, end: str) -> View | None:
+        if ends.get(_run_of(layer)) != end:
+            return None
         crop = _crop(small[key], large[key], zeros=end == "input")
-        if crop is not None:
-            for passes in _PASSES_cropping:
-                views[f"{passes}/{inner}"] = partial(_cut, crop)
-    return large.viewed({key: view for key, view in views.items() if key in large})
+        return None if crop is None else itemgetter(crop)
 
-
-def _cut(crop: Crop, array: NDArray[Any]) -> NDArray[Any]:
-    return array[crop]
+    return _read(large, small, reading)
 
 
 def _crop(small: NDArray[Any], large: NDArray[Any], *, zeros: bool) -> Crop | None:
     """Where the small image lies within the large one; None where it does not."""
     if small.ndim != large.ndim or small.shape == large.shape:
         return None
-    nearest = min(
-        _crops(small.shape, large.shape), key=partial(_apart_cropping, small, large), default=None
-    )
-    if nearest is None or not zeros:
-        return nearest
+    crops = _crops(small.shape, large.shape)
+    place = min(crops, key=lambda crop: _distance(small, large[crop]), default=None)
+    if place is None or not zeros:
+        return place
     border = np.ones(large.shape, dtype=bool)
-    border[nearest] = False
-    return None if np.any(np.asarray(large)[border]) else nearest
+    border[place] = False
+    return None if np.any(np.asarray(large)[border]) else place
 
 
 def _crops(small: tuple[int, ...], large: tuple[int, ...]) -> Iterator[Crop]:
@@ -310,7 +290,3 @@ def _crops(small: tuple[int, ...], large: tuple[int, ...]) -> Iterator[Crop]:
     for starts in product(*(range(n + 1) for n in spare)):
         inner = [slice(at, at + size) for at, size in zip(starts, small[1:-1], strict=True)]
         yield (slice(None), *inner, slice(None))
-
-
-def _apart_cropping(small: NDArray[Any], large: NDArray[Any], crop: Crop) -> float:
-    return float(np.abs(np.subtract(small, large[crop], dtype=np.float64)).mean())

@@ -1,169 +1,304 @@
-"""`bn-compare parity`: the ladder over a grid of variants and seeds, shown and saved."""
+"""The result of a climb, for a user's pair and for the built-in variants: text, JSON and a page."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from compare import environment
-from compare.backends.protocol import check_installed
-from compare.console import StudyProgress, console
-from compare.parity.ladder import RUNGS, nan_last
-from compare.parity.trajectories import Heat
-from compare.parity.twins import PairReport, Side, check_pair
-from compare.spec import FRAMEWORKS, Settings
-from compare.study.records import check_writable, json_number, write_text
-from compare.study.run import default_path
-from compare.study.runs import Run
-from compare.study.workers import Worker
+from compare.conventions import CONVENTIONS
+from compare.errors import MissingDependencyError
+from compare.parity.ladder import FORWARD, Check, Divergence, RungResult, badness
+from compare.study.records import json_number
+
+ALLOWABLE = ("bn-biased-variance", "bn-momentum", "bn-momentum-copied")
+"""Conventions that `allow` accepts: their effect can be computed without running Torch again."""
 
 
-def run(settings: Settings, out: Path | None) -> list[PairReport]:
-    """Check every pair of a grid and save `parity.json` and the heat map.
+class ParityError(AssertionError):
+    """Two models that should be the same computation are not; the message is the report."""
+
+    __module__ = "compare"  # The name to import it by, which a failed test shows.
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A setting in which the two sides differ.
+
+    Attributes:
+        layer: Keras' name of the layer; `"optimizer"` or `"loss"`.
+        setting: What differs.
+        keras: Its value in Keras.
+        torch: Its value in Torch, in Keras' conventions.
+        convention: The convention that explains it; None where it is no matter of convention.
+    """
+
+    layer: str
+    setting: str
+    keras: Any
+    torch: Any
+    convention: str | None = None
+
+    def __str__(self) -> str:
+        name = f"{self.convention} at " if self.convention else ""
+        return f"{name}{self.layer}: {self.values()}"
+
+    def is_of(self, layer: str) -> bool:
+        """Whether it is about a layer, or about a part of it."""
+        return f"{self.layer}/".startswith(f"{layer}/")
+
+    def values(self) -> str:
+        """What is set on either side, and the remedy where there is one."""
+        keras, torch = (
+            f"{value:.6g}" if isinstance(value, float) else str(value)
+            for value in (self.keras, self.torch)
+        )
+        remedy = f" In Torch: {CONVENTIONS[self.convention].to_torch}." if self.convention else ""
+        return f"{self.setting} is {keras} in Keras, {torch} in Torch.{remedy}"
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """What the ladder found on a pair of models.
+
+    Attributes:
+        passed: Whether every rung passed.
+        first_divergence: What differs first; None where nothing does.
+        rungs: One result per rung climbed, in order.
+        dtype: Dtype of the comparison.
+        allowed: Conventions whose predicted difference was accepted.
+        findings: Settings in which the two sides differ, in the order in which layers run.
+        checks: Every comparison.
+        measured: Whether tolerances were widened to the rounding measured on this pair.
+        error: What the Torch side raised, if it did; it was compared until then.
+        notes: What the comparison put right first.
+    """
+
+    passed: bool
+    first_divergence: Divergence | None
+    rungs: tuple[RungResult, ...]
+    dtype: str
+    allowed: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    checks: tuple[Check, ...] = ()
+    measured: bool = False
+    error: str = ""
+    notes: tuple[str, ...] = ()
+
+    def raise_if_diverged(self) -> None:
+        """Raise `ParityError`, with the report, unless every rung passed."""
+        __tracebackhide__ = True
+        if not self.passed:
+            raise ParityError(str(self))
+
+    def __str__(self) -> str:
+        width = max((len(rung.rung_name) for rung in self.rungs), default=0)
+        lines = [
+            f"{'ok ' if rung.passed else '✗  '} {rung.rung:>2} {rung.rung_name:<{width}}  "
+            + numbers(rung)
+            for rung in self.rungs
+        ]
+        return "\n".join([*self.verdict(), "", *lines])
+
+    def verdict(self) -> list[str]:
+        """What differs first and why, then what else is set differently; a line each."""
+        accepted = f" (allowed: {', '.join(self.allowed)})" if self.allowed else ""
+        first = self.first_divergence
+        if first is None:
+            return [f"Keras and Torch agree on every rung{accepted}.", *self.notes]
+        step = "" if first.step is None else f", step {first.step}"
+        raised = f"The Torch side raised {self.error}. " if self.error else ""
+        lines = [
+            f"{raised}Keras and Torch differ first on rung {first.rung} ({first.rung_name}){step}: "
+            f"{first.layer}{accepted}.",
+            *(self._explanation(name, first.layer) for name in first.explained_by),
+            *(f"Also {finding}" for finding in self._other_findings(first)),
+        ]
+        if first.explained_by and set(first.explained_by) <= set(ALLOWABLE):
+            names = ", ".join(f'"{name}"' for name in (*self.allowed, *first.explained_by))
+            lines.append(f"To accept the difference: allow=[{names}]")
+        return lines
+
+    def _explanation(self, name: str, layer: str) -> str:
+        """A convention in this pair's own numbers, where inspection knows them."""
+        for finding in self.findings:
+            if finding.is_of(layer) and finding.convention == name:
+                return f"Explained by {name}: {finding.values()}"
+        convention = CONVENTIONS[name]
+        return (
+            f"Explained by {name}: Keras: {convention.keras}; Torch: {convention.torch}. "
+            f"Remedy in Torch: {convention.to_torch}."
+        )
+
+    def _other_findings(self, first: Divergence) -> list[Finding]:
+        """What the verdict has not named yet, that of the blamed layer first."""
+        named = {*first.explained_by, *self.allowed}
+        others = [finding for finding in self.findings if finding.convention not in named]
+        return sorted(others, key=lambda finding: not finding.is_of(first.layer))
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types; what is not a finite number is null, and explained in `where`."""
+        first = self.first_divergence
+        return {
+            "passed": self.passed,
+            "dtype": self.dtype,
+            "first_divergence": None if first is None else asdict(first),
+            "verdict": self.verdict(),
+            "allowed": list(self.allowed),
+            "findings": [{**finding.to_json(), "told": str(finding)} for finding in self.findings],
+            "rungs": [{**rung.to_json(), "told": numbers(rung)} for rung in self.rungs],
+            "layers": [asdict(row) for row in layers(self.checks)],
+            "tolerances_measured": self.measured,
+            "error": self.error,
+        }
+
+    def to_html(self) -> str:
+        """One page without network: the verdict, the rungs, and every layer on every rung.
+
+        Raises:
+            MissingDependencyError: Jinja is not installed.
+        """
+        return page([{"test": "", **self.to_json()}])
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariantReport(ParityReport):
+    """What the ladder found on a built-in variant.
+
+    Attributes:
+        variant: Name of the variant.
+        seed: Seed of both runs.
+        alignment: Alignment of the study.
+        note: In float32, how the trajectory is to be read.
+        heat: Layer → largest difference of its weights and statistics after every epoch, for a
+            figure; None where a side could not be trained.
+    """
+
+    variant: str
+    seed: int
+    alignment: str
+    note: str = ""
+    heat: Mapping[str, Sequence[float]] | None = None
+
+    @property
+    def label(self) -> str:
+        """Variant and seed."""
+        return f"{self.variant}, seed {self.seed}"
+
+    def verdict(self) -> list[str]:
+        """What differs first, why, and by how much; nothing where the pair passed."""
+        first = self.first_divergence
+        if first is None:
+            return []
+        worst = next(rung for rung in self.rungs if rung.rung == first.rung)
+        when = "" if first.step is None else f", {worst.unit} {first.step}"
+        why = ", ".join(first.explained_by) or "no known convention"
+        return [
+            f"{self.label}: first differs on rung {first.rung} ({first.rung_name}{when}), "
+            f"{first.layer}. Explained by: {why}.",
+            f"  worst there: {worst.where}; allowed {worst.allowed:.1e}, required "
+            f"{worst.required:.1e}",
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types; what is not a finite number is null, and explained in `where`."""
+        first = self.first_divergence
+        return {
+            "variant": self.variant,
+            "seed": self.seed,
+            "dtype": self.dtype,
+            "alignment": self.alignment,
+            "passed": self.passed,
+            "first_divergence": None if first is None else asdict(first),
+            "rungs": [rung.to_json() for rung in self.rungs],
+            "note": self.note,
+        }
+
+
+def refused(message: str) -> dict[str, Any]:
+    """What `ParityReport.to_json` has, of a check that could not be made.
 
     Args:
-        settings: Variants, seeds and how they train; both frameworks whatever it names.
-        out: A new or empty folder; None for `runs/parity-<date>-<time>`.
+        message: Why not.
+    """
+    empty = ParityReport(False, None, (), "")
+    return {**empty.to_json(), "dtype": None, "verdict": [message]}
 
-    Returns:
-        One report per variant and seed.
+
+@dataclass(frozen=True)
+class LayerResult:
+    """One layer, or whoever else could be blamed, on one rung: its worst check.
+
+    Attributes:
+        layer: Name.
+        rung: Number of the rung.
+        passed: Whether all its checks passed there.
+        max_abs: Largest difference of the worst check; None where it is no number.
+        required: Tolerance that would have let it pass; None likewise.
+        allowed: Tolerance that it had.
+    """
+
+    layer: str
+    rung: int
+    passed: bool
+    max_abs: float | None
+    required: float | None
+    allowed: float
+
+
+def layers(checks: Sequence[Check]) -> list[LayerResult]:
+    """Who was compared on which rung, in the order in which layers run, then everything else."""
+    groups: dict[tuple[str, int], list[Check]] = {}
+    for check in sorted(checks, key=lambda check: check.rung != FORWARD):
+        groups.setdefault((check.layer, check.rung), []).append(check)
+    rows = []
+    for (layer, rung), group in groups.items():
+        worst = max(group, key=lambda check: badness(check)[0])
+        passed = all(check.passed for check in group)
+        max_abs, required = json_number(worst.gap.max_abs), json_number(worst.gap.required)
+        rows.append(LayerResult(layer, rung, passed, max_abs, required, worst.allowed))
+    return rows
+
+
+def numbers(rung: RungResult) -> str:
+    """A rung's worst difference in words."""
+    if rung.max_abs is None or rung.required is None:
+        return "nothing to compare"
+    return (
+        f"max |Δ| {rung.max_abs:.1e}, tolerance {rung.allowed:.1e}, would need {rung.required:.1e}"
+        + ("" if rung.passed else f"; worst: {rung.where}")
+    )
+
+
+def page(reports: Sequence[Mapping[str, Any]]) -> str:
+    """One HTML page of one or several reports.
+
+    Args:
+        reports: What `ParityReport.to_json` returns, each with the name of its `test`.
 
     Raises:
-        MissingDependencyError: A framework is not installed.
-        RunFolderError: `out` cannot be used.
+        MissingDependencyError: Jinja is not installed.
     """
-    check_installed(FRAMEWORKS)
-    path = default_path(prefix="parity-") if out is None else out
-    check_writable(path)
-    reports: list[PairReport] = []
-    with ExitStack() as stack:
-        progress = stack.enter_context(StudyProgress(settings))
-        try:
-            _check(settings, _sides(settings, stack), progress, reports)
-        finally:
-            # After Ctrl-C too: a pair that was checked stays checked.
-            if reports:
-                save(reports, settings, path)
-                progress.say(f"{len(reports)} pairs saved in {path}")
-    return reports
-
-
-def _check(
-    settings: Settings,
-    sides: Mapping[str, Side],
-    progress: StudyProgress,
-    reports: list[PairReport],
-) -> None:
-    for variant in settings.variants:
-        for seed in range(settings.seeds):
-
-            def on_epoch(name: str, epoch: int, pair: tuple[str, int] = (variant, seed)) -> None:
-                progress(Run(pair[0], name, pair[1]), epoch)
-
-            reports.append(check_pair(variant, seed, settings, sides, on_epoch))
-
-
-def _sides(settings: Settings, stack: ExitStack) -> dict[str, Side]:
-    """A process per framework, and in float32 a second one that trains in float64."""
-    double = replace(settings, dtype="float64")
-    workers = {
-        (name, one.dtype): stack.enter_context(Worker(name, one))
-        for one in dict.fromkeys((settings, double))
-        for name in FRAMEWORKS
-    }
-    for worker in workers.values():
-        worker.ready()
-    return {
-        name: Side(workers[name, settings.dtype], workers[name, "float64"]) for name in FRAMEWORKS
-    }
-
-
-def save(reports: Sequence[PairReport], settings: Settings, path: Path) -> None:
-    """Write `parity.json`, the differences per layer and epoch, and their figure."""
-    path.mkdir(parents=True, exist_ok=True)
-    content = {
-        **to_json(reports),
-        "settings": settings.to_dict(),
-        "versions": environment.versions(),
-        "hardware": environment.hardware(),
-        "heat": {f"{r.variant}, seed {r.seed}": _finite(r.heat) for r in reports},
-    }
-    write_text(path / "parity.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
-    if not any(report.heat for report in reports):
-        return  # No pair could be trained.
     try:
-        from compare.parity import heatmap
-        from compare.report import figures
-    except ModuleNotFoundError:
-        return  # The figure is an extra; the numbers are in the file.
-    figures.save(heatmap.heat_map(reports), path, "heat-map")
-
-
-def _finite(heat: Heat | None) -> dict[str, list[float | None]] | None:
-    if heat is None:
-        return None
-    return {layer: [json_number(v) for v in curve] for layer, curve in heat.items()}
-
-
-def to_json(reports: Sequence[PairReport]) -> dict[str, Any]:
-    """What `--json` prints."""
-    pairs = [report.to_json() for report in reports]
-    return {"passed": all(report.passed for report in reports), "pairs": pairs}
-
-
-def show(reports: Sequence[PairReport], *, as_json: bool) -> None:
-    """Print the reports on stdout: JSON, or the ladder and the verdicts."""
-    if as_json:
-        print(json.dumps(to_json(reports), allow_nan=False))
-        return
-    console().print(_table(reports))
-    print("\n".join(["", *(verdict(report) for report in reports if not report.passed)]))
-    for report in reports:
-        if report.note:
-            print(f"{report.variant}, seed {report.seed}: {report.note}.")
-    failed = sum(not report.passed for report in reports)
-    print(f"{len(reports) - failed} of {len(reports)} pairs are the same computation.")
-
-
-def _table(reports: Sequence[PairReport]) -> Any:
-    """Rungs × variants; in each cell the worst difference over the seeds, failures marked."""
-    from rich.table import Column, Table
-
-    variants = list(dict.fromkeys(report.variant for report in reports))
-    grid = Table(
-        Column("rung", no_wrap=True),
-        *(Column(v, justify="right", overflow="fold") for v in variants),
+        import jinja2
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            "a page needs jinja2: pip install 'bn-compare[report]'; to_json() works without."
+        ) from error
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("compare.report"), autoescape=True, trim_blocks=True
     )
-    for rung, name in RUNGS.items():
-        cells = []
-        for variant in variants:
-            found = [x for r in reports if r.variant == variant for x in r.rungs if x.rung == rung]
-            numbers = [x.max_abs for x in found if x.max_abs is not None]
-            mark = "" if all(x.passed for x in found) else "✗ "
-            cells.append(f"{mark}{max(numbers, key=nan_last):.1e}" if numbers else "–")
-        grid.add_row(f"{rung} {name}", *cells)
-    return grid
+    template = environment.get_template("parity.html.j2")
+    return template.render(reports=[(report, _by_layer(report["layers"])) for report in reports])
 
 
-def verdict(report: PairReport) -> str:
-    """The first divergence of a pair in words; empty where it passed."""
-    first = report.first_divergence
-    if first is None:
-        return ""
-    result = next(rung for rung in report.rungs if rung.rung == first.rung)
-    when = (
-        ""
-        if first.step is None
-        else f", {'epoch' if first.rung in (2, 10, 11) else 'step'} {first.step}"
-    )
-    why = ", ".join(first.explained_by) or "no known convention"
-    return (
-        f"{report.variant}, seed {report.seed}: first differs on rung {first.rung} "
-        f"({first.rung_name}{when}), {first.layer}. Explained by: {why}.\n"
-        f"  worst there: {result.where}; allowed {result.allowed:.1e}, required "
-        f"{result.required:.1e}"
-    )
+def _by_layer(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[int, Mapping[str, Any]]]:
+    """Layer → rung → result."""
+    table: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for row in rows:
+        table.setdefault(row["layer"], {})[row["rung"]] = row
+    return table

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +45,7 @@ def for_dtype(dtype: str) -> Mapping[int, float]:
 
     In float64 a fixed bound. In float32 rungs 1 to 3 are exact as well; rungs 4 to 9 are judged
     against a floor measured on Keras itself, with XLA on against off, the largest of 20 seeds over
-    the ten variants (`floors.json`, made by `bn-compare floors`). Rungs 10 and 11
+    the ten variants (`floors.json`, made by `python tests/float32_floors.py`). Rungs 10 and 11
     are judged in float64 whatever the dtype: float32 trajectories drift apart by rounding alone.
 
     Args:
@@ -103,6 +103,14 @@ class Gap:
         return f"{place} Keras {self.keras:.17g}, Torch {self.torch:.17g}".strip()
 
 
+EQUAL = Gap(0.0, 0.0, (), math.nan, math.nan, 1.0)
+
+
+def unequal(note: str) -> Gap:
+    """The gap between things that differ and are not numbers to be subtracted."""
+    return Gap(math.inf, math.inf, (), math.nan, math.nan, 1.0, note)
+
+
 _BLOCK = 1 << 16
 """Elements that are compared at a time: what lies between stays in the processor's cache."""
 
@@ -110,55 +118,31 @@ _BLOCK = 1 << 16
 def gap(keras: NDArray[Any], torch: NDArray[Any]) -> Gap:
     """Compare two arrays element by element, in float64."""
     if keras.shape != torch.shape:
-        note = f"shape {keras.shape} in Keras, {torch.shape} in Torch"
-        return Gap(math.inf, math.inf, (), math.nan, math.nan, 1.0, note)
+        return unequal(f"shape {keras.shape} in Keras, {torch.shape} in Torch")
     if keras.size == 0:
-        return Gap(0.0, 0.0, (), math.nan, math.nan, 1.0)
+        return EQUAL
     a, b = np.asarray(keras).reshape(-1), np.asarray(torch).reshape(-1)
-    blocks = [_block(a, b, start) for start in range(0, a.size, _BLOCK)]
-    # The first NaN where there is one, else the first of the largest.
-    worst = next((x for x in blocks if math.isnan(x.apart)), max(blocks, key=_apart))
-    relative = [x.relative for x in blocks if x.relative is not None]
-    return Gap(
-        max_abs=worst.apart,
-        max_rel=float(np.max(relative)) if relative else (math.inf if worst.apart else 0.0),
-        index=tuple(int(i) for i in np.unravel_index(worst.at, keras.shape)),
-        keras=float(a[worst.at]),
-        torch=float(b[worst.at]),
-        scale=max(1.0, *(x.finite for x in blocks)),
-    )
-
-
-class _Block(NamedTuple):
-    """Some elements: largest difference, where; that relative to Keras, and Keras' largest."""
-
-    apart: float
-    at: int
-    relative: float | None
-    finite: float
-
-
-def _apart(block: _Block) -> float:
-    return block.apart
-
-
-def _block(a: NDArray[Any], b: NDArray[Any], start: int) -> _Block:
-    ours = a[start : start + _BLOCK].astype(np.float64)
-    apart = b[start : start + _BLOCK].astype(np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):
-        np.abs(np.subtract(ours, apart, out=apart), out=apart)
-        size = np.abs(ours, out=ours)
-        # argmax finds the first NaN where there is one; infinite on both sides is NaN apart.
-        at, largest = int(np.argmax(apart)), float(np.max(size))
-        worst = float(apart[at])
-        nonzero = size != 0
-        relative = np.divide(apart, size, out=np.zeros_like(size), where=nonzero)
-    if not math.isfinite(largest):
+    worst, place, scale, relatives = -1.0, 0, 1.0, []
+    for start in range(0, a.size, _BLOCK):
+        size = a[start : start + _BLOCK].astype(np.float64)
+        apart = b[start : start + _BLOCK].astype(np.float64)
+        with np.errstate(invalid="ignore", over="ignore"):
+            np.abs(np.subtract(size, apart, out=apart), out=apart)
+            np.abs(size, out=size)
+            # The first NaN where there is one; infinite on both sides is NaN apart.
+            at = int(np.argmax(apart))
+            if (nonzero := size != 0).any():
+                quotients = np.divide(apart, size, out=np.zeros_like(size), where=nonzero)
+                relatives.append(float(np.max(quotients)))
+        if not (math.isnan(worst) or apart[at] <= worst):
+            worst, place = float(apart[at]), start + at
         # An infinite scale would let anything pass.
-        largest = float(size[np.isfinite(size)].max(initial=0.0))
-    return _Block(
-        apart=worst,
-        at=start + at,
-        relative=float(np.max(relative)) if nonzero.any() else None,
-        finite=largest,
+        scale = max(scale, float(size.max(initial=0.0, where=np.isfinite(size))))
+    return Gap(
+        max_abs=worst,
+        max_rel=float(np.max(relatives)) if relatives else (math.inf if worst else 0.0),
+        index=tuple(int(i) for i in np.unravel_index(place, keras.shape)),
+        keras=float(a[place]),
+        torch=float(b[place]),
+        scale=scale,
     )

@@ -1,4 +1,4 @@
-"""Parity of our own variants: one pair of twins through all eleven rungs.
+"""Parity of a built-in variant: its Keras and its Lightning twin through all eleven rungs.
 
 The rungs up to the ninth look at two training steps from weights that are not at their defaults;
 the last two at a whole training at the idiomatic pace, from the study's initial weights.
@@ -6,10 +6,11 @@ the last two at a whole training at the idiomatic pace, from the study's initial
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,14 @@ from numpy.typing import NDArray
 from compare.backends.protocol import Framework, Handle
 from compare.data import Array
 from compare.parity import ladder as rungs
-from compare.parity import tolerances, trajectories
-from compare.parity.explain import explanations
-from compare.parity.ladder import Divergence, Ladder, RungResult
+from compare.parity import tolerances
+from compare.parity.explain.explanations import divergence
+from compare.parity.ladder import Divergence, Ladder
+from compare.parity.report import VariantReport
 from compare.parity.tolerances import gap
-from compare.spec import Settings
+from compare.spec import Run, Settings
 from compare.study.initial import lived_in
-from compare.study.records import json_number
-from compare.study.runs import Outcome, Run, orders_of, prepare, views_of
+from compare.study.runs import Outcome, orders_of, prepare, views_of
 from compare.study.train import execute
 from compare.study.workers import Worker
 from compare.trace import Trace, TraceWriter
@@ -35,41 +36,14 @@ from compare.trace import Trace, TraceWriter
 STEPS = 2
 """Training steps that are traced. A rounded momentum shows from the second step on."""
 
+_LOSSES = {
+    "prediction/train_loss": "train_loss",
+    "prediction/test_loss": "test_loss",
+    "running_train_loss": "running_train_loss",
+}
+"""Name in the ladder → curve. Two are computed here from predictions, which are then to blame."""
 
-@dataclass(frozen=True)
-class PairReport:
-    """What the ladder found on one pair.
-
-    Attributes:
-        variant: Name of the variant.
-        seed: Seed of both runs.
-        dtype: `"float32"` or `"float64"`.
-        alignment: Alignment of the study.
-        passed: Whether every rung passed.
-        first_divergence: What differs first; None where nothing does.
-        rungs: One result per rung, in order.
-        note: In float32, how the trajectory is to be read.
-        heat: Differences per layer and epoch, for a figure.
-    """
-
-    variant: str
-    seed: int
-    dtype: str
-    alignment: str
-    passed: bool
-    first_divergence: Divergence | None
-    rungs: tuple[RungResult, ...]
-    note: str = ""
-    heat: trajectories.Heat | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON types; what is not a finite number is null, and told in `where`."""
-        values = asdict(replace(self, heat=None))
-        del values["heat"]
-        for rung in values["rungs"]:
-            for name in ("max_abs", "max_rel", "required"):
-                rung[name] = json_number(rung[name])
-        return values
+_ACCURACIES = ("train_accuracy", "test_accuracy", "running_train_accuracy")
 
 
 @dataclass(frozen=True)
@@ -86,8 +60,8 @@ def check_pair(
     seed: int,
     settings: Settings,
     sides: Mapping[str, Side],
-    on_epoch: Callable[[str, int], None],
-) -> PairReport:
+    progress: Callable[[Run, int], None],
+) -> VariantReport:
     """Climb all eleven rungs with one pair.
 
     Args:
@@ -95,7 +69,7 @@ def check_pair(
         seed: Seed of both runs.
         settings: How they train.
         sides: Framework → its processes.
-        on_epoch: Called with the framework and the number of epochs done.
+        progress: Called with a run and the number of its epochs that are done.
 
     Returns:
         The report.
@@ -103,31 +77,32 @@ def check_pair(
     ladder = Ladder(tolerances.for_dtype(settings.dtype))
     with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
 
-        def climb_alone(name: str) -> _Climbed:
+        def results_of(name: str) -> _Results:
             run, folder = Run(variant, name, seed), Path(scratch) / name
-            return _climb_alone(run, settings, sides[name], folder, partial(on_epoch, name))
+            return _run_side(run, settings, sides[name], folder, partial(progress, run))
 
         # Nothing is timed here, so the two sides work at the same time.
         pool = ThreadPoolExecutor(max_workers=len(sides))
         try:
-            found = dict(zip(sides, pool.map(climb_alone, sides), strict=True))
+            results = dict(zip(sides, pool.map(results_of, sides), strict=True))
         except KeyboardInterrupt:
-            # Their folders are about to go.
+            # The folders they write to are about to be deleted.
             for side in sides.values():
                 side.worker.abandon()
                 side.shadow.abandon()
             raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-        keras, torch = found["keras"], found["torch"]
+        keras, torch = results["keras"], results["torch"]
+        plans = {name: side.plan for name, side in results.items()}
+        outcomes = {name: side.outcome for name, side in results.items() if side.outcome}
+        trained = len(outcomes) == len(results)
         compare_plans(ladder, keras.plan, torch.plan)
         rungs.climb(ladder, keras.trace, torch.trace)
-        outcomes = {name: side.outcome for name, side in found.items() if side.outcome}
-        if len(outcomes) == len(found):
-            trajectories.climb(ladder, outcomes["keras"], outcomes["torch"])
-        plans = {name: side.plan for name, side in found.items()}
+        if trained:
+            compare_trainings(ladder, outcomes["keras"], outcomes["torch"])
         first = divergence(ladder, keras.trace, torch.trace, plans, outcomes)
-    return PairReport(
+    return VariantReport(
         variant=variant,
         seed=seed,
         dtype=settings.dtype,
@@ -136,15 +111,13 @@ def check_pair(
         first_divergence=first,
         rungs=tuple(ladder.results()),
         note=_note(keras, torch, first),
-        heat=trajectories.heat(outcomes["keras"], outcomes["torch"])
-        if len(outcomes) == len(found)
-        else None,
+        heat=heat(outcomes["keras"], outcomes["torch"]) if trained else None,
     )
 
 
 @dataclass(frozen=True)
-class _Climbed:
-    """What one side leaves: trace, plan, training in float64, and in float32 where asked for."""
+class _Results:
+    """What one side leaves: trace, plan, training in float64, and in float32 in such a study."""
 
     trace: Trace
     plan: NDArray[np.int64]
@@ -152,45 +125,25 @@ class _Climbed:
     single: Outcome | None = None
 
 
-def _climb_alone(
-    run: Run, settings: Settings, side: Side, folder: Path, on_epoch: Callable[[int], None]
-) -> _Climbed:
+def _run_side(
+    run: Run, settings: Settings, side: Side, folder: Path, progress: Callable[[int], None]
+) -> _Results:
     plan = side.worker.call(partial(trace_side, run, settings, folder))
     trace = Trace.open(folder)
     if "error" in trace:  # What cannot take two steps cannot be trained.
-        return _Climbed(trace, plan)
+        return _Results(trace, plan)
     single = None
     if settings.dtype == "float32":
         single = side.worker.call(partial(execute, run, settings, record_weights=True))
     double = partial(execute, run, replace(settings, dtype="float64"), record_weights=True)
-    return _Climbed(trace, plan, side.shadow.call(double, on_epoch), single)
+    return _Results(trace, plan, side.shadow.call(double, progress), single)
 
 
-def divergence(
-    ladder: Ladder,
-    keras: Trace,
-    torch: Trace,
-    plans: Mapping[str, NDArray[np.int64]] | None = None,
-    outcomes: Mapping[str, Outcome] | None = None,
-) -> Divergence | None:
-    """What differs first, and the conventions that explain it; None where nothing differs.
-
-    Args:
-        ladder: The ladder, climbed.
-        keras: Keras' trace.
-        torch: Torch's trace, with Keras' layer names.
-        plans: Framework → batches as delivered, where whole trainings are compared.
-        outcomes: Framework → what training left, where it was needed.
-    """
-    histories = {f: o.record["history"] for f, o in outcomes.items()} if outcomes else None
-    return explanations.divergence(ladder, keras, torch, plans, histories)
-
-
-def _note(keras: _Climbed, torch: _Climbed, first: Divergence | None) -> str:
+def _note(keras: _Results, torch: _Results, first: Divergence | None) -> str:
     """How a float32 trajectory is to be read, in the light of its float64 shadow."""
     if keras.single is None or torch.single is None:
         return ""
-    curves = trajectories.heat(keras.single, torch.single).values()
+    curves = heat(keras.single, torch.single).values()
     drift = f"the float32 trajectories are {max(max(c) for c in curves):.1e} apart: "
     if first is None:
         return drift + "rounding, amplified; in float64 they agree"
@@ -204,7 +157,7 @@ def trace_side(
     settings: Settings,
     folder: Path,
     framework: Framework,
-    on_epoch: Callable[[int], None] = lambda epoch: None,
+    progress: Callable[[int], None] = lambda epoch: None,
 ) -> NDArray[np.int64]:
     """Trace one side's first steps into a folder; returns its plan of batches as delivered.
 
@@ -213,7 +166,7 @@ def trace_side(
         settings: How it trains.
         folder: Where the trace goes.
         framework: The loaded adapter.
-        on_epoch: Not called: nothing here takes long.
+        progress: Not called: nothing here takes long.
     """
     handle, batches = lived_in_pair(run, settings, framework)
     writer = TraceWriter(folder)
@@ -249,7 +202,55 @@ def padded(epochs: list[list[NDArray[Any]]]) -> NDArray[np.int64]:
 
 def compare_plans(ladder: Ladder, keras: NDArray[np.int64], torch: NDArray[np.int64]) -> None:
     """Rung 2: the very batches that each side sees, epoch by epoch."""
-    ladder.climbed.append(2)
     for epoch in range(max(len(keras), len(torch))):
         rows = [side[epoch] if epoch < len(side) else np.empty(0) for side in (keras, torch)]
         ladder.add(2, "batches", "data", gap(*rows), epoch + 1)
+
+
+def compare_trainings(ladder: Ladder, keras: Outcome, torch: Outcome) -> None:
+    """Rungs 10 and 11: two whole trainings, epoch by epoch, and where they end."""
+    trajectories = [
+        {**side.trajectory, **{name: _curve(side, curve) for name, curve in _LOSSES.items()}}
+        for side in (keras, torch)
+    ]
+    rungs.trajectory(ladder, *trajectories)
+    rungs.outcome(ladder, _outcome(keras), _outcome(torch))
+
+
+def _curve(side: Outcome, name: str) -> NDArray[Any]:
+    values = side.record["history"][name]
+    return np.array([math.nan if v is None else v for v in values], dtype=np.float64)
+
+
+def _outcome(side: Outcome) -> dict[str, Any]:
+    settings = side.record["settings"]
+    n_train = settings["n_samples"] // 2
+    n_test = settings["n_samples"] - n_train
+    counts = {
+        f"{name} as a count": [
+            None if math.isnan(v) else round(v * (n_test if name.startswith("test") else n_train))
+            for v in _curve(side, name)
+        ]
+        for name in _ACCURACIES
+    }
+    return {
+        "test_probability": side.arrays["test_probability"],
+        "grid_probability": side.arrays["grid_probability"],
+        **counts,
+        "epochs to target": [side.record["epochs_to_target"]],
+    }
+
+
+def heat(keras: Outcome, torch: Outcome) -> dict[str, list[float]]:
+    """Layer → largest difference of its weights and statistics after every epoch.
+
+    Only tensors that both trajectories have are compared.
+    """
+    curves: dict[str, NDArray[Any]] = {}
+    for name, ours in keras.trajectory.items():
+        theirs = torch.trajectory.get(name)
+        if theirs is not None and ours.shape == theirs.shape:
+            apart = np.abs(ours - theirs).max(axis=tuple(range(1, ours.ndim)))
+            layer = name.rpartition("/")[0]
+            curves[layer] = np.maximum(curves.get(layer, apart), apart)
+    return {layer: [float(v) for v in curve] for layer, curve in curves.items()}

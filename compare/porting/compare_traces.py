@@ -1,10 +1,15 @@
-"""From two sides to a verdict: traced, matched, aligned, and through the ladder."""
+"""Compare the traces of two sides: matched, aligned, and through the ladder to a report.
+
+Tolerances are those of the ladder. Where something differs, they are widened to what rounding does
+in this very network: Torch's side runs again with every weight and sample one unit in the last
+place off.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,19 +17,175 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compare.backends.protocol import Batches, Sink
+from compare.backends.structures import mapped
 from compare.errors import InputError, unknown
 from compare.parity import ladder as rungs
 from compare.parity import tolerances
 from compare.parity.explain.explanations import divergence
 from compare.parity.ladder import FORWARD, Check, Divergence, Ladder
 from compare.parity.layouts import channels_last, in_keras_order, samples_first, without_borders
+from compare.parity.report import Finding, ParityReport
 from compare.parity.tolerances import gap
-from compare.porting import expected_differences
-from compare.porting.inspect_settings import Finding, image_sizes, inspect_layers, inspect_training
+from compare.porting.expected_differences import Evaluate, predicted
+from compare.porting.inspect import image_sizes, inspect_layers, inspect_training
 from compare.porting.matching import match, partners
-from compare.porting.models import Batches, KerasSide, Side, Structure, TorchSide, jogged
-from compare.porting.report import ParityReport
+from compare.porting.models import KerasSide, Side, TorchSide
+from compare.porting.options import Request
 from compare.trace import Trace, rename, split
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What is known of one side, alive or recorded.
+
+    Attributes:
+        trace: Its trace.
+        training: Settings of its optimizer and loss.
+        evaluate: Keras' side alone: evaluates with some tensors replaced, for accepted differences.
+        rounding: Torch's side alone: name of an array → tolerance that rounding asks for; see
+            `measure`. Called only if a check fails.
+        repeats: Whether two training-mode passes agree exactly. Called only if a check fails.
+    """
+
+    trace: Trace
+    training: Mapping[str, Any]
+    evaluate: Evaluate
+    rounding: Callable[[], Mapping[str, float]]
+    repeats: Callable[[], bool]
+
+
+def observe(side: Side, request: Request, folder: Path) -> Observed:
+    """Trace a side.
+
+    Args:
+        side: A side that is alive.
+        request: What to trace.
+        folder: Where the trace goes.
+
+    Raises:
+        InputError: The side cannot be used, or draws random numbers.
+    """
+    side.refuse_randomness()
+    trace = side.trace(request.batches, folder)
+
+    def evaluate(values: Mapping[str, NDArray[Any]], sink: Sink) -> None:
+        assert isinstance(side, KerasSide)
+        side.evaluate(values, request.x, sink)
+
+    def rounding() -> Mapping[str, float]:
+        assert isinstance(side, TorchSide)
+        return measure(side, request.batches, trace, request.dtype)
+
+    return Observed(trace, side.training(), evaluate, rounding, partial(side.repeats, request.x))
+
+
+def compare_traces(keras: Observed, torch: Observed, request: Request) -> ParityReport:
+    """Climb the ladder.
+
+    Args:
+        keras: Keras' side.
+        torch: Torch's side.
+        request: What is compared.
+
+    Raises:
+        InputError: A side draws random numbers, or a tolerance names no layer or tensor.
+    """
+    options = request.options
+    pairs = match(keras.trace.layers, torch.trace.layers, options.pairs)
+    names = partners(pairs)
+    keras_trace, torch_trace = keras.trace, torch.trace.renamed(names)
+    torch_trace = channels_last(keras_trace, samples_first(keras_trace, torch_trace))
+    torch_trace = in_keras_order(keras_trace, torch_trace)
+    keras_trace, torch_trace = without_borders(keras_trace, torch_trace)
+    expected = keras_trace
+    if options.allow:
+        expected = predicted(keras_trace, torch_trace, options.allow, keras.evaluate)
+
+    def climb(wider: Mapping[str, float]) -> Ladder:
+        ladder = Ladder(tolerances.for_dtype(request.dtype), wider)
+        rungs.climb(ladder, expected, torch_trace)
+        if not options.tolerances:
+            return ladder
+        ladder = Ladder(ladder.tolerances, _widened(ladder, options.tolerances))
+        rungs.climb(ladder, expected, torch_trace)
+        return ladder
+
+    ladder = climb({})
+    failure = ladder.first_failure()
+    measured: Mapping[str, float] = {}
+    if failure is not None and failure.rung >= FORWARD:
+        _refuse_unrepeatable(keras, torch)
+        measured = {rename(path, names): wide for path, wide in torch.rounding().items()}
+        ladder = climb(measured)
+    findings = (
+        *inspect_layers(pairs, image_sizes(keras_trace)),
+        *inspect_training(keras.training, torch.training),
+    )
+    return ParityReport(
+        passed=ladder.passed,
+        first_divergence=_explained(ladder, keras_trace, torch_trace, options.allow, findings),
+        rungs=tuple(ladder.results()),
+        dtype=request.dtype,
+        allowed=tuple(options.allow),
+        findings=findings,
+        checks=tuple(ladder.checks),
+        measured=bool(measured),
+        error=str(torch_trace["error"]) if "error" in torch_trace else "",
+        notes=tuple(ladder.notes),
+    )
+
+
+def _widened(ladder: Ladder, tolerances: Mapping[str, float]) -> dict[str, float]:
+    """Path of a check → tolerance, where the user's for its layer or tensor is larger."""
+    wider = dict(ladder.wider)
+    for name, tolerance in tolerances.items():
+        paths = [check.path for check in ladder.checks if _is_of(name, check)]
+        if not paths:
+            inner = {split(check.path)[1] for check in ladder.checks if split(check.path)[0]}
+            raise unknown("layer or tensor in tolerances", name, sorted(inner))
+        wider |= {path: max(tolerance, wider.get(path, 0.0)) for path in paths}
+    return wider
+
+
+def _is_of(name: str, check: Check) -> bool:
+    group, inner = split(check.path)
+    # A layer's name means all its runs, `layer#2` that one.
+    paths = f"{inner}/", re.sub(r"#\d+/", "/", f"{inner}/")
+    return bool(group) and any(path.startswith(f"{name}/") for path in paths)
+
+
+def _refuse_unrepeatable(keras: Observed, torch: Observed) -> None:
+    """Raise where a side differs from itself: not everything that draws numbers can be seen."""
+    for name, side in (("Keras", keras), ("Torch", torch)):
+        if not side.repeats():
+            raise InputError(
+                f"the {name} side computes something else each time it runs in training mode: "
+                "it draws random numbers, or keeps a state between calls. Leave that out for the "
+                "check."
+            )
+
+
+def _explained(
+    ladder: Ladder,
+    keras: Trace,
+    torch: Trace,
+    allow: Collection[str],
+    findings: Collection[Finding],
+) -> Divergence | None:
+    """What differs first, explained by its numbers, else by how the layer is set."""
+    first = divergence(ladder, keras, torch)
+    if first is None:
+        return None
+    names = tuple(name for name in first.explained_by if name not in allow)
+    failure = ladder.first_failure()
+    if failure is not None and failure.path not in torch and "error" in torch:
+        return replace(first, explained_by=())  # What it raised says why.
+    if not names:
+        by_settings = (f.convention for f in findings if f.is_of(first.layer) and f.convention)
+        names = tuple(dict.fromkeys(name for name in by_settings if name not in allow))
+    return replace(first, explained_by=names)
+
 
 _FORWARD = re.compile(r"training/|step/\d+/(loss|statistics|prediction)")
 _STEPPED = re.compile(r"step/|evaluation/|prediction")
@@ -54,31 +215,30 @@ BACK_CEILING: Mapping[str, float] = {"float64": 1e-10, "float32": 0.1}
 """The same of what comes after the forward pass. Rounding moves gradients of 50 layers in float32
 by 5e-2: a mistake there that is smaller shows in float64 alone."""
 
-
 _GIVEN = re.compile(r"initial/|step/\d+/data/|error$")
-"""What is given, not computed: equal or not."""
+"""What is an input, not computed: equal or not."""
 
 
-def measure(side: TorchSide, batches: Batches, found: Trace, dtype: str) -> dict[str, float]:
+def measure(side: TorchSide, batches: Batches, trace: Trace, dtype: str) -> dict[str, float]:
     """Name of an array → the tolerance that rounding in this network asks for.
 
-    Nothing where the module cannot be copied.
+    Empty where the module cannot be copied.
 
     Args:
         side: Torch's side; a copy of it is disturbed.
         batches: Those that were traced.
-        found: Their trace.
+        trace: Their trace.
         dtype: `"float32"` or `"float64"`.
     """
     rng = np.random.default_rng(0)
     worst: dict[str, float] = {}
     for _ in range(DRAWS):
-        floors = _Floors(found)
-        copy = side.perturbed(rng)
-        if copy is None:
+        disturbed = side.changed(lambda weight: jog(weight, rng))
+        if disturbed is None:
             return {}
-        copy.stream(jogged(batches, rng), floors)
-        for path, floor in floors.found.items():
+        floors = _Floors(trace)
+        disturbed.stream(jogged(batches, rng), floors)
+        for path, floor in floors.required.items():
             worst[path] = max(worst.get(path, 0.0), floor)
     return {path: _tolerance(path, floor, dtype) for path, floor in worst.items()}
 
@@ -91,188 +251,32 @@ def _tolerance(path: str, floor: float, dtype: str) -> float:
 
 
 class _Floors:
-    """How far arrays are from those of a trace, looked at as they come."""
+    """A sink: how far arrays are from those of a trace, without keeping them."""
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
-        self.found: dict[str, float] = {}
+        self.required: dict[str, float] = {}
 
     def __call__(self, path: str, array: NDArray[Any]) -> None:
         if path in self._trace and not _GIVEN.match(path):
-            self.found[path] = gap(self._trace[path], array).required
+            self.required[path] = gap(self._trace[path], array).required
 
     def alias(self, path: str, existing: str) -> None:
         # What is one array here is one array there: the module is the same.
-        if path in self._trace and existing in self.found:
-            self.found[path] = self.found[existing]
+        if path in self._trace and existing in self.required:
+            self.required[path] = self.required[existing]
 
 
-@dataclass(frozen=True)
-class Request:
-    """What is compared, and how; see `compare.porting.check.check_parity`."""
-
-    x: Structure
-    y: Structure | None
-    dtype: str
-    steps: int = 2
-    pairs: Mapping[str, str] = field(default_factory=dict)
-    allow: tuple[str, ...] = ()
-    weights_from: str | None = None
-    tolerances: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def batches(self) -> Batches:
-        """Each training step sees all samples; without targets there is one forward pass."""
-        return [(self.x, self.y)] * (1 if self.y is None else self.steps)
+def jog(array: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+    """Every floating value moved to its neighbour, up or down; whole numbers as they are."""
+    if array.dtype.kind != "f":
+        return array
+    towards = np.where(rng.integers(0, 2, array.shape), np.inf, -np.inf).astype(array.dtype)
+    moved = np.nextafter(array, towards)
+    # The neighbour of zero is no rounding error, and what is zero stays so.
+    return np.where(array == 0, array, moved)
 
 
-@dataclass(frozen=True)
-class Observed:
-    """What is known of one side, alive or recorded.
-
-    Attributes:
-        trace: Its trace.
-        training: Settings of its optimizer and loss.
-        evaluate: Of Keras: evaluates with some tensors replaced, for accepted differences.
-        rounding: Of Torch: name of an array → tolerance that rounding asks for; see
-            `compare.porting.compare_traces`. Called when something differs.
-        repeats: Whether it computes the same twice in training mode. Called then too.
-    """
-
-    trace: Trace
-    training: Mapping[str, Any]
-    evaluate: expected_differences.Evaluate
-    rounding: Callable[[], Mapping[str, float]]
-    repeats: Callable[[], bool]
-
-
-def observe(side: Side, request: Request, folder: Path) -> Observed:
-    """Trace a side.
-
-    Args:
-        side: A side that is alive.
-        request: What to trace.
-        folder: Where the trace goes.
-
-    Raises:
-        InputError: The side cannot be used, or draws random numbers.
-    """
-    side.refuse_randomness()
-    trace = side.trace(request.batches, folder)
-
-    def evaluate(
-        values: Mapping[str, NDArray[Any]], sink: Callable[[str, NDArray[Any]], None]
-    ) -> None:
-        assert isinstance(side, KerasSide)
-        side.evaluate(values, request.x, sink)
-
-    def rounding() -> Mapping[str, float]:
-        assert isinstance(side, TorchSide)
-        return measure(side, request.batches, trace, request.dtype)
-
-    return Observed(trace, side.training(), evaluate, rounding, partial(side.repeats, request.x))
-
-
-def judge(keras: Observed, torch: Observed, request: Request) -> ParityReport:
-    """Climb the ladder.
-
-    Tolerances are widened to what rounding asks for in this network only where something differs
-    without: there is no need to measure it else.
-
-    Args:
-        keras: Keras' side.
-        torch: Torch's side.
-        request: What is compared.
-
-    Raises:
-        InputError: A side draws random numbers, or a tolerance is of no layer.
-    """
-    pairs = match(keras.trace.layers, torch.trace.layers, request.pairs)
-    names = partners(pairs)
-    ours, found = keras.trace, torch.trace.renamed(names)
-    found = channels_last(ours, samples_first(ours, found))
-    found = in_keras_order(ours, found)
-    ours, found = without_borders(ours, found)
-    expected: Any = ours
-    if request.allow:
-        expected = expected_differences.Predicted(ours, found, request.allow, keras.evaluate)
-    base = tolerances.for_dtype(request.dtype)
-    ladder = _climbed(Ladder(base), expected, found, request.tolerances)
-    failure = ladder.first_failure()
-    measured: Mapping[str, float] = {}
-    if failure is not None and failure.rung >= FORWARD:
-        _refuse_unrepeatable(keras, torch)
-        measured = {rename(path, names): wide for path, wide in torch.rounding().items()}
-        ladder = _climbed(Ladder(base, measured), expected, found, request.tolerances)
-    findings = (
-        *inspect_layers(pairs, image_sizes(ours)),
-        *inspect_training(keras.training, torch.training),
-    )
-    return ParityReport(
-        passed=ladder.passed,
-        first_divergence=_first(ladder, ours, found, request.allow, findings),
-        rungs=tuple(ladder.results()),
-        dtype=request.dtype,
-        allowed=request.allow,
-        findings=findings,
-        checks=tuple(ladder.checks),
-        measured=bool(measured),
-        error=str(found["error"]) if "error" in found else "",
-        notes=tuple(ladder.notes),
-    )
-
-
-def _climbed(ladder: Ladder, keras: Any, torch: Trace, chosen: Mapping[str, float]) -> Ladder:
-    """The ladder climbed; a second time where the user has chosen tolerances."""
-    rungs.climb(ladder, keras, torch)
-    if not chosen:
-        return ladder
-    wider = dict(ladder.wider)
-    for name, tolerance in chosen.items():
-        paths = [check.path for check in ladder.checks if _names(name, check)]
-        if not paths:
-            inner = {split(check.path)[1] for check in ladder.checks if split(check.path)[0]}
-            raise unknown("layer or tensor in tolerances", name, sorted(inner))
-        wider |= {path: max(tolerance, wider.get(path, 0.0)) for path in paths}
-    again = Ladder(ladder.tolerances, wider)
-    rungs.climb(again, keras, torch)
-    return again
-
-
-def _names(name: str, check: Check) -> bool:
-    group, inner = split(check.path)
-    # A layer is meant with all its runs, `layer#2` with that one.
-    paths = f"{inner}/", re.sub(r"#\d+/", "/", f"{inner}/")
-    return bool(group) and any(path.startswith(f"{name}/") for path in paths)
-
-
-def _refuse_unrepeatable(keras: Observed, torch: Observed) -> None:
-    """Raise where a side differs from itself: what draws numbers cannot always be seen."""
-    for name, side in (("Keras", keras), ("Torch", torch)):
-        if not side.repeats():
-            raise InputError(
-                f"the {name} side computes something else each time it runs in training mode: "
-                "it draws random numbers, or keeps a state between calls. Leave that out for the "
-                "check."
-            )
-
-
-def _first(
-    ladder: Ladder,
-    keras: Trace,
-    torch: Trace,
-    allow: Collection[str],
-    findings: Collection[Finding],
-) -> Divergence | None:
-    """What differs first, explained by its numbers, else by how the layer is set."""
-    first = divergence(ladder, keras, torch)
-    if first is None:
-        return None
-    names = tuple(name for name in first.explained_by if name not in allow)
-    failure = ladder.first_failure()
-    if failure is not None and failure.path not in torch and "error" in torch:
-        return replace(first, explained_by=())  # What it raised says why.
-    if not names:
-        told = (f.convention for f in findings if f.is_of(first.layer) and f.convention)
-        names = tuple(dict.fromkeys(name for name in told if name not in allow))
-    return replace(first, explained_by=names)
+def jogged(batches: Batches, rng: np.random.Generator) -> Batches:
+    """The same batches, samples one unit in the last place off."""
+    return [(mapped(lambda a: jog(np.asarray(a), rng), x), y) for x, y in batches]

@@ -15,33 +15,29 @@ import json
 import math
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from compare import schema
+from compare.backends.protocol import Sink
+from compare.backends.structures import Structure, leaves
 from compare.environment import versions
 from compare.errors import GoldenError
-from compare.porting.check import Options, carry_as_asked
-from compare.porting.compare_traces import Observed, Request, judge, observe
-from compare.porting.models import (
-    Batches,
-    KerasSide,
-    Side,
-    Structure,
-    TorchSide,
-    built,
-    check_dtype,
-    digest,
-    live,
-)
-from compare.porting.report import ParityReport
+from compare.parity.report import ParityReport
+from compare.porting.check import observed
+from compare.porting.compare_traces import Observed, compare_traces, observe
+from compare.porting.models import KerasSide, Side, TorchSide, build_model, build_pair
+from compare.porting.options import Options, Request
+from compare.porting.weights import carry
 from compare.study.records import write_text
-from compare.trace import Trace, TraceWriter
+from compare.trace import TraceWriter
 
 _FORMAT = 1
 _AGAIN = "record it again with --parity-golden record"
@@ -49,74 +45,178 @@ _AGAIN = "record it again with --parity-golden record"
 Arrays = dict[str, NDArray[Any]]
 
 
-def recording(keras: Observed) -> tuple[Observed, Arrays]:
-    """Keras' side, and what its evaluations for accepted differences will have written."""
-    seen: Arrays = {}
+class Asked(msgspec.Struct, frozen=True):
+    """What both sides computed, to be asked again.
 
-    def evaluate(
-        values: Mapping[str, NDArray[Any]], sink: Callable[[str, NDArray[Any]], None]
-    ) -> None:
-        def both(name: str, array: NDArray[Any]) -> None:
-            seen[name] = array
-            sink(name, array)
+    Attributes:
+        x: SHA-256 of the samples.
+        y: SHA-256 of the targets; None where nothing was trained.
+        steps: Training steps.
+        dtype: `"float32"` or `"float64"`.
+        allow: Conventions whose difference was accepted, in alphabetical order.
+    """
 
-        keras.evaluate(values, both)
+    x: str
+    y: str | None
+    steps: Annotated[int, msgspec.Meta(ge=1)]
+    dtype: Annotated[str, msgspec.Meta(pattern="^float(32|64)$")]
+    allow: list[str]
 
-    return replace(keras, evaluate=evaluate), seen
+
+class RecordedLayer(TypedDict):
+    """A `compare.trace.Layer`."""
+
+    name: str
+    kind: str
+    tensors: dict[str, list[int]]
+    trained: int
+    settings: NotRequired[dict[str, Any]]
+
+
+class Recording(msgspec.Struct, frozen=True):
+    """What the JSON file of a side has, beside its seal.
+
+    Attributes:
+        format: Version of this format.
+        framework: Which side it is.
+        asked: What it computed.
+        layers: Its weighted layers, in the order in which they ran.
+        arrays: Name in the trace → member of the archive.
+        evaluated: The same of what was evaluated for accepted differences.
+        training: Settings of its optimizer and loss.
+        rounding: Torch's side alone: name in the trace → tolerance that rounding asks for.
+        versions: Package → version; None where it was not installed.
+        sha256: Of the archive.
+    """
+
+    format: int
+    framework: Literal["keras", "torch"]
+    asked: Asked
+    layers: list[RecordedLayer]
+    arrays: dict[str, str]
+    evaluated: dict[str, str]
+    training: dict[str, dict[str, Any] | None]
+    rounding: dict[str, Annotated[float, msgspec.Meta(ge=0)]]
+    versions: dict[str, str | None]
+    sha256: str
+
+
+def record(
+    folder: Path,
+    models: tuple[Any, Any],
+    data: tuple[Structure, Structure | None],
+    options: Options,
+) -> ParityReport:
+    """Check a pair as `check_parity` does, and record both of its sides.
+
+    Args:
+        folder: Where the recordings go; made if need be. One there is replaced.
+        models: The Keras model and the Torch module, or functions that return them.
+        data: Samples and targets.
+        options: Those of `check_parity`.
+
+    Raises:
+        InputError: As `check_parity` does.
+    """
+    __tracebackhide__ = True
+    x, y = data
+    pair = build_pair(*models, x, options)
+    with observed(pair, y, options) as (keras, torch, request):
+        evaluated: Arrays = {}
+
+        def evaluate(values: Mapping[str, NDArray[Any]], sink: Sink) -> None:
+            keras.evaluate(values, evaluated.__setitem__)
+            for name, array in evaluated.items():
+                sink(name, array)
+
+        report = compare_traces(replace(keras, evaluate=evaluate), torch, request)
+        with _staged(folder) as staging:
+            save(staging, "keras", keras, request, evaluated)
+            save(staging, "torch", torch, request, {})
+    return report
+
+
+def replay(
+    folder: Path,
+    alive: str,
+    models: tuple[Any, Any],
+    data: tuple[Structure, Structure | None],
+    options: Options,
+) -> ParityReport:
+    """Check the side that is alive against the recording of the other one.
+
+    Args:
+        folder: Where both were recorded.
+        alive: `"keras"` or `"torch"`; the other model is not looked at.
+        models: The Keras model and the Torch module, or functions that return them.
+        data: Samples and targets; the very ones that were recorded.
+        options: Those of `check_parity`.
+
+    Raises:
+        GoldenError: The recording cannot be read, or is of something else.
+        InputError: As `check_parity` does.
+    """
+    __tracebackhide__ = True
+    golden = open_golden(folder, "keras" if alive == "torch" else "torch")
+    dtype = options.dtype or golden.recording.asked.dtype
+    model = build_model(alive, models[alive == "torch"], dtype)
+    side: Side = KerasSide(model)
+    if alive == "torch":
+        side = TorchSide(model, options.objective, options.to_torch)
+    side.check_dtype(dtype)
+    request = options.request(*data, dtype)
+    golden.check_asked(request)
+    if isinstance(side, TorchSide):
+        side.check_objective(request.y)
+    with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
+        recorded = golden.unpack(Path(scratch) / "recorded")
+        if options.weights_from is not None:
+            carry(recorded.trace, side, request.x, options.pairs)
+        running = observe(side, request, Path(scratch) / "alive")
+        if alive == "torch":
+            return compare_traces(recorded, running, request)
+        return compare_traces(running, recorded, request)
 
 
 @contextmanager
-def staged(folder: Path) -> Iterator[Path]:
-    """A folder to record in, which takes the place of another one once all is written.
-
-    Args:
-        folder: Where the recording goes; made if need be. One there is replaced.
-    """
+def _staged(folder: Path) -> Iterator[Path]:
+    """A folder to record in, which takes the place of another one once all is written."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as beside:
-        written = Path(beside) / "new"
-        written.mkdir()
-        yield written
+        staging = Path(beside) / "new"
+        staging.mkdir()
+        yield staging
         if folder.exists():
             folder.rename(Path(beside) / "old")
-        written.rename(folder)
+        staging.rename(folder)
 
 
-def save(
-    folder: Path,
-    name: str,
-    observed: Observed,
-    request: Request,
-    *,
-    evaluated: Arrays | None = None,
-) -> None:
+def save(folder: Path, name: str, side: Observed, request: Request, evaluated: Arrays) -> None:
     """Record one side.
 
     Args:
-        folder: Where its two files go; see `staged`.
+        folder: Where its two files go.
         name: `"keras"` or `"torch"`.
-        observed: The side.
+        side: The side.
         request: What was asked.
         evaluated: What was evaluated for accepted differences.
     """
-    trace = observed.trace
-    files = dict.fromkeys(trace.files.values())
-    members = {file: str(number) for number, file in enumerate(files)}
-    first = {file: key for key, file in reversed(trace.files.items())}
-    arrays: Arrays = {members[file]: trace[first[file]] for file in files}
-    extra = evaluated or {}
-    arrays |= {f"evaluated{number}": a for number, a in enumerate(extra.values())}
+    trace = side.trace
+    keys = {file: key for key, file in trace.files.items()}
+    members = {file: str(number) for number, file in enumerate(keys)}
+    arrays: Arrays = {members[file]: trace[key] for file, key in keys.items()}
+    arrays |= {f"evaluated{number}": a for number, a in enumerate(evaluated.values())}
     packed = folder / f"{name}.npz"
     np.savez_compressed(packed, allow_pickle=False, **arrays)
-    rounding = observed.rounding() if name == "torch" else {}
+    rounding = side.rounding() if name == "torch" else {}
     content = {
         "format": _FORMAT,
         "framework": name,
-        "asked": _asked(request),
+        "asked": msgspec.structs.asdict(_asked(request)),
         "layers": trace.layers,
         "arrays": {key: members[file] for key, file in trace.files.items()},
-        "evaluated": {key: f"evaluated{number}" for number, key in enumerate(extra)},
-        "training": observed.training,
+        "evaluated": {key: f"evaluated{number}" for number, key in enumerate(evaluated)},
+        "training": side.training,
         # A tolerance that is no number allows nothing.
         "rounding": {path: wide for path, wide in rounding.items() if math.isfinite(wide)},
         "versions": versions(),
@@ -132,73 +232,44 @@ class Golden:
 
     Attributes:
         file: Where it was read from.
-        content: What is in that file.
+        recording: What is in that file.
         arrays: Member of the archive → array.
     """
 
     file: Path
-    content: Mapping[str, Any]
+    recording: Recording
     arrays: Mapping[str, NDArray[Any]]
-
-    def trace(self, batches: Batches, folder: Path) -> Trace:
-        """The recorded trace, whatever is asked."""
-        writer = TraceWriter(folder)
-        for name, member in self.content["arrays"].items():
-            writer(name, self.arrays[member])
-        return writer.close(self.content["layers"])
-
-    def training(self) -> dict[str, Any]:
-        """The recorded settings of optimizer and loss."""
-        return dict(self.content["training"])
-
-    def write(self, weights: Mapping[str, NDArray[Any]]) -> None:
-        """Raise: what was recorded stays as it is."""
-        raise GoldenError(
-            f"weights cannot be carried over to the recorded {self.content['framework']} side."
-        )
-
-    def refuse_randomness(self) -> None:
-        """Nothing: it was refused when it was recorded."""
-
-    def repeats(self, x: Any) -> bool:
-        """True: a recording does."""
-        return True
-
-    @property
-    def dtype(self) -> str:
-        """The dtype that was compared in."""
-        return str(self.content["asked"]["dtype"])
 
     def check_asked(self, request: Request) -> None:
         """Raise `GoldenError` unless the same is asked as when it was recorded."""
-        then = self.content["asked"]
-        for name, value in _asked(request).items():
-            if then.get(name) != value:
-                told = (
-                    "other values"
-                    if name in ("x", "y")
-                    else f"{then.get(name)!r} was recorded, {value!r} is asked"
-                )
+        for name, value in msgspec.structs.asdict(_asked(request)).items():
+            recorded = getattr(self.recording.asked, name)
+            if recorded != value:
+                values = f"{recorded!r} was recorded, {value!r} is asked"
                 raise GoldenError(
-                    f"{self.file}: {name} differs from when it was recorded ({told}): {_AGAIN}."
+                    f"{self.file}: {name} differs from when it was recorded "
+                    f"({'other values' if name in ('x', 'y') else values}): {_AGAIN}."
                 )
 
-    def observed(self, folder: Path) -> Observed:
-        """The side, as `compare.porting.compare_traces.judge` takes it.
+    def unpack(self, folder: Path) -> Observed:
+        """The side, as `compare_traces` takes it.
 
         Args:
-            folder: Where the trace is unpacked to.
+            folder: Where the trace goes.
         """
+        recording = self.recording
 
-        def evaluate(
-            values: Mapping[str, NDArray[Any]], sink: Callable[[str, NDArray[Any]], None]
-        ) -> None:
-            for name, member in self.content["evaluated"].items():
+        def evaluate(values: Mapping[str, NDArray[Any]], sink: Sink) -> None:
+            for name, member in recording.evaluated.items():
                 sink(name, self.arrays[member])
 
-        trace = self.trace([], folder)
-        rounding = self.content["rounding"]
-        return Observed(trace, self.training(), evaluate, lambda: rounding, lambda: True)
+        writer = TraceWriter(folder)
+        for name, member in recording.arrays.items():
+            writer(name, self.arrays[member])
+        trace = writer.close([dict(layer) for layer in recording.layers])
+        return Observed(
+            trace, recording.training, evaluate, lambda: recording.rounding, lambda: True
+        )
 
 
 def open_golden(folder: Path, name: str) -> Golden:
@@ -221,120 +292,60 @@ def open_golden(folder: Path, name: str) -> Golden:
             "missing): record it with --parity-golden record, where both frameworks are installed; "
             "recordings are found by the name that pytest gives the test."
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise GoldenError(f"{file}: cannot be read as JSON ({error}): {_AGAIN}.") from error
     seal = content.pop("seal", None) if isinstance(content, dict) else None
     if seal is None or seal != _seal(content):
         raise GoldenError(f"{file}: was changed after it was recorded: {_AGAIN}.")
-    if content["format"] != _FORMAT:
+    if content.get("format") != _FORMAT:
         raise GoldenError(
-            f"{file}: expected format {_FORMAT}, received {content['format']}: {_AGAIN}."
+            f"{file}: expected format {_FORMAT}, received {content.get('format')}: {_AGAIN}."
         )
-    if hashlib.sha256(packed).hexdigest() != content["sha256"]:
+    recording = schema.convert(content, Recording, str(file), GoldenError, f" Please {_AGAIN}.")
+    if recording.framework != name:
         raise GoldenError(
-            f"{file.with_suffix('.npz')}: was changed or cut after it was recorded (its SHA-256 is "
-            f"another): {_AGAIN}."
+            f"{file}: expected the {name} side, but the file is a recording of the "
+            f"{recording.framework} side: put the right file back, or {_AGAIN}."
+        )
+    return Golden(file, recording, _unpacked(file, packed, recording))
+
+
+def _unpacked(file: Path, packed: bytes, recording: Recording) -> Arrays:
+    """Member → array of the archive beside a recording."""
+    archive = file.with_suffix(".npz")
+    if hashlib.sha256(packed).hexdigest() != recording.sha256:
+        raise GoldenError(
+            f"{archive}: was changed or cut after it was recorded (its SHA-256 is another): "
+            f"{_AGAIN}."
         )
     try:
-        with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
-            arrays = {member: archive[member] for member in archive.files}
+        with np.load(io.BytesIO(packed), allow_pickle=False) as members:
+            arrays = {member: members[member] for member in members.files}
     except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise GoldenError(f"{file.with_suffix('.npz')}: cannot be read ({error}).") from error
-    members = {*content["arrays"].values(), *content["evaluated"].values()}
-    if not members <= arrays.keys():
-        raise GoldenError(f"{folder / name}.npz: lacks arrays that {file.name} names: {_AGAIN}.")
-    return Golden(file, content, arrays)
+        raise GoldenError(f"{archive}: cannot be read ({error}).") from error
+    if not {*recording.arrays.values(), *recording.evaluated.values()} <= arrays.keys():
+        raise GoldenError(f"{archive}: lacks arrays that {file.name} names: {_AGAIN}.")
+    return arrays
 
 
-def _asked(request: Request) -> dict[str, Any]:
-    return {
-        "x": digest(request.x, "x"),
-        "y": None if request.y is None else digest(request.y, "y"),
-        "steps": request.steps,
-        "dtype": request.dtype,
-        "allow": sorted(request.allow),
-    }
+def _asked(request: Request) -> Asked:
+    return Asked(
+        x=digest(request.x, "x"),
+        y=None if request.y is None else digest(request.y, "y"),
+        steps=request.options.steps,
+        dtype=request.dtype,
+        allow=sorted(request.options.allow),
+    )
 
 
 def _seal(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def record(
-    folder: Path,
-    models: tuple[Any, Any],
-    data: tuple[Structure, Structure | None],
-    options: Options,
-) -> ParityReport:
-    """Check a pair as `check_parity` does, and record both of its sides.
-
-    Args:
-        folder: Where the recordings go.
-        models: The Keras model and the Torch module, or functions that return them.
-        data: Samples and targets.
-        options: Those of `check_parity`.
-
-    Raises:
-        InputError: As `check_parity` does.
-    """
-    __tracebackhide__ = True
-    pair = live(
-        *models,
-        data[0],
-        dtype=options.dtype,
-        objective=options.objective,
-        to_torch=options.to_torch,
-    )
-    options.check_objective(pair.torch.module, data[1])
-    request = options.request(pair.x, data[1], pair.dtype)
-    carry_as_asked(pair.keras, pair.torch, request)
-    with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
-        keras, evaluated = recording(observe(pair.keras, request, Path(scratch) / "keras"))
-        torch = observe(pair.torch, request, Path(scratch) / "torch")
-        report = judge(keras, torch, request)
-        with staged(folder) as written:
-            save(written, "keras", keras, request, evaluated=evaluated)
-            save(written, "torch", torch, request)
-    return report
-
-
-def replay(
-    folder: Path,
-    alive: str,
-    models: tuple[Any, Any],
-    data: tuple[Structure, Structure | None],
-    options: Options,
-) -> ParityReport:
-    """Check the side that is alive against the recording of the other one.
-
-    Args:
-        folder: Where both were recorded.
-        alive: `"keras"` or `"torch"`; the other model is not looked at.
-        models: The Keras model and the Torch module, or functions that return them.
-        data: Samples and targets; the very ones that were recorded.
-        options: Those of `check_parity`.
-
-    Raises:
-        GoldenError: The recording cannot be read, or something else is asked.
-        InputError: As `check_parity` does.
-    """
-    __tracebackhide__ = True
-    golden = open_golden(folder, "keras" if alive == "torch" else "torch")
-    dtype = options.dtype or golden.dtype
-    model = built(alive, models[alive == "torch"], dtype)
-    check_dtype(alive, model, dtype)
-    request = options.request(*data, dtype)
-    golden.check_asked(request)
-    keras: Side = golden
-    torch: Side = golden
-    if alive == "torch":
-        options.check_objective(model, data[1])
-        torch = TorchSide(model, options.objective, options.to_torch)
-    else:
-        keras = KerasSide(model)
-    carry_as_asked(keras, torch, request, to=alive)
-    with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
-        found = observe(torch if alive == "torch" else keras, request, Path(scratch) / "alive")
-        recorded = golden.observed(Path(scratch) / "recorded")
-        sides = (recorded, found) if alive == "torch" else (found, recorded)
-        return judge(*sides, request)
+def digest(structure: Structure, name: str) -> str:
+    """SHA-256 over every array's name, dtype, shape and values."""
+    sha = hashlib.sha256()
+    for leaf, array in leaves(structure, name):
+        sha.update(f"{leaf} {array.dtype.str} {array.shape}\n".encode())
+        sha.update(np.ascontiguousarray(array).tobytes())
+    return sha.hexdigest()

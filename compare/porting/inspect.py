@@ -1,20 +1,42 @@
-"""What is wrong with a pair, as far as it can be told before anything is trained."""
+"""Compare how two models are set: some differences show before anything is computed.
+
+The settings are those that `describe` and a trace carry along, in Keras' conventions. A finding is
+no verdict: a setting may differ and something else make up for it. The ladder decides.
+"""
 
 from __future__ import annotations
 
+import math
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from compare.porting.check import Options
-from compare.porting.inspect_settings import Finding, image_sizes, inspect_layers, inspect_training
-from compare.porting.matching import match
-from compare.porting.models import Side, Structure, live, samples
+from compare.backends.structures import Structure
+from compare.parity.report import Finding
+from compare.porting.matching import Partners, match, unpaired
+from compare.porting.models import build_pair, first_samples
+from compare.porting.options import Options
 from compare.trace import Trace
 
-_SAMPLES = 4
+Settings = Mapping[str, Any]
+
+EXACT = 1e-12
+"""Two settings are equal if they differ by no more: 1.0 - 0.99 is not 0.01 to the bit."""
+
+SINGLE = 1e-6
+"""Or relative to their size: a model in float32 holds its learning rate rounded."""
+
+NO_DIFFERENCE = ""
+"""What an explanation returns where two settings come to the same."""
+
+GEOMETRY = ("strides", "dilation", "padding", "output_padding")
+"""Settings of convolutions with a number for every axis of an image."""
+
+Explain = Callable[[Settings, Settings], str | None]
 
 
 @dataclass(frozen=True)
@@ -54,7 +76,7 @@ def inspect_pair(
     Args:
         keras_model: As in `compare.check_parity`.
         torch_module: As in `compare.check_parity`.
-        x: Some samples in Keras' layout; None to make some up from the Keras model's inputs.
+        x: Some samples in Keras' layout; None for synthetic ones of the Keras model's input shapes.
         torch_loss: As in `compare.check_parity`.
         torch_optimizer: As in `compare.check_parity`.
         pairs: As in `compare.check_parity`.
@@ -64,26 +86,262 @@ def inspect_pair(
         InputError: A model cannot be used.
         MissingDependencyError: Keras or Torch is not installed.
     """
-    objective = Options(torch_loss=torch_loss, torch_optimizer=torch_optimizer).objective
-    pair = live(keras_model, torch_module, x, objective=objective, to_torch=to_torch)
+    options = Options(
+        torch_loss=torch_loss, torch_optimizer=torch_optimizer, pairs=pairs, to_torch=to_torch
+    )
+    pair = build_pair(keras_model, torch_module, x, options)
+    batches = [(first_samples(pair.x), None)]
     with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
-
-        def traced(side: Side, name: str) -> Trace:
-            batches = [(samples(pair.x, _SAMPLES), None)]
-            return side.trace(batches, Path(scratch) / name)
-
-        ours = traced(pair.keras, "keras")
-        keras, torch = ours.layers, traced(pair.torch, "torch").layers
-        sizes = image_sizes(ours)
-    found = match(keras, torch, pairs)
+        keras = pair.keras.trace(batches, Path(scratch) / "keras")
+        torch = pair.torch.trace(batches, Path(scratch) / "torch")
+        sizes = image_sizes(keras)
+    partners = match(keras.layers, torch.layers, pairs)
     alone = [
-        f"{layer['name']} ({layer['kind']}) in {name} has no partner"
-        for name, layers, side in (("Keras", keras, "keras"), ("Torch", torch, "torch"))
-        for layer in layers
-        if layer["name"] not in {getattr(one, side)["name"] for one in found}
+        f"{layer['name']} ({layer['kind']}) in {side} has no partner"
+        for side, _, layer in unpaired(keras.layers, torch.layers, partners)
     ]
     findings = (
-        *inspect_layers(found, sizes),
+        *inspect_layers(partners, sizes),
         *inspect_training(pair.keras.training(), pair.torch.training()),
     )
     return Inspection(findings, tuple(alone))
+
+
+def inspect_layers(
+    pairs: Iterable[Partners], sizes: Mapping[str, Sequence[int]] | None = None
+) -> list[Finding]:
+    """What the settings of partners tell, in the order in which layers run.
+
+    Args:
+        pairs: Partners, each layer with its `settings`.
+        sizes: Keras layer → the size of the images that it receives, as in `image_sizes`. Where it
+            is not known, a padding that is right for some sizes is no finding.
+    """
+    findings = []
+    for pair in pairs:
+        name = pair.keras["name"]
+        keras, torch = pair.keras.get("settings", {}), pair.torch.get("settings", {})
+        if torch.get("padding_idx") is not None and not keras.get("mask_zero"):
+            findings.append(Finding(name, "padding_idx", None, torch["padding_idx"], "padding-idx"))
+        kernels = [side["tensors"].get("kernel", ()) for side in (pair.keras, pair.torch)]
+        if len(kernels[0]) != len(kernels[1]):
+            # One works on images, the other on series: the structure tells.
+            keras = {setting: keras[setting] for setting in keras if setting not in GEOMETRY}
+        geometry = {"kernel_size": kernels[0][:-2], "image_size": (sizes or {}).get(name)}
+        rule = partial(_rule, pair.keras["kind"])
+        findings += _differing(name, keras, torch, rule, geometry)
+    return findings
+
+
+def inspect_training(keras: Settings, torch: Settings) -> list[Finding]:
+    """What the two sides' losses and optimizers tell.
+
+    Args:
+        keras: `optimizer` and `loss`, each a mapping of settings, None or left out where unknown.
+        torch: The same of the other side.
+    """
+    parts = (("loss", OF_LOSSES), ("optimizer", OF_OPTIMIZERS))
+    return [
+        finding
+        for part, rules in parts
+        for finding in _differing(part, keras.get(part) or {}, torch.get(part) or {}, rules.get)
+    ]
+
+
+def image_sizes(keras: Trace) -> dict[str, tuple[int, ...]]:
+    """Layer → the shape of its input in Keras' trace without samples and channels."""
+    keys = {layer["name"]: f"training/{layer['name']}/input" for layer in keras.layers}
+    return {name: keras[key].shape[1:-1] for name, key in keys.items() if key in keras}
+
+
+def _differing(
+    name: str,
+    keras: Settings,
+    torch: Settings,
+    rule: Callable[[str], Explain | None],
+    geometry: Settings = MappingProxyType({}),
+) -> Iterator[Finding]:
+    for setting in keras:
+        if setting in torch and not _equal(keras[setting], torch[setting]):
+            explain = rule(setting)
+            convention = explain({**keras, **geometry}, torch) if explain else None
+            if convention != NO_DIFFERENCE:
+                yield Finding(name, setting, keras[setting], torch[setting], convention)
+
+
+def _rule(kind: str, setting: str) -> Explain | None:
+    return OF_LAYERS.get((kind, setting), OF_LAYERS.get(("", setting)))
+
+
+def _equal(keras: Any, torch: Any) -> bool:
+    numbers = (int, float)
+    if isinstance(keras, numbers) and isinstance(torch, numbers):
+        return math.isclose(keras, torch, rel_tol=SINGLE, abs_tol=EXACT)
+    if isinstance(keras, Mapping) and isinstance(torch, Mapping):
+        return True  # Two schedules: their names differ between the frameworks.
+    return bool(keras == torch)
+
+
+def _decay(keras: Settings, torch: Settings) -> str | None:
+    """Torch's default, or Keras' number copied without turning it round."""
+    if torch["decay"] is None or keras["decay"] is None:
+        return None
+    copied = abs(torch["decay"] - (1.0 - keras["decay"])) <= EXACT
+    return "bn-momentum-copied" if copied else "bn-momentum"
+
+
+def _padding(keras: Settings, torch: Settings) -> str | None:
+    """`same` pads as much on both sides where the stride is one and the kernel is odd."""
+    mode, padding = keras["padding"], torch["padding"]
+    if "valid" in (mode, padding):
+        return NO_DIFFERENCE  # What is padded may be padded before the layer.
+    if mode == "same" and any(stride > 1 for stride in keras.get("strides", ())):
+        right = not isinstance(padding, str) and _begins_alike(keras, padding)
+        return NO_DIFFERENCE if right else "same-padding-stride"
+    if mode == "same" and not isinstance(padding, str):
+        return NO_DIFFERENCE if _centred(keras, padding) else None
+    return NO_DIFFERENCE if mode == "causal" else None
+
+
+def _centred(keras: Settings, padding: Sequence[int]) -> bool:
+    """Whether padding on both sides is what `same` means, as far as the settings tell."""
+    size, dilation = keras["kernel_size"], keras.get("dilation", [1] * len(padding))
+    return all(2 * p == d * (k - 1) for p, d, k in zip(padding, dilation, size, strict=True))
+
+
+def _begins_alike(keras: Settings, padding: Sequence[int]) -> bool:
+    """Whether a strided `same` may begin its padding as Torch does, along every axis."""
+    known = keras["image_size"]
+    axes = zip(keras["kernel_size"], keras["strides"], keras["dilation"], padding, strict=True)
+    for axis, (kernel, stride, dilation, begin) in enumerate(axes):
+        reach = dilation * (kernel - 1) + 1
+        # TensorFlow pads as little as the size of the image, modulo the stride, asks for.
+        sizes = range(reach, reach + stride) if known is None else [known[axis]]
+        totals = (max((-(-size // stride) - 1) * stride + reach - size, 0) for size in sizes)
+        if all(total // 2 != begin for total in totals):
+            return False
+    return True
+
+
+def _transposed(keras: Settings, torch: Settings) -> str | None:
+    """`same` crops half of what the kernel is larger than the stride, an odd pixel at the end."""
+    padding = torch["padding"]
+    if isinstance(padding, str) or keras["padding"] != "same":
+        # What a transposed convolution cuts off may be cut off behind it.
+        return None if not isinstance(padding, str) else NO_DIFFERENCE
+    axes = zip(keras["kernel_size"], keras["strides"], keras["dilation"], padding, strict=True)
+    begins = [max(d * (k - 1) + 1 - s, 0) // 2 - p for k, s, d, p in axes]
+    return NO_DIFFERENCE if min(begins) >= 0 else "transposed-padding"
+
+
+def _added(keras: Settings, torch: Settings) -> str | None:
+    """Keras works out itself how much a transposed convolution's output grows."""
+    return NO_DIFFERENCE if keras["output_padding"] is None else None
+
+
+def _biases(keras: Settings, torch: Settings) -> str | None:
+    twice = (keras["trained_biases"], torch["trained_biases"]) == (1, 2)
+    return "lstm-single-bias" if twice else None
+
+
+OF_LAYERS: Mapping[tuple[str, str], Explain] = {
+    ("batch_norm", "epsilon"): lambda keras, torch: "bn-epsilon",
+    ("batch_norm", "decay"): _decay,
+    ("batch_norm", "biased"): lambda keras, torch: "bn-biased-variance",
+    ("batch_norm", "frozen"): lambda keras, torch: "bn-frozen",
+    ("conv", "padding"): _padding,
+    ("depthwise_conv", "padding"): _padding,
+    ("conv_transpose", "padding"): _transposed,
+    ("conv_transpose", "output_padding"): _added,
+    ("layer_norm", "epsilon"): lambda keras, torch: "norm-epsilon",
+    ("group_norm", "epsilon"): lambda keras, torch: "norm-epsilon",
+    ("", "trained_biases"): _biases,
+}
+"""(Kind of layer, or empty for any; setting) → the convention that explains a difference."""
+
+
+def _reduction(keras: Settings, torch: Settings) -> str | None:
+    reductions = {keras["reduction"], torch["reduction"]}
+    # What a function of the user's own reduces to is not known.
+    if None in reductions or reductions <= {"mean", "sum_over_batch_size"}:
+        return NO_DIFFERENCE
+    return "loss-reduction"
+
+
+def _same_loss(keras: Settings, torch: Settings) -> str | None:
+    return NO_DIFFERENCE  # Names differ between the frameworks, and say nothing.
+
+
+OF_LOSSES: Mapping[str, Explain] = {
+    "name": _same_loss,
+    # Keras undoes a sigmoid that it can see: probabilities there and logits here are one loss.
+    "from_logits": _same_loss,
+    "reduction": _reduction,
+}
+
+_OPTIMIZERS = ("adadelta", "adagrad", "adamax", "nadam", "rmsprop", "adamw", "adam", "sgd")
+
+
+def _based_on(settings: Settings) -> str | None:
+    """What an optimizer is called after: a subclass has its base's name at the end, as a rule."""
+    kind = str(settings.get("kind"))
+    return next((base for base in _OPTIMIZERS if kind.endswith(base)), None)
+
+
+def _stock(torch: Settings) -> bool:
+    """Whether it is one of Torch's own: a subclass may compute as Keras does."""
+    return "class" not in torch and torch.get("kind") == _based_on(torch)
+
+
+def _kind(keras: Settings, torch: Settings) -> str | None:
+    kinds = {_based_on(keras), _based_on(torch)}
+    if None in kinds or len(kinds) == 1:
+        return NO_DIFFERENCE
+    if kinds != {"adam", "adamw"}:
+        return None
+    # Keras' Adam decays as its AdamW does: beside the step.
+    coupled = _based_on(torch) == "adam" and torch.get("weight_decay") and _stock(torch)
+    return "weight-decay" if coupled else NO_DIFFERENCE
+
+
+def _rate(keras: Settings, torch: Settings) -> str | None:
+    if isinstance(torch["learning_rate"], Mapping):
+        return NO_DIFFERENCE  # A callback may be Keras' schedule.
+    if isinstance(keras["learning_rate"], Mapping):
+        return "learning-rate-schedule"
+    defaults = {
+        ("sgd", 1e-3): "sgd-default-learning-rate",
+        ("rmsprop", 1e-2): "optimizer-defaults",
+        ("adagrad", 1e-2): "optimizer-defaults",
+    }
+    return defaults.get((_based_on(torch) or "", torch["learning_rate"]))
+
+
+def _epsilon(keras: Settings, torch: Settings) -> str | None:
+    if not _stock(torch):
+        return NO_DIFFERENCE
+    kinds = {_based_on(keras), _based_on(torch)}
+    if kinds <= {"adam", "adamw"}:
+        return "adam-epsilon"
+    return "rmsprop-epsilon" if kinds == {"rmsprop"} else None
+
+
+def _weight_decay(keras: Settings, torch: Settings) -> str | None:
+    decays = keras["weight_decay"], torch["weight_decay"]
+    if not _stock(torch):
+        return NO_DIFFERENCE
+    if not all(decays):
+        return None  # It may be done by hand, or by regularizers.
+    if _based_on(torch) == "adamw":
+        return "optimizer-defaults" if decays == (0.004, 0.01) else None
+    return "weight-decay"
+
+
+OF_OPTIMIZERS: Mapping[str, Explain] = {
+    "kind": _kind,
+    "learning_rate": _rate,
+    "epsilon": _epsilon,
+    "rho": _epsilon,
+    "weight_decay": _weight_decay,
+}
+"""Setting → the convention that explains a difference."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from compare.errors import unknown
 from compare.trace import Layer
@@ -16,13 +16,25 @@ class Partners:
     Attributes:
         keras: Keras' layer.
         torch: Torch's.
-        how: What told: `"pairs"`, `"name"`, `"order"`, or `"order alone"` where layers of the same
-            kind and shapes could be exchanged.
+        how: What they were matched by: `"pairs"`, `"name"`, `"order"`, or `"order alone"` where
+            layers of the same kind and shapes could be exchanged.
     """
 
     keras: Layer
     torch: Layer
     how: str
+
+    def layer(self, side: str) -> Layer:
+        """The layer of a side: `"keras"` or `"torch"`."""
+        return self.keras if side == "keras" else self.torch
+
+    def other(self, side: str) -> Layer:
+        """The layer of the other side."""
+        return self.torch if side == "keras" else self.keras
+
+    def exchangeable(self, other: Partners) -> bool:
+        """Whether order alone tells these partners from others."""
+        return self.how == other.how == "order" and _fits(self.keras, other.keras)
 
 
 def match(
@@ -44,72 +56,57 @@ def match(
     Raises:
         InputError: A name in `pairs` is not a weighted layer, or one Torch layer is named twice.
     """
-    found = _given(keras, torch, pairs or {})
-    _by_name(keras, torch, found)
-    for same in (_shapes, lambda layer: None):
-        for layer in keras:
-            if layer["name"] in found:
-                continue
-            free = _free(torch, found)
-            fits = [x for x in free if _alike(x, layer) and same(x) == same(layer)]
-            if fits:
-                found[layer["name"]] = Partners(layer, fits[0], "order")
-    order = [layer["name"] for layer in keras]
-    return [_told(found[name], found.values()) for name in order if name in found]
+    matched: dict[str, Partners] = {}
+    free = {layer["name"]: layer for layer in torch}
 
+    def pair(layer: Layer, name: str, how: str) -> None:
+        matched[layer["name"]] = Partners(layer, free.pop(name), how)
 
-def partners(found: Iterable[Partners]) -> dict[str, str]:
-    """Torch name → Keras name."""
-    return {pair.torch["name"]: pair.keras["name"] for pair in found}
-
-
-def _given(
-    keras: Sequence[Layer], torch: Sequence[Layer], pairs: Mapping[str, str]
-) -> dict[str, Partners]:
-    ours = {layer["name"]: layer for layer in keras}
-    theirs = {layer["name"]: layer for layer in torch}
-    found: dict[str, Partners] = {}
-    for name, dotted in pairs.items():
-        other = dotted.replace(".", "/")
-        if name not in ours:
-            raise unknown("Keras layer", name, ours)
-        free = [path for path in theirs if path not in {x.torch["name"] for x in found.values()}]
-        if other not in free:
+    by_name = {layer["name"]: layer for layer in keras}
+    for name, dotted in (pairs or {}).items():
+        path = dotted.replace(".", "/")
+        if name not in by_name:
+            raise unknown("Keras layer", name, by_name)
+        if path not in free:
             raise unknown("Torch layer", dotted, free)
-        found[name] = Partners(ours[name], theirs[other], "pairs")
-    return found
-
-
-def _by_name(keras: Sequence[Layer], torch: Sequence[Layer], found: dict[str, Partners]) -> None:
-    for layer in keras:
-        free = {x["name"]: x for x in _free(torch, found)}
-        partner = free.get(layer["name"])
-        if layer["name"] not in found and partner is not None and _alike(partner, layer):
-            found[layer["name"]] = Partners(layer, partner, "name")
-
-
-def _free(torch: Sequence[Layer], found: Mapping[str, Partners]) -> list[Layer]:
-    taken = {pair.torch["name"] for pair in found.values()}
-    return [layer for layer in torch if layer["name"] not in taken]
-
-
-def _alike(one: Layer, other: Layer) -> bool:
-    return bool(one["kind"] == other["kind"])
-
-
-def _shapes(layer: Layer) -> object:
-    return layer["tensors"]
-
-
-def _told(pair: Partners, every: Iterable[Partners]) -> Partners:
-    """Whether order alone told this pair from another of the same kind and shapes."""
-    if pair.how != "order":
-        return pair
-    alike = [
-        other
-        for other in every
-        if other.how == "order"
-        and _alike(other.keras, pair.keras)
-        and _shapes(other.keras) == _shapes(pair.keras)
+        pair(by_name[name], path, "pairs")
+    for name, layer in by_name.items():
+        if name not in matched and name in free and free[name]["kind"] == layer["kind"]:
+            pair(layer, name, "name")
+    for fits in (_fits, _same_kind):
+        for name, layer in by_name.items():
+            fitting = next((path for path, other in free.items() if fits(layer, other)), None)
+            if name not in matched and fitting is not None:
+                pair(layer, fitting, "order")
+    ordered = [matched[name] for name in by_name if name in matched]
+    return [
+        replace(partners, how="order alone")
+        if sum(map(partners.exchangeable, ordered)) > 1  # With itself it always is.
+        else partners
+        for partners in ordered
     ]
-    return pair if len(alike) == 1 else Partners(pair.keras, pair.torch, "order alone")
+
+
+def _same_kind(layer: Layer, other: Layer) -> bool:
+    return bool(layer["kind"] == other["kind"])
+
+
+def _fits(layer: Layer, other: Layer) -> bool:
+    return _same_kind(layer, other) and bool(layer["tensors"] == other["tensors"])
+
+
+def partners(pairs: Iterable[Partners]) -> dict[str, str]:
+    """Torch name → Keras name."""
+    return {pair.torch["name"]: pair.keras["name"] for pair in pairs}
+
+
+def unpaired(
+    keras: Iterable[Layer], torch: Iterable[Layer], pairs: Collection[Partners]
+) -> Iterator[tuple[str, str, Layer]]:
+    """The side, the other side and the layer, for every layer without a partner."""
+    sides = {"Keras": (keras, "Torch"), "Torch": (torch, "Keras")}
+    for side, (layers, other) in sides.items():
+        paired = {pair.layer(side.lower())["name"] for pair in pairs}
+        for layer in layers:
+            if layer["name"] not in paired:
+                yield side, other, layer

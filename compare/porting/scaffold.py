@@ -1,13 +1,17 @@
-"""A test file to begin with: of a small pair that passes, or of two functions of a user's own."""
+"""Scaffold a parity test: a small pair that passes, or a test of the user's own two models."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from numpy.typing import NDArray
+
+from compare.backends.structures import Structure
 from compare.errors import InputError
 from compare.porting.command import shapes
-from compare.porting.models import Structure
 
 _NAME = "test_parity.py"
 
@@ -88,8 +92,8 @@ def torch_module():
 
 
 def test_port(parity):
-    # Forward passes alone; with targets behind X, a compiled Keras model and a
-    # LightningModule, losses, gradients and optimizer steps are compared too.
+    # Only forward passes are compared. With targets after X, a compiled Keras model and
+    # a LightningModule, losses, gradients and optimizer steps are compared too.
     parity(keras_model, torch_module, X, weights_from="keras")
 '''
 
@@ -99,9 +103,9 @@ def write(folder: Path, keras: str, torch: str, input_shapes: Sequence[str]) -> 
 
     Args:
         folder: Where; made if need be.
-        keras: `module:function` that builds the Keras model; empty, like the next one, for a pair
-            of the file's own.
-        torch: The same of the Torch module.
+        keras: `module:function` that builds the Keras model; empty, like the next two, for an
+            example that passes.
+        torch: `module:function` that builds the Torch module.
         input_shapes: As `compare.porting.command.shapes` reads them.
 
     Returns:
@@ -131,16 +135,16 @@ def _text(keras: str, torch: str, input_shapes: Sequence[str]) -> str:
     if not (keras and torch and input_shapes):
         raise InputError(
             "init: --keras, --torch and --input-shape belong together: give all three, or none "
-            "for a pair to begin with."
+            "for an example that passes."
         )
-    ours, theirs = _parts(keras), _parts(torch)
-    shape = shapes(input_shapes)
+    keras_module, keras_function = _parts(keras)
+    torch_module, torch_function = _parts(torch)
     return _OWN.format(
-        samples=_samples(shape),
-        keras_module=ours[0],
-        keras_function=ours[1],
-        torch_module=theirs[0],
-        torch_function=theirs[1],
+        samples=_samples(shapes(input_shapes)),
+        keras_module=keras_module,
+        keras_function=keras_function,
+        torch_module=torch_module,
+        torch_function=torch_function,
     )
 
 
@@ -151,14 +155,14 @@ def _parts(name: str) -> tuple[str, str]:
     return module, function
 
 
-def _samples(shape: Structure) -> str:
-    if isinstance(shape, dict):
-        parts = [f"    {name!r}: {_drawn(one)},".replace("'", '"') for name, one in shape.items()]
-        return "\n".join(["X = {", *parts, "}"])
-    if isinstance(shape, list):
-        return "\n".join(["X = (", *(f"    {_drawn(one)}," for one in shape), ")"])
-    return f"X = {_drawn(shape)}"
+def _samples(empty: Structure) -> str:
+    if isinstance(empty, dict):
+        lines = [f"    {json.dumps(name)}: {_drawn(array)}," for name, array in empty.items()]
+        return "\n".join(["X = {", *lines, "}"])
+    if isinstance(empty, tuple):
+        return "\n".join(["X = (", *(f"    {_drawn(array)}," for array in empty), ")"])
+    return f"X = {_drawn(empty)}"
 
 
-def _drawn(shape: tuple[int, ...]) -> str:
-    return f"rng.normal(size={(8, *shape)})"
+def _drawn(empty: NDArray[Any]) -> str:
+    return f"rng.normal(size={(8, *empty.shape[1:])})"

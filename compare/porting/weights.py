@@ -1,25 +1,26 @@
-"""Weights carried over from a Keras model to a Torch module, or back."""
+"""Carry weights from a Keras model to a Torch module, or back."""
 
 from __future__ import annotations
 
+import itertools
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compare.backends import protocol
+from compare.backends.protocol import Names
+from compare.backends.structures import Structure
 from compare.errors import InputError
 from compare.parity.layouts import BY_FEATURE, channels_before, nearest
-from compare.porting.matching import Partners, match
-from compare.porting.models import Side, Structure, live, samples
+from compare.porting.matching import Partners, match, unpaired
+from compare.porting.models import Side, build_pair, first_samples
+from compare.porting.options import Options
 from compare.trace import Layer, Trace
-
-SAMPLES = 4
-"""Enough to see in which order layers run, and in which a flattened image stands."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Carried:
         torch: Torch's.
         kind: What both are.
         tensors: Canonical name → shape, in Keras' layout.
-        how: What told that they are partners; see `compare.porting.matching.Partners`.
+        how: What they were matched by; see `compare.porting.matching.Partners`.
         note: What was done beside copying.
     """
 
@@ -58,21 +59,22 @@ class PortReport:
     dry_run: bool = False
 
     def __str__(self) -> str:
-        lines = [("Keras", "Torch", "kind", "tensors", "told by")]
+        rows = [("Keras", "Torch", "kind", "tensors", "matched by")]
         for layer in self.layers:
             tensors = ", ".join(f"{name} {shape}" for name, shape in layer.tensors.items())
-            told = layer.how + (f"; {layer.note}" if layer.note else "")
-            lines.append((layer.keras, layer.torch.replace("/", "."), layer.kind, tensors, told))
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        rows = [
-            "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip()
-            for line in lines
-        ]
-        verb = "would be" if self.dry_run else "were"
+            how = f"{layer.how}; {layer.note}" if layer.note else layer.how
+            rows.append((layer.keras, layer.torch.replace("/", "."), layer.kind, tensors, how))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        cells = ([c.ljust(w) for c, w in zip(row, widths, strict=True)] for row in rows)
         count = sum(len(layer.tensors) for layer in self.layers)
-        to = self.target.capitalize()
-        tail = f"{count} tensors of {len(self.layers)} layers {verb} carried over to {to}."
-        return "\n".join([*rows, tail])
+        verb = "would be" if self.dry_run else "were"
+        return "\n".join(
+            [
+                *("  ".join(row).rstrip() for row in cells),
+                f"{count} tensors of {len(self.layers)} layers {verb} carried over to "
+                f"{self.target.capitalize()}.",
+            ]
+        )
 
 
 def port_weights(
@@ -94,10 +96,10 @@ def port_weights(
     Args:
         source: A built Keras model, or a Torch module.
         target: A model of the other framework, in the same dtype; its weights are replaced.
-        x: Some samples in Keras' layout; None to make some up from the Keras model's inputs.
-        pairs: Keras layer name → Torch module path, where names and order do not tell.
+        x: Some samples in Keras' layout; None for synthetic ones of the Keras model's input shapes.
+        pairs: Keras layer name → Torch module path, where names and order do not match them.
         to_torch: Puts samples into the module's layout; see `compare.check_parity`.
-        dry_run: Whether to propose the table alone, and write nothing.
+        dry_run: Whether to only propose the table, and write nothing.
 
     Returns:
         The table; print it.
@@ -106,94 +108,87 @@ def port_weights(
         InputError: The models cannot be used, or something would be left uncopied on either side.
         MissingDependencyError: Keras or Torch is not installed.
     """
-    to = "torch" if cast(Any, protocol.load("keras")).is_model(source) else "keras"
-    model, module = (source, target) if to == "torch" else (target, source)
-    pair = live(model, module, x, to_torch=to_torch)
-    few = samples(pair.x, SAMPLES)
-    return carry(pair.keras, pair.torch, few, to=to, pairs=pairs, dry_run=dry_run, must_run=True)
+    to = "torch" if protocol.load("keras").is_model(source) else "keras"
+    models = (source, target) if to == "torch" else (target, source)
+    pair = build_pair(*models, x, Options(pairs=pairs, to_torch=to_torch))
+    return carry(*pair.towards(to), first_samples(pair.x), pairs, dry_run=dry_run, must_run=True)
 
 
 def carry(
-    keras: Side,
-    torch: Side,
+    source: Side | Trace,
+    target: Side,
     x: Structure,
-    *,
-    to: str,
     pairs: Mapping[str, str] | None = None,
+    *,
     dry_run: bool = False,
     must_run: bool = False,
 ) -> PortReport:
-    """Carry weights between two sides, of which the one that is written to is alive.
+    """Carry weights from one side to the other.
 
     Args:
-        keras: Keras' side.
-        torch: Torch's side.
-        x: Samples, as both take them; a few do, but for a recorded side, which is of all.
-        to: `"torch"` or `"keras"`.
+        source: One side, or its trace of these samples.
+        target: The other side.
+        x: A few samples, on which both are run.
         pairs: As in `port_weights`.
         dry_run: As in `port_weights`.
         must_run: Whether a Torch side that raises is refused, as its layers have no order then;
-            else the ladder will tell.
+            otherwise the ladder reports it.
 
     Raises:
         InputError: Something would be left uncopied on either side, or the Torch side raised.
     """
+    to = target.name
     with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
-        folders = (Path(scratch) / str(number) for number in range(1_000_000))
+        folders = (Path(scratch) / str(number) for number in itertools.count())
 
-        def observe(side: Side) -> Trace:
+        def trace(side: Side) -> Trace:
             return side.trace([(x, None)], next(folders))
 
-        traces = {"keras": observe(keras), "torch": observe(torch)}
+        if not isinstance(source, Trace):
+            source = trace(source)
+        traces = {"torch" if to == "keras" else "keras": source, to: trace(target)}
         if must_run and "error" in traces["torch"]:
             raise InputError(
-                f"the Torch side raised {traces['torch']['error']}: which of its layers is whose "
-                "cannot be told. Pass x=… as the model takes it, or to_torch=…."
+                f"the Torch side raised {traces['torch']['error']}, so its layers cannot be "
+                "matched. Pass x=… as the model takes it, or to_torch=…."
             )
-        found = match(traces["keras"].layers, traces["torch"].layers, pairs)
-        _check_nothing_left(traces, found)
-        notes: dict[str, str] = {}
+        partners = match(traces["keras"].layers, traces["torch"].layers, pairs)
+        _check_nothing_left(traces, partners)
+        reordered: set[str] = set()
         if not dry_run:
-            target = torch if to == "torch" else keras
-            weights = _renamed(traces, found, to)
+            weights = _renamed(source, partners, to)
             target.write(weights)
-            for pair in found:
+            for pair in partners:
                 if _follows_an_image(traces["keras"], pair.keras):
-                    seen = {**traces, to: observe(target)}
-                    if _reorder(seen, pair, weights, to):
+                    traces[to] = trace(target)
+                    if _reorder(traces, pair, weights, to):
                         target.write(weights)
-                        notes[pair.keras["name"]] = "rows in Torch's order"
-    return PortReport(to, tuple(_carried(pair, notes) for pair in found), dry_run)
+                        reordered.add(pair.keras["name"])
+    return PortReport(to, tuple(_carried(pair, reordered) for pair in partners), dry_run)
 
 
-def _carried(pair: Partners, notes: Mapping[str, str]) -> Carried:
+def _carried(pair: Partners, reordered: Collection[str]) -> Carried:
     name = str(pair.keras["name"])
     tensors = {key: tuple(shape) for key, shape in pair.keras["tensors"].items()}
-    return Carried(
-        name, pair.torch["name"], pair.keras["kind"], tensors, pair.how, notes.get(name, "")
-    )
+    note = "rows in Torch's order" if name in reordered else ""
+    return Carried(name, pair.torch["name"], pair.keras["kind"], tensors, pair.how, note)
 
 
-def _check_nothing_left(traces: Mapping[str, Trace], found: Sequence[Partners]) -> None:
+def _check_nothing_left(traces: Mapping[str, Trace], partners: Sequence[Partners]) -> None:
     """Raise unless every tensor of either side has a partner of its shape."""
-    left = []
-    for side, partner in (("keras", "Torch"), ("torch", "Keras")):
-        paired = {getattr(pair, side)["name"] for pair in found}
-        left += [
-            f"{layer['name']} ({layer['kind']} {_shapes(layer)}) in {side.capitalize()} has no "
-            f"partner in {partner}"
-            for layer in traces[side].layers
-            if layer["name"] not in paired
-        ]
+    left = [
+        f"{layer['name']} ({layer['kind']} {_shapes(layer)}) in {side} has no partner in {other}"
+        for side, other, layer in unpaired(traces["keras"].layers, traces["torch"].layers, partners)
+    ]
     left += [
         f"{pair.keras['name']} has {_shapes(pair.keras)} in Keras, its partner "
         f"{pair.torch['name']} {_shapes(pair.torch)} in Torch"
-        for pair in found
+        for pair in partners
         if pair.keras["tensors"] != pair.torch["tensors"]
     ]
     if left:
         raise InputError(
-            "nothing was carried over, since something would be left uncopied: "
+            "no weights were copied, because some would be left uncopied: "
             f"{'; '.join(left)}. Make the two alike, or name partners: "
             'pairs={"keras_layer": "torch.module"}.'
         )
@@ -203,16 +198,11 @@ def _shapes(layer: Layer) -> str:
     return ", ".join(f"{name} {tuple(shape)}" for name, shape in layer["tensors"].items())
 
 
-def _renamed(
-    traces: Mapping[str, Trace], found: Sequence[Partners], to: str
-) -> dict[str, NDArray[Any]]:
+def _renamed(source: Trace, partners: Sequence[Partners], to: str) -> dict[str, NDArray[Any]]:
     """The source's weights by the target's names."""
-    source = "keras" if to == "torch" else "torch"
     return {
-        f"{getattr(pair, to)['name']}/{tensor}": traces[source][
-            f"initial/{getattr(pair, source)['name']}/{tensor}"
-        ]
-        for pair in found
+        f"{pair.layer(to)['name']}/{tensor}": source[f"initial/{pair.other(to)['name']}/{tensor}"]
+        for pair in partners
         for tensor in pair.keras["tensors"]
     }
 
@@ -227,34 +217,30 @@ def _follows_an_image(keras: Trace, layer: Layer) -> bool:
 
 
 def _reorder(
-    seen: Mapping[str, Trace], pair: Partners, weights: dict[str, NDArray[Any]], to: str
+    traces: Mapping[str, Trace], pair: Partners, weights: dict[str, NDArray[Any]], to: str
 ) -> bool:
     """Put a layer's features into the order that the Torch side flattens in; whether it has."""
     # In evaluation nothing is dropped. A recording's is of other weights, those after its steps.
-    mode = "training" if any("step/1/loss" in side for side in seen.values()) else "evaluation"
+    mode = "training" if any("step/1/loss" in side for side in traces.values()) else "evaluation"
     name = pair.keras["name"]
-    keras = seen["keras"][f"{mode}/{name}/input"]
-    torch = seen["torch"].get(f"{mode}/{pair.torch['name']}/input", np.empty(0))
-    order = nearest(keras, torch, channels_before(seen["keras"], name))
+    keras = traces["keras"][f"{mode}/{name}/input"]
+    torch = traces["torch"].get(f"{mode}/{pair.torch['name']}/input", np.empty(0))
+    order = nearest(keras, torch, channels_before(traces["keras"], name))
     if order is None:
         return False
     for tensor in BY_FEATURE[pair.keras["kind"]]:
-        key = f"{getattr(pair, to)['name']}/{tensor}"
+        key = f"{pair.layer(to)['name']}/{tensor}"
         if key in weights:
             weights[key] = weights[key][order if to == "torch" else np.argsort(order)]
     return True
 
 
-Rule = Mapping[str, str | tuple[str, tuple[int, ...]]]
-"""Keras variable → Torch parameter, or that and the axes which transpose it to Keras' layout."""
-
-
-def weight_rule(keras_type: type, torch_type: type) -> Callable[[Callable[[], Rule]], Rule]:
+def weight_rule(keras_type: type, torch_type: type) -> Callable[[Callable[[], Names]], Names]:
     """Register how a layer of one framework corresponds to one of the other.
 
-    The decorated function takes nothing and says, for every variable of the Keras layer by its
-    name, which parameter of the Torch module it is, and how that is transposed. The layers then
-    count as one whole: what is inside is not looked into.
+    The decorated function takes nothing and returns, for every variable of the Keras layer by its
+    name, the parameter of the Torch module, and how that is transposed. The layers then count as
+    one whole: what is inside is not looked into.
 
     ```python
     @compare.weight_rule(MyDense, MyLinear)
@@ -279,7 +265,7 @@ def weight_rule(keras_type: type, torch_type: type) -> Callable[[Callable[[], Ru
             f"{keras_type!r} and {torch_type!r}."
         )
 
-    def register(function: Callable[[], Rule]) -> Rule:
+    def register(function: Callable[[], Names]) -> Names:
         rule = function()
         if not isinstance(rule, Mapping) or not rule:
             raise InputError(
@@ -287,8 +273,8 @@ def weight_rule(keras_type: type, torch_type: type) -> Callable[[Callable[[], Ru
                 f"received {rule!r}."
             )
         kind = keras_type.__name__
-        cast(Any, protocol.load("keras")).add_rule(keras_type, kind=kind, names=None)
-        cast(Any, protocol.load("torch")).add_rule(torch_type, kind=kind, names=dict(rule))
+        protocol.load("keras").add_rule(keras_type, kind=kind)
+        protocol.load("torch").add_rule(torch_type, dict(rule), kind=kind)
         return rule
 
     return register

@@ -28,8 +28,15 @@ from compare.conventions import CONVENTIONS
 from compare.data import Split
 from compare.errors import MissingDependencyError, RunFolderError
 from compare.report import tables, text
-from compare.report.figure_boundary import Boundary, boundary
-from compare.report.results import Results, csv_text, pairs_csv, report_json, results_csv
+from compare.report.results import (
+    Boundary,
+    Results,
+    boundary,
+    csv_text,
+    pairs_csv,
+    report_json,
+    results_csv,
+)
 from compare.report.text import OVERVIEWS
 from compare.spec import VARIANTS, Settings
 from compare.study.records import Record, RunFolder, write_text
@@ -207,10 +214,6 @@ def _conventions(settings: Settings, variants: Sequence[str]) -> list[tuple[str,
     ]
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def _summary(results: Results) -> str:
     settings, records = results.settings, results.records
     sides = [
@@ -224,9 +227,9 @@ def _summary(results: Results) -> str:
         f"remedies left out: {', '.join(undone)}" if undone else "every known difference matched"
     )
     return (
-        f"{_count(len(results.variants), 'variant')} of the batch normalization tutorial's "
-        f"networks trained in {where}: {_count(settings.seeds, 'seed')}, "
-        f"{_count(settings.epochs, 'epoch')}, {settings.dtype}, "
+        f"{console.plural(len(results.variants), 'variant')} of the batch normalization tutorial's "
+        f"networks trained in {where}: {console.plural(settings.seeds, 'seed')}, "
+        f"{console.plural(settings.epochs, 'epoch')}, {settings.dtype}, "
         f"alignment “{settings.alignment}” ({matched})."
     )
 
@@ -280,7 +283,7 @@ def _environment(manifest: Mapping[str, Any]) -> dict[str, Any]:
     memory, cores = hardware.get("memory_bytes"), hardware.get("cores")
     parts = [
         hardware.get("cpu"),
-        _count(cores, "core") if cores else None,
+        console.plural(cores, "core") if cores else None,
         f"{memory / 2**30:.0f} GiB of memory" if memory else None,
         " and ".join(sorted(set((hardware.get("accelerator") or {}).values()))),
         " ".join(filter(None, (hardware.get("system"), hardware.get("machine")))),
@@ -400,14 +403,9 @@ def _pages(context: Mapping[str, Any]) -> dict[str, str]:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["markdown"] = _markdown
+    environment.filters["markdown"] = console.markdown_text
     names = ("report.md", "report.html")
     return {name: environment.get_template(f"{name}.j2").render(context) for name in names}
-
-
-def _markdown(text: object) -> str:
-    """Text that Markdown shows as it is, in a table cell too."""
-    return re.sub(r"([\\`*_\[\]<>|~&])", r"\\\1", " ".join(str(text).split()))
 
 
 def _in_order(folder: RunFolder) -> list[Record]:

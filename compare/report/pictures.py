@@ -13,10 +13,10 @@ from compare.analysis.summary import epoch_seconds, gaps
 from compare.console import LABELS
 from compare.data import Split
 from compare.report import figure_numbers
-from compare.report.figure_boundary import Boundary, decision_boundaries
+from compare.report.figure_boundary import decision_boundaries
 from compare.report.figure_curves import learning_curves
 from compare.report.figures import circles, difference_curves, drift, hitting_times, seconds
-from compare.report.results import Lines, Results
+from compare.report.results import Boundary, Lines, Results
 from compare.spec import FRAMEWORKS
 
 

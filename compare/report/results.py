@@ -20,6 +20,8 @@ from compare.analysis.equivalence import Comparison, compare_frameworks
 from compare.analysis.frames import Difference, Distance, Pair, differences, distances, pairs
 from compare.analysis.summary import Line, Row, lines, rows
 from compare.analysis.time_to_target import BATCH, MOVING, Convergence, Race, convergence, races
+from compare.data import GRID_SIDE, Array
+from compare.errors import RunFolderError
 from compare.spec import FRAMEWORKS, Settings
 from compare.study.records import Record, RunFolder, Timing
 
@@ -137,6 +139,47 @@ class Results:
     def variants(self) -> list[str]:
         """Variants, in order of first appearance."""
         return list(dict.fromkeys(record["variant"] for record in self.records))
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """The predictions of one seed over the plane: framework → (GRID_SIDE²,)."""
+
+    seed: int
+    grids: Mapping[str, Array]
+
+
+def boundary(folder: RunFolder, records: Iterable[Record], variant: str) -> Boundary | None:
+    """The lowest seed with predictions: of both sides, and not diverged, where there is one.
+
+    Raises:
+        RunFolderError: Arrays are missing or corrupt, or a grid has another size.
+    """
+    seeds: dict[int, list[Record]] = {}
+    for record in records:
+        if record["variant"] == variant:
+            seeds.setdefault(record["seed"], []).append(record)
+
+    def rank(seed: int) -> tuple[int, int, int]:
+        fine = sum(run["status"] == "ok" for run in seeds[seed])
+        return -fine, -len(seeds[seed]), seed
+
+    for seed in sorted(seeds, key=rank):
+        grids = {run["framework"]: _grid(folder, run) for run in seeds[seed]}
+        found = {framework: grid for framework, grid in grids.items() if grid is not None}
+        if found:
+            return Boundary(seed, found)
+    return None
+
+
+def _grid(folder: RunFolder, record: Record) -> Array | None:
+    grid = folder.arrays(record).get("grid_probability")
+    if grid is not None and grid.size != GRID_SIDE**2:
+        raise RunFolderError(
+            f"{folder.arrays_file(record)}: grid_probability: "
+            f"expected {GRID_SIDE**2} numbers, received {grid.size}."
+        )
+    return grid
 
 
 def results_csv(records: Iterable[Record]) -> str:

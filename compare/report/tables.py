@@ -12,8 +12,7 @@ from compare.analysis.equivalence import Comparison
 from compare.analysis.frames import Difference
 from compare.analysis.summary import Line, Row
 from compare.analysis.time_to_target import Race
-from compare.console import LABELS, MISSING, magnitude
-from compare.report.text import joined
+from compare.console import LABELS, MISSING, digits, joined, magnitude, p_value, plural, signed
 
 
 def headings(target: float) -> list[str]:
@@ -126,7 +125,7 @@ def _epochs(row: Row) -> str:
 
 
 def _seconds(row: Row) -> str:
-    return MISSING if row.epoch_seconds_median is None else f"{row.epoch_seconds_median:.3g}"
+    return digits(row.epoch_seconds_median)
 
 
 def _diverged(row: Row) -> str:
@@ -187,14 +186,6 @@ def difference(found: Comparison | None) -> str:
     return f"{show(found.estimate)} [{show(found.low)}, {show(found.high)}]"
 
 
-def signed(value: float) -> str:
-    """A difference with its sign, to four decimals, or to two digits where that shows nothing."""
-    if value == 0:
-        return "0"
-    text = f"{value:+.4f}" if abs(value) >= 5e-5 else f"{value:+.1e}"
-    return text.replace("-", "−", 1) if value < 0 else text
-
-
 def _ratio(value: float) -> str:
     return f"×{value:.3f}"
 
@@ -229,8 +220,8 @@ def versus_lines(found: Sequence[Versus]) -> list[list[str]]:
     result = []
     for one in found:
         accuracy = by_variant(one.comparisons, "test_accuracy")[one.first.variant]
-        means = [_number(row.test_accuracy_mean, ".3f") for row in (one.first, one.second)]
-        paces = [_number(row.epoch_seconds_median, ".3g") for row in (one.first, one.second)]
+        means = [digits(row.test_accuracy_mean, ".3f") for row in (one.first, one.second)]
+        paces = [digits(row.epoch_seconds_median, ".3g") for row in (one.first, one.second)]
         judged = [difference(accuracy), accuracy.verdict, magnitude(one.probability)]
         result.append([one.first.variant, LABELS[one.framework], *means, *judged, *paces])
     return result
@@ -259,10 +250,6 @@ def changes(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _number(value: float | None, form: str) -> str:
-    return MISSING if value is None else format(value, form)
-
-
 RACE_HEADINGS = ("variant", "who is first", "test")
 
 
@@ -281,8 +268,7 @@ def _paired(race: Race) -> tuple[str, str]:
         "neither arrives": race.neither,
     }
     seen = [f"{name} in {count}" for name, count in counts.items() if count]
-    seeds = "seed" if race.pairs == 1 else "seeds"
-    return f"{joined(seen)} of {race.pairs} {seeds}", _sign_test(race)
+    return f"{joined(seen)} of {plural(race.pairs, 'seed')}", _sign_test(race)
 
 
 def _sign_test(race: Race) -> str:
@@ -295,8 +281,3 @@ def _unpaired(race: Race) -> tuple[str, str]:
     if race.log_rank is None:
         return "unpaired: no seed decides", "no p-value: too few arrivals"
     return "unpaired: no seed decides", f"log-rank test, p = {p_value(race.log_rank)}"
-
-
-def p_value(value: float) -> str:
-    """A p-value to two digits, such as `0.031` or `1.9e-05`."""
-    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"

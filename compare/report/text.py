@@ -9,7 +9,7 @@ from types import MappingProxyType
 from compare.analysis.batch_norm_effect import Benefit, Lag
 from compare.analysis.equivalence import VERDICTS, Comparison
 from compare.analysis.intervals import FEWEST_PAIRS
-from compare.console import LABELS
+from compare.console import LABELS, joined, plural
 from compare.spec import Settings
 
 SAME = "Are the two the same?"
@@ -109,11 +109,6 @@ def _left_out(judged: Sequence[Comparison]) -> str:
     return f" Left out, with their partners: {joined(parts)}." if parts else ""
 
 
-def joined(parts: Sequence[str]) -> str:
-    """`a, b and c`, of at least one part."""
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-
-
 HELPS = "Does batch normalization help?"
 
 _ACCURACY, _SPEED = "test_accuracy", "epochs_to_target"
@@ -196,8 +191,7 @@ def _counted(effects: Mapping[str, Mapping[str, Sequence[str]]], metric: str) ->
         effect = next(iter(sides)) if len(sides) == 1 else _APART
         counts[effect] = counts.get(effect, 0) + 1
     first, *others = sorted(counts, key=_rank)
-    of = f"{len(effects)} {'variant' if len(effects) == 1 else 'variants'}"
-    start = f"{_word(first, metric)} in {counts[first]} of {of}"
+    start = f"{_word(first, metric)} in {counts[first]} of {plural(len(effects), 'variant')}"
     return joined([start, *(f"{_word(effect, metric)} in {counts[effect]}" for effect in others)])
 
 

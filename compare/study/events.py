@@ -6,15 +6,13 @@ that one TensorBoard page lays them over each other.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from compare.backends.protocol import check_event_logs
 from compare.errors import InputError, RunFolderError
-from compare.spec import Settings
-from compare.study.records import run_name
-from compare.study.runs import Run
+from compare.spec import Run, Settings
+from compare.study.records import check_parent, run_name
 
 
 def tagged(values: Mapping[str, float]) -> dict[str, float]:
@@ -47,13 +45,7 @@ def check_events(settings: Settings, events: Path, runs: Iterable[Run]) -> None:
             "the frameworks' own loggers run with model.fit and Trainer.fit alone."
         )
     check_event_logs(settings.frameworks)
-    nearest = next(p for p in (events, *events.absolute().parents) if p.exists())
-    if not nearest.is_dir():
-        raise RunFolderError(f"--tensorboard {events}: expected a folder, found a file: {nearest}.")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise RunFolderError(
-            f"--tensorboard {events}: cannot write to {nearest}: choose another folder."
-        )
+    check_parent(events, "--tensorboard")
     for folder in (folder_of(run, events) for run in runs):
         if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
             raise RunFolderError(

@@ -1,15 +1,16 @@
 """The run folder: what a study leaves on disk, and the only thing a report reads.
 
 ```
-manifest.json      settings, data digest, versions, hardware, git commit
-records.jsonl      one run per line, self-contained, appended as runs end
-timings.jsonl      one timed fit per line, where a study at the fast pace took the time
-weights/*.npz      final weights and moving statistics, test and grid probabilities
-replay/*.npz       initial weights and batch orders, where a framework drew its own
+manifest.json           settings, data digest, versions, hardware, git commit
+records.jsonl           one run per line, self-contained, appended as runs end
+timings.jsonl           one timed fit per line, where a study at the fast pace took the time
+weights/*.safetensors   final weights and moving statistics, test and grid probabilities
+replay/*.safetensors    initial weights and batch orders, where a framework drew its own
 ```
 
-Formats are JSON and `.npz` without pickles. A line is on disk as soon as its run has ended, so an
-interrupted study loses at most the runs that train together.
+A line is on disk as soon as its run has ended, so an interrupted study loses at most the runs that
+train together. Every array is saved beside its digest. Weights in `.npz` files, as earlier versions
+wrote them, can be read.
 """
 
 from __future__ import annotations
@@ -17,47 +18,117 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any, Generic, Literal, NotRequired, TypedDict, TypeVar
 
 import numpy as np
+from msgspec import Meta
+from safetensors import numpy as safetensors
+from safetensors import safe_open
 
-from compare.data import Array
+from compare.data import Array, digest
+from compare.environment import Hardware
 from compare.errors import InputError, RunFolderError
-from compare.saved import Format
-from compare.saved import read as read_saved
+from compare.schema import Format, encode, read, read_lines
 from compare.spec import Settings
-from compare.study.npz import read_npz
 
 FORMAT = Format("bn-compare run folder")
 
+Name = Annotated[str, Meta(pattern=r"^[\w-]+$")]
+"""Part of a file's name, so it leads to no other folder."""
+
+Count = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(ge=0)]
+Share = Annotated[float, Meta(ge=0, le=1)] | None
+Nats = Annotated[float, Meta(ge=0, le=37)] | None
+"""At most −log of float64's epsilon, to which probabilities are clipped."""
+RunningNats = Annotated[float, Meta(ge=0)] | None
+"""As the framework's own loop reports it, which clips as it likes."""
+
+S = TypeVar("S")
+N = TypeVar("N")
+R = TypeVar("R")
+
+
+class Values(TypedDict, Generic[S, N, R]):
+    """What is evaluated after an epoch; null where it is not finite."""
+
+    train_loss: N
+    train_accuracy: S
+    test_loss: N
+    test_accuracy: S
+    running_train_loss: R
+    running_train_accuracy: S
+    batch_statistics_test_accuracy: NotRequired[S]
+
+
+class RecordLine(TypedDict):
+    """One run: a line of `records.jsonl`.
+
+    A variant that this version does not know is accepted: a newer one wrote it. `status` is
+    `"diverged"` where a loss or a weight is not finite. `epoch_seconds` is null at the fast pace,
+    and `epochs_to_target`, counted from 1, where the target was not reached.
+    """
+
+    variant: Name
+    framework: Literal["keras", "torch"]
+    seed: Annotated[int, Meta(ge=0)]
+    alignment: str
+    undo: NotRequired[list[str]]
+    pace: Literal["fast", "idiomatic"]
+    dtype: Literal["float32", "float64"]
+    status: Literal["ok", "diverged"]
+    epochs_to_target: Count | None
+    final: Values[Share, Nats, RunningNats]
+    history: Values[list[Share], list[Nats], list[RunningNats]]
+    epoch_seconds: NotRequired[list[Seconds] | None]
+    digests: NotRequired[dict[str, str]]
+    settings: NotRequired[dict[str, Any]]
+    versions: NotRequired[dict[str, str | None]]
+    started_at: NotRequired[str]
+
+
+class TimingLine(TypedDict):
+    """One fit under the clock, as a user writes it: a line of `timings.jsonl`.
+
+    `first_step_seconds` is from the call to the end of the first step; `epoch_seconds` leaves out
+    the first epoch; `other_cores` were kept busy by other programs meanwhile.
+    """
+
+    variant: Name
+    framework: Literal["keras", "torch"]
+    repetition: NotRequired[Count]
+    first_step_seconds: NotRequired[Seconds]
+    epoch_seconds: list[Seconds]
+    other_cores: NotRequired[Seconds]
+
+
+class Manifest(TypedDict):
+    """Everything about a study that is not a result."""
+
+    settings: dict[str, Any]
+    created_at: NotRequired[str]
+    command: NotRequired[list[str]]
+    data_digest: NotRequired[str]
+    versions: NotRequired[dict[str, str | None]]
+    keras_backend: NotRequired[str | None]
+    hardware: NotRequired[Hardware]
+    threads: NotRequired[Count]
+    git_commit: NotRequired[str | None]
+
+
 Record = dict[str, Any]
-"""One run: `variant, framework, seed, alignment, undo, pace, dtype, status` (`"ok"`, or
-`"diverged"` where a loss or a weight is not finite), `final` and `history` (`train_loss,
-train_accuracy, test_loss, test_accuracy, running_train_loss, running_train_accuracy`, and
-`batch_statistics_test_accuracy` where there is batch normalization: a number, and a list with one
-per epoch), `epoch_seconds` (a list), `epochs_to_target` (1-based, or null), `digests`, `settings`,
-`versions`, `started_at`."""
+"""A `RecordLine` in memory, whose values may be looked up by a name that is computed."""
 
 Timing = dict[str, Any]
-"""One fit under the clock, as a user writes it: `variant, framework, repetition,
-first_step_seconds` (from the call to the end of the first step), `epoch_seconds` (a list without
-the first epoch), `other_cores` (kept busy by other programs meanwhile)."""
+"""A `TimingLine` in memory."""
 
 CLOCKS = ("epoch_seconds", "started_at")
 """The fields of a record that differ between two executions of one command."""
-
-_REQUIRED = (
-    *("variant", "framework", "seed", "alignment", "pace", "dtype", "status"),
-    *("final", "history", "epochs_to_target"),
-)
-
-
-_TIMING = ("variant", "framework", "epoch_seconds")
 
 
 def json_number(value: float | None) -> float | None:
@@ -93,7 +164,7 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         (path / "weights").mkdir()
         manifest = {**FORMAT.header(), **manifest}
-        write_text(path / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+        write_text(path / "manifest.json", encode(manifest, indent=2) + "\n")
         (path / "records.jsonl").touch()
         return cls(path, manifest)
 
@@ -110,11 +181,11 @@ class RunFolder:
                 f"{path}: not a run folder: expected manifest.json in it. "
                 "Pass a folder that `bn-compare run` wrote."
             )
-        manifest = read_saved(file, FORMAT)
+        manifest = read(file, Manifest, FORMAT)
         try:
             Settings.from_dict(manifest["settings"])
-        except (KeyError, TypeError, AttributeError, InputError) as error:
-            raise RunFolderError(f"{file}: unusable settings: {error}") from error
+        except InputError as error:
+            raise RunFolderError(f"{file}: {error}") from error
         return cls(path, manifest)
 
     @property
@@ -131,8 +202,8 @@ class RunFolder:
         """Save one run: its arrays and what its framework drew for itself, then its line."""
         if replay:
             (self.path / "replay").mkdir(exist_ok=True)
-            _save_npz(self.path / "replay" / f"{run_name(record)}.npz", replay)
-        _save_npz(self.path / "weights" / f"{run_name(record)}.npz", arrays)
+            _save(self.path / "replay" / f"{run_name(record)}.safetensors", replay)
+        _save(self.path / "weights" / f"{run_name(record)}.safetensors", arrays)
         _append_line(self.path / "records.jsonl", record)
 
     def append_timing(self, timing: Timing) -> None:
@@ -149,7 +220,11 @@ class RunFolder:
         Raises:
             RunFolderError: The file is missing or a line is not a record.
         """
-        found = _lines(self.path / "records.jsonl", _REQUIRED)
+        file = self.path / "records.jsonl"
+        records: list[Any] = [*read_lines(file, RecordLine)]
+        for line, record in enumerate(records, start=1):
+            if problem := _inconsistent(record):
+                raise RunFolderError(f"{file}:{line}: {problem}")
         settings = self.settings
         places = {
             (variant, framework): place
@@ -159,7 +234,7 @@ class RunFolder:
         }
         # What the settings do not name comes last, as it came.
         return sorted(
-            found,
+            records,
             key=lambda r: (places.get((r["variant"], r["framework"]), len(places)), r["seed"]),
         )
 
@@ -170,7 +245,13 @@ class RunFolder:
             RunFolderError: A line is not a timing.
         """
         file = self.path / "timings.jsonl"
-        return _lines(file, _TIMING) if file.exists() else []
+        return [{**timing} for timing in read_lines(file, TimingLine)] if file.exists() else []
+
+    def arrays_file(self, record: Mapping[str, Any]) -> Path:
+        """Where the arrays of a run are; `.npz` where an earlier version wrote them."""
+        folder, name = self.path / "weights", run_name(record)
+        earlier = folder / f"{name}.npz"
+        return earlier if earlier.exists() else folder / f"{name}.safetensors"
 
     def arrays(self, record: Mapping[str, Any], *, plane: bool = True) -> dict[str, Array]:
         """The arrays of a run: canonical weight names, `test_probability`, `grid_probability`.
@@ -182,11 +263,11 @@ class RunFolder:
         Raises:
             RunFolderError: The file is missing, corrupt or without the probabilities.
         """
-        file = self.path / "weights" / f"{run_name(record)}.npz"
-        left_out = () if plane else ("grid_probability",)
+        file = self.arrays_file(record)
+        unread = () if plane else ("grid_probability",)
         try:
-            names, arrays = read_npz(file, left_out)
-        except Exception as error:  # zipfile, zlib, struct and NumPy each raise their own
+            names, arrays = (_load_npz if file.suffix == ".npz" else _load)(file, unread)
+        except Exception as error:  # zipfile, zlib, NumPy and safetensors each raise their own
             raise RunFolderError(f"{file}: cannot be read: {error}") from error
         for name in ("test_probability", "grid_probability"):
             if name not in names:
@@ -200,16 +281,21 @@ def check_writable(path: Path) -> None:
     Raises:
         RunFolderError: The path exists and is not an empty folder, or cannot be written to.
     """
-    if path.exists() and not path.is_dir():
-        raise RunFolderError(f"--out {path}: expected a folder, found a file.")
+    check_parent(path, "--out")
     if path.is_dir() and any(path.iterdir()):
         raise RunFolderError(
             f"--out {path}: the folder is not empty, and nothing saved is ever overwritten: "
             "choose another one."
         )
-    parent = next(p for p in (path, *path.absolute().parents) if p.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise RunFolderError(f"--out {path}: cannot write to {parent}: choose another folder.")
+
+
+def check_parent(path: Path, option: str) -> None:
+    """Raise `RunFolderError` unless a folder can be made at `path`, or be written to there."""
+    nearest = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if not nearest.is_dir():
+        raise RunFolderError(f"{option} {path}: expected a folder, found a file: {nearest}.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise RunFolderError(f"{option} {path}: cannot write to {nearest}: choose another folder.")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -219,34 +305,41 @@ def write_text(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def _save_npz(path: Path, arrays: Mapping[str, Any]) -> None:
-    with path.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+def _inconsistent(record: Record) -> str | None:
+    """What is wrong with a record whose fields are each as they should be; None if nothing is."""
+    epochs = sorted({len(curve) for curve in record["history"].values()})
+    if len(epochs) > 1:
+        return f"$.history: expected curves of one length, received {epochs} epochs."
+    if (record["epochs_to_target"] or 0) > epochs[0]:
+        return "$.epochs_to_target: expected no more than the epochs of $.history."
+    return None
+
+
+def _save(file: Path, arrays: Mapping[str, Any]) -> None:
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    # One entry, since several are written in an order of chance.
+    digests = json.dumps({name: digest(array) for name, array in arrays.items()})
+    file.write_bytes(safetensors.save(arrays, {"sha256": digests}))
+
+
+def _load(file: Path, unread: Collection[str]) -> tuple[Collection[str], dict[str, Array]]:
+    """The names of all arrays in a file, in the order in which they were saved, and the arrays."""
+    with safe_open(file, framework="numpy") as opened:
+        digests = json.loads((opened.metadata() or {}).get("sha256", "{}"))
+        arrays = {name: opened.get_tensor(name) for name in digests if name not in unread}
+    for name, array in arrays.items():
+        if digest(array) != digests[name]:
+            raise ValueError(f"{name!r} is not as it was saved")
+    return digests, arrays
+
+
+def _load_npz(file: Path, unread: Collection[str]) -> tuple[Collection[str], dict[str, Array]]:
+    with file.open("rb") as opened, np.load(opened) as archive:
+        return archive.files, {name: archive[name] for name in archive.files if name not in unread}
 
 
 def _append_line(file: Path, content: Mapping[str, Any]) -> None:
     with file.open("a", encoding="utf-8") as opened:
-        opened.write(json.dumps(content, allow_nan=False) + "\n")
+        opened.write(encode(content) + "\n")
         opened.flush()
         os.fsync(opened.fileno())
-
-
-def _lines(file: Path, required: Sequence[str]) -> list[dict[str, Any]]:
-    """The objects of a file, one per line; a last line that was cut short is left out."""
-    try:
-        lines = file.read_text(encoding="utf-8").split("\n")[:-1]
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunFolderError(f"{file}: cannot be read: {error}") from error
-    return [_parse(line, f"{file}, line {n}", required) for n, line in enumerate(lines, start=1)]
-
-
-def _parse(line: str, where: str, required: Sequence[str]) -> dict[str, Any]:
-    try:
-        content = json.loads(line)
-    except ValueError as error:
-        raise RunFolderError(f"{where}: corrupt: {error}") from error
-    missing = [k for k in required if not isinstance(content, dict) or k not in content]
-    if missing:
-        raise RunFolderError(f"{where}: not a record: {', '.join(missing)} missing.")
-    assert isinstance(content, dict)
-    return content

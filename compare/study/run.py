@@ -15,63 +15,20 @@ import numpy as np
 
 from compare import environment
 from compare.backends.protocol import check_installed
-from compare.spec import Settings
+from compare.spec import Run, Settings
 from compare.study.events import check_events
 from compare.study.records import RunFolder, check_writable
-from compare.study.runs import Outcome, Run, split_of
+from compare.study.runs import Outcome, split_of
 from compare.study.train import Told, execute_many, time_once
 from compare.study.workers import Worker, side_by_side
-
-REPETITIONS, EPOCHS = 2, 6
-"""Fits per variant and framework, and the epochs of each: about half a minute for ten variants."""
-
-
-def time_variants(
-    settings: Settings,
-    workers: Mapping[str, Worker],
-    folder: RunFolder,
-    say: Callable[[str], None],
-) -> None:
-    """Time `model.fit` and `Trainer.fit` of every variant as a user writes them, in turns.
-
-    Nothing else computes meanwhile, and nothing is evaluated. `bn-compare time` measures the same
-    with more care.
-
-    Args:
-        settings: Settings of the study.
-        workers: Framework → its process.
-        folder: Receives a timing per fit.
-        say: Told what is under way.
-    """
-    for variant, repetition, name in _in_turn(settings, list(workers)):
-        say(f"timing {variant} in {name}, {repetition} of {REPETITIONS}")
-        short = replace(settings, epochs=EPOCHS)
-        job = partial(time_once, Run(variant, name, 0), short, "idiomatic", False)
-        folder.append_timing(_timing(variant, name, repetition, workers[name].call(job)))
-
-
-def _in_turn(settings: Settings, names: list[str]) -> Iterator[tuple[str, int, str]]:
-    for variant in settings.variants:
-        for repetition in range(1, REPETITIONS + 1):
-            for name in names if repetition % 2 else reversed(names):
-                yield variant, repetition, name
-
-
-def _timing(variant: str, name: str, repetition: int, found: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "variant": variant,
-        "framework": name,
-        "repetition": repetition,
-        "first_step_seconds": found["first_step"],
-        # The first epoch traces, compiles and sets up the loaders.
-        "epoch_seconds": np.diff(found["epoch_ends"]).tolist(),
-        "other_cores": found["other_cores"],
-    }
-
 
 Progress = Callable[[Run, int], None]
 """Called with a run and the number of its epochs that are done: 0 when it begins, and all of them
 when it is saved, not before."""
+
+REPETITIONS, EPOCHS = 2, 6
+"""Timed fits per variant and framework at the end of a study at the fast pace, and the epochs of
+each: about half a minute for ten variants."""
 
 
 def plan(settings: Settings) -> Iterator[Run]:
@@ -80,6 +37,13 @@ def plan(settings: Settings) -> Iterator[Run]:
         for seed in range(settings.seeds):
             for framework in settings.frameworks:
                 yield Run(variant, framework, seed)
+
+
+def default_path(root: Path = Path("runs"), *, prefix: str = "") -> Path:
+    """`runs/<date>-<time>`, with a number after it where that is taken."""
+    name = prefix + datetime.now().strftime("%Y%m%d-%H%M%S")
+    candidates = (root / (name if n == 1 else f"{name}-{n}") for n in range(1, 1000))
+    return next(path for path in candidates if not path.exists())
 
 
 def run_study(
@@ -100,8 +64,8 @@ def run_study(
     Args:
         settings: What to train, and how.
         path: Where the run folder goes; a new or empty folder.
-        progress: Told about every epoch.
-        say: Told what the timing pass times; None to leave that pass out.
+        progress: Called after every epoch.
+        say: Called with what the timing pass times; None to leave that pass out.
         events: Folder where TensorBoard finds every run, live; None to write no event files.
 
     Returns:
@@ -117,79 +81,92 @@ def run_study(
     check_writable(path)
     if events is not None:
         check_events(settings, events, plan(settings))
+
+    def after_epoch(run: Run, epoch: int) -> None:
+        if epoch < settings.epochs:
+            progress(run, epoch)
+
     with ExitStack() as stack:
         workers = {
             name: stack.enter_context(Worker(name, settings)) for name in settings.frameworks
         }
         reports = {name: worker.ready() for name, worker in workers.items()}
         folder = RunFolder.create(path, _manifest(settings, reports))
+
+        def save(outcome: Outcome) -> None:
+            record = outcome.record
+            folder.append(record, outcome.arrays, outcome.replay)
+            run = Run(record["variant"], record["framework"], record["seed"])
+            progress(run, settings.epochs)
+
         if settings.pace == "idiomatic":
-            _train_one_by_one(settings, workers, folder, progress, events)
+            # One run at a time: nothing else computes while a framework's clock runs.
+            for run in plan(settings):
+                progress(run, 0)
+                save(workers[run.framework].run(run, partial(after_epoch, run), events=events))
         else:
-            _train_many(settings, workers, folder, progress)
+            _train_many(settings, workers, after_epoch, save)
             if say is not None:
-                time_variants(settings, workers, folder, say)
+                _time_variants(settings, workers, folder, say)
     return folder
 
 
-def _train_one_by_one(
+def _train_many(
     settings: Settings,
     workers: Mapping[str, Worker],
-    folder: RunFolder,
-    progress: Progress,
-    events: Path | None,
-) -> None:
-    """One run at a time: nothing else computes while a framework's clock runs."""
-    for run in plan(settings):
-        progress(run, 0)
-        on_epoch = partial(_trained, progress, settings, run)
-        outcome = workers[run.framework].run(run, on_epoch, events=events)
-        folder.append(outcome.record, outcome.arrays, outcome.replay)
-        progress(run, settings.epochs)
-
-
-def _train_many(
-    settings: Settings, workers: Mapping[str, Worker], folder: RunFolder, progress: Progress
+    after_epoch: Progress,
+    save: Callable[[Outcome], None],
 ) -> None:
     """All seeds of a variant at once, both frameworks at the same time: nothing is timed."""
 
-    def told(content: Told) -> None:
-        if isinstance(content, Outcome):
-            record = content.record
-            folder.append(record, content.arrays, content.replay)
-            run = Run(record["variant"], record["framework"], record["seed"])
-            progress(run, settings.epochs)
+    def receive(message: Told) -> None:
+        if isinstance(message, Outcome):
+            save(message)
             return
-        runs, epoch = content
+        runs, epoch = message
         for run in runs:
-            _trained(progress, settings, run, epoch)
+            after_epoch(run, epoch)
 
     jobs = {
         worker: [partial(execute_many, v, name, settings) for v in settings.variants]
         for name, worker in workers.items()
     }
-    side_by_side(jobs, told)
+    side_by_side(jobs, receive)
 
 
-def _trained(progress: Progress, settings: Settings, run: Run, epoch: int) -> None:
-    if epoch < settings.epochs:
-        progress(run, epoch)
+def _time_variants(
+    settings: Settings,
+    workers: Mapping[str, Worker],
+    folder: RunFolder,
+    say: Callable[[str], None],
+) -> None:
+    """Time `model.fit` and `Trainer.fit` of every variant as a user writes them, in turns.
 
-
-def default_path(root: Path = Path("runs"), *, prefix: str = "") -> Path:
-    """`runs/<date>-<time>`, with a number after it where that is taken."""
-    name = prefix + datetime.now().strftime("%Y%m%d-%H%M%S")
-    candidates = (root / (name if n == 1 else f"{name}-{n}") for n in range(1, 1000))
-    return next(path for path in candidates if not path.exists())
+    Nothing else computes meanwhile, and nothing is evaluated. `bn-compare time` measures the same
+    with more care.
+    """
+    short = replace(settings, epochs=EPOCHS)
+    for variant in settings.variants:
+        for repetition in range(1, REPETITIONS + 1):
+            for name in list(workers)[:: 1 if repetition % 2 else -1]:
+                say(f"timing {variant} in {name}, {repetition} of {REPETITIONS}")
+                job = partial(time_once, Run(variant, name, 0), short, "idiomatic", False)
+                fit = workers[name].call(job)
+                folder.append_timing(
+                    {
+                        "variant": variant,
+                        "framework": name,
+                        "repetition": repetition,
+                        "first_step_seconds": fit["first_step"],
+                        # The first epoch traces, compiles and sets up the loaders.
+                        "epoch_seconds": np.diff(fit["epoch_ends"]).tolist(),
+                        "other_cores": fit["other_cores"],
+                    }
+                )
 
 
 def _manifest(settings: Settings, reports: dict[str, dict[str, str]]) -> dict[str, Any]:
-    """Everything about a study that is not a result.
-
-    Args:
-        settings: The study's settings.
-        reports: Framework → what its process said of itself.
-    """
+    """Everything about a study that is not a result; `reports` are the processes' own, by name."""
     accelerators = {name: report.pop("accelerator") for name, report in reports.items()}
     backend = reports.get("keras", {}).pop("keras_backend", None)
     live = {package: v for report in reports.values() for package, v in report.items()}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from compare.backends.protocol import Framework, Handle
 from compare.data import Array, Split, circles_split, digest, grid_points, view
-from compare.spec import VARIANTS, Settings
+from compare.spec import VARIANTS, Run, Settings
 from compare.study.initial import batch_orders, initial_weights
 from compare.study.records import Record, json_number
 
@@ -55,15 +55,6 @@ def binary_cross_entropy(probability: Array, label: Array) -> Array:
 def first_crossing(curve: Sequence[float], target: float) -> int | None:
     """The first epoch, counted from 1, whose value is at least `target`; None if there is none."""
     return next((epoch for epoch, value in enumerate(curve, start=1) if value >= target), None)
-
-
-@dataclass(frozen=True)
-class Run:
-    """What is to be trained: one variant, one framework, one seed."""
-
-    variant: str
-    framework: str
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -189,7 +180,12 @@ def outcome(
         "versions": {**framework.versions(), "numpy": np.__version__},
         "started_at": start.started_at,
     }
-    return Outcome(record, arrays, _replay(settings, start))
+    replay: dict[str, NDArray[Any]] = {}
+    if start.drawn:
+        replay |= {f"initial/{name}": array for name, array in start.initial.items()}
+    if "batch-order" in settings.undone:
+        replay["orders"] = start.orders
+    return Outcome(record, arrays, replay)
 
 
 @lru_cache(maxsize=4)
@@ -243,19 +239,10 @@ def orders_of(run: Run, settings: Settings, framework: Framework) -> NDArray[np.
     return batch_orders(settings.n_train, epochs=settings.epochs, seed=run.seed)
 
 
-def _replay(settings: Settings, start: Start) -> dict[str, NDArray[Any]]:
-    kept: dict[str, NDArray[Any]] = {}
-    if start.drawn:
-        kept |= {f"initial/{name}": array for name, array in start.initial.items()}
-    if "batch-order" in settings.undone:
-        kept["orders"] = start.orders
-    return kept
-
-
 def epoch_values(
     seen: Mapping[str, Array], views: Views, running: tuple[Array, Array], *, batch_size: int
 ) -> dict[str, Array]:
-    """What the history notes of one epoch, of many runs at once.
+    """The values of one epoch in the histories of many runs.
 
     Args:
         seen: Probabilities of the views of `Views.evaluated`, (runs, n) each.

@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from compare.backends.protocol import EventLog, Framework, Handle
 from compare.data import Array
 from compare.resources import OtherPrograms, peak_bytes
-from compare.spec import VARIANTS, Settings
+from compare.spec import VARIANTS, Run, Settings
 from compare.study.events import folder_of, tagged
-from compare.study.runs import Outcome, Run, Start, begin, epoch_values, outcome, prepare, views_of
+from compare.study.runs import Outcome, Start, begin, epoch_values, outcome, prepare, views_of
 
 Told = tuple[Sequence[Run], int] | Outcome
-"""What is told on the way: runs under way and the number of epochs that they have behind them, or
+"""A message on the way: runs under way with the number of epochs that they have behind them, or
 what a finished run leaves."""
 
 SEEDS_AT_ONCE: Mapping[str, int] = {"vector": 100, "sequence": 50, "image": 10}
@@ -61,8 +61,7 @@ def execute(
         if events is not None:
             log = framework.event_log(handle, str(folder_of(run, events)))
             stack.enter_context(closing(log))
-        watch = Watch(run, settings, framework, handle, on_epoch)
-        watch.record_weights, watch.log = record_weights, log
+        watch = _Watch(run, settings, framework, handle, on_epoch, log, record_weights)
         framework.train(
             handle,
             (views.train, views.y_train),
@@ -78,7 +77,7 @@ def execute(
     return trained
 
 
-class Watch:
+class _Watch:
     """Called at the end of every epoch: stops the clock, evaluates, logs, starts it again."""
 
     def __init__(
@@ -88,15 +87,15 @@ class Watch:
         framework: Framework,
         handle: Handle,
         on_epoch: Callable[[int], None],
+        log: EventLog | None,
+        record_weights: bool,
     ) -> None:
         self._framework, self._handle, self._on_epoch = framework, handle, on_epoch
-        self._views = views_of(run.variant, settings)
+        self._views, self._batch_size = views_of(run.variant, settings), settings.batch_size
         self._evaluated = self._views.evaluated(run.variant)
-        self._batch_size = settings.batch_size
+        self._log, self._record_weights = log, record_weights
         self.history: dict[str, list[float]] = {}
         self.seconds: list[float] = []
-        self.record_weights = False
-        self.log: EventLog | None = None
         self.weights: dict[str, list[Array]] = {}
         self._start = time.perf_counter()
 
@@ -107,15 +106,15 @@ class Watch:
             for name, (x, mode) in self._evaluated.items()
         }
         running = np.array([running_loss]), np.array([running_accuracy])
-        values = epoch_values(seen, self._views, running, batch_size=self._batch_size)
-        for name, (value,) in values.items():
-            self.history.setdefault(name, []).append(float(value))
-        if self.record_weights:
+        columns = epoch_values(seen, self._views, running, batch_size=self._batch_size)
+        values = {name: float(value) for name, (value,) in columns.items()}
+        for name, value in values.items():
+            self.history.setdefault(name, []).append(value)
+        if self._record_weights:
             for name, tensor in self._framework.read_weights(self._handle).items():
                 self.weights.setdefault(name, []).append(tensor)
-        if self.log is not None:
-            now = {name: curve[-1] for name, curve in self.history.items()}
-            self.log.write(len(self.seconds), tagged(now))
+        if self._log is not None:
+            self._log.write(len(self.seconds), tagged(values))
         self._on_epoch(len(self.seconds))
         self._start = time.perf_counter()
 
@@ -147,47 +146,40 @@ def execute_many(
     )
     size = SEEDS_AT_ONCE[VARIANTS[variant].view]
     for first in range(0, len(runs), size):
-        group = _Group(runs[first : first + size], settings, framework, tell)
-        for trained in framework.fit_many(program, group.starts(model), on_epoch=group.on_epoch):
-            tell(group.outcome(trained))
+        _train_group(runs[first : first + size], model, program, settings, framework, tell)
 
 
-class _Group:
-    """Runs that train together."""
+def _train_group(
+    runs: Sequence[Run],
+    model: Handle,
+    program: Any,
+    settings: Settings,
+    framework: Framework,
+    tell: Callable[[Told], None],
+) -> None:
+    """Train runs together; `model` may be written over."""
+    views = views_of(runs[0].variant, settings)
+    starts: list[Start] = []
+    histories: list[dict[str, list[float]]] = [{} for _ in runs]
 
-    def __init__(
-        self,
-        runs: Sequence[Run],
-        settings: Settings,
-        framework: Framework,
-        tell: Callable[[Told], None],
-    ) -> None:
-        self._runs, self._settings, self._framework, self._tell = runs, settings, framework, tell
-        self._views = views_of(runs[0].variant, settings)
-        self._starts: list[Start] = []
-        self._histories: list[dict[str, list[float]]] = [{} for _ in runs]
-        self._outcomes = 0
+    def models() -> Iterator[tuple[Handle, NDArray[np.int64]]]:
+        handle = model
+        for run in runs:
+            handle, start = begin(run, settings, framework, reuse=handle)
+            starts.append(start)
+            yield handle, start.orders
 
-    def starts(self, model: Handle) -> Iterator[tuple[Handle, NDArray[np.int64]]]:
-        """Models to start from, and the orders of their samples; `model` is written over."""
-        for run in self._runs:
-            model, start = begin(run, self._settings, self._framework, reuse=model)
-            self._starts.append(start)
-            yield model, start.orders
-
-    def on_epoch(self, losses: Array, accuracies: Array, seen: Mapping[str, Array]) -> None:
-        size, running = self._settings.batch_size, (losses, accuracies)
-        values = epoch_values(seen, self._views, running, batch_size=size)
-        for name, column in values.items():
-            for history, value in zip(self._histories, column.tolist(), strict=True):
+    def on_epoch(losses: Array, accuracies: Array, seen: Mapping[str, Array]) -> None:
+        running = losses, accuracies
+        columns = epoch_values(seen, views, running, batch_size=settings.batch_size)
+        for name, column in columns.items():
+            for history, value in zip(histories, column.tolist(), strict=True):
                 history.setdefault(name, []).append(value)
-        self._tell((self._runs, len(self._histories[0]["test_loss"])))
+        tell((runs, len(histories[0]["test_loss"])))
 
-    def outcome(self, trained: Handle) -> Outcome:
-        """What the next of the runs leaves."""
-        seed, self._outcomes = self._outcomes, self._outcomes + 1
-        start, history = self._starts[seed], self._histories[seed]
-        return outcome(start, self._settings, self._framework, trained, history)
+    trained = framework.fit_many(program, models(), on_epoch=on_epoch)
+    for place, handle in enumerate(trained):
+        tell(outcome(starts[place], settings, framework, handle, histories[place]))
 
 
 def time_once(
@@ -224,8 +216,8 @@ def time_once(
         batch_size=settings.batch_size,
     )
     with OtherPrograms() as others:
-        found = timed(fit, may_fail=may_fail)
-    return {**found, "other_cores": others.cores, "peak": peak_bytes()}
+        fields = timed(fit, may_fail=may_fail)
+    return {**fields, "other_cores": others.cores, "peak": peak_bytes()}
 
 
 def timed(fit: Callable[[], dict[str, Any]], *, may_fail: bool) -> dict[str, Any]:

@@ -1,7 +1,6 @@
-"""Frameworks at work, each in a process of its own that lives as long as the study.
+"""Each framework in a process of its own, which lives as long as the study.
 
-The parent sends runs over a pipe and receives events: what a job tells on the way, that it is
-done, or an error.
+The parent sends jobs over a pipe and receives events: a message on the way, a result, or an error.
 One process per framework keeps each one's threads, memory and dtype to itself, and lets a user
 install one framework alone.
 """
@@ -28,15 +27,15 @@ from typing import Any
 from compare.backends import protocol
 from compare.data import Array
 from compare.errors import CompareError, WorkerError
-from compare.spec import Settings
-from compare.study.runs import Outcome, Run
+from compare.spec import Run, Settings
+from compare.study.runs import Outcome
 from compare.study.train import execute
 
 _NOTE = re.compile(rb"I\d{4} |WARNING: All log messages before absl|E.*failed call to cuInit")
 
 
 Job = Callable[[protocol.Framework, Callable[[Any], None]], Any]
-"""Called with the loaded framework, and with what tells the parent something on the way."""
+"""Called with the loaded framework, and with a function that sends the parent a message."""
 
 
 class Worker:
@@ -51,16 +50,16 @@ class Worker:
     def __init__(self, name: str, settings: Settings, accelerator: str = "cpu") -> None:
         context = multiprocessing.get_context("spawn")
         self.name, self._settings = name, settings
-        self.connection, theirs = context.Pipe()
+        self.connection, far_end = context.Pipe()
         self._process = context.Process(
             target=_serve,
-            args=(theirs, name, settings, accelerator),
+            args=(far_end, name, settings, accelerator),
             name=f"bn-compare-{name}",
             daemon=True,
         )
         self.import_seconds = math.nan
         self._process.start()
-        theirs.close()
+        far_end.close()
 
     def ready(self) -> dict[str, str]:
         """Wait until the framework is imported; returns its versions and `accelerator`.
@@ -77,16 +76,16 @@ class Worker:
         return dict(report)
 
     def start(self, job: Job) -> None:
-        """Send a job over; `receive` waits for what it tells and returns."""
+        """Send a job over; `receive` waits for its messages and its result."""
         self.connection.send(job)
 
-    def call(self, job: Job, told: Callable[[Any], None] = lambda content: None) -> Any:
+    def call(self, job: Job, on_message: Callable[[Any], None] = lambda message: None) -> Any:
         """Do a job over there.
 
         Args:
-            job: Called as `job(framework, tell)` with the loaded framework; it must pickle, and so
-                must what it tells and returns.
-            told: Called here with what the job tells.
+            job: Called as `job(framework, send)` with the loaded framework; it must pickle, and so
+                must its messages and its result.
+            on_message: Called here with every message of the job.
 
         Returns:
             What the job returned.
@@ -99,7 +98,7 @@ class Worker:
             kind, content = self.receive()
             if kind == "done":
                 return content
-            told(content)
+            on_message(content)
 
     def run(
         self,
@@ -139,7 +138,7 @@ class Worker:
         return dict(self.call(partial(_demonstrate, name, remedied)))
 
     def receive(self) -> tuple[str, Any]:
-        """The next event: `("told", content)` or `("done", result)`.
+        """The next event: `("message", content)` or `("done", result)`.
 
         Raises:
             WorkerError: The framework raised, or its process died.
@@ -185,12 +184,12 @@ class Worker:
             self._process.join()
 
 
-def side_by_side(queues: Mapping[Worker, Iterable[Job]], told: Callable[[Any], None]) -> None:
+def side_by_side(queues: Mapping[Worker, Iterable[Job]], on_message: Callable[[Any], None]) -> None:
     """Have workers do their jobs, each one after the other, all workers at the same time.
 
     Args:
         queues: Worker → its jobs.
-        told: Called with what the jobs tell, in the order in which it comes.
+        on_message: Called with the messages of all jobs, in the order in which they come.
 
     Raises:
         WorkerError: A framework raised, or its process died.
@@ -201,8 +200,8 @@ def side_by_side(queues: Mapping[Worker, Iterable[Job]], told: Callable[[Any], N
         ready = wait([worker.connection for worker in busy])
         for worker in [worker for worker in busy if worker.connection in ready]:
             kind, content = worker.receive()
-            if kind == "told":
-                told(content)
+            if kind == "message":
+                on_message(content)
             elif not _start_next(worker, jobs):
                 busy.remove(worker)
 
@@ -238,7 +237,7 @@ def _serve(connection: Connection, name: str, settings: Settings, accelerator: s
         connection.send(("ready", (report, seconds)))
         while True:
             job: Job = connection.recv()
-            done = job(framework, lambda content: connection.send(("told", content)))
+            done = job(framework, lambda content: connection.send(("message", content)))
             connection.send(("done", done))
     except (EOFError, BrokenPipeError):
         return

@@ -19,8 +19,8 @@ import numpy as np
 from compare.backends.protocol import Framework
 from compare.errors import InputError
 from compare.resources import wait_until_quiet
-from compare.spec import FRAMEWORKS, Settings
-from compare.study.runs import Outcome, Run
+from compare.spec import FRAMEWORKS, Run, Settings
+from compare.study.runs import Outcome
 from compare.study.train import Told, execute_many, time_once, timed
 from compare.study.workers import Worker, side_by_side
 from compare.timing.records import WARM_UP_EPOCHS, Measurements, Plan, Point, Process, Sample
@@ -40,7 +40,7 @@ def measure_variant(
         plan: How, and how often.
         measurements: Receives the samples.
         save: Called after every finished repetition.
-        say: Told what is under way.
+        say: Called with a line about what is under way.
 
     Raises:
         InputError: A GPU was asked for, and there is none.
@@ -124,18 +124,20 @@ def _timed(
     epochs = plan.settings.epochs if repetition else WARM_UP_EPOCHS
     settings = replace(plan.settings, epochs=epochs)
     run = Run(variant, worker.name, 0)
-    found = worker.call(partial(time_once, run, settings, configuration, kind != "idiomatic"))
-    peak = found.pop("peak")
-    found["epoch_ends"] = tuple(found.get("epoch_ends", ()))
+    fit = worker.call(partial(time_once, run, settings, configuration, kind != "idiomatic"))
     sample = Sample(
         variant=variant,
         framework=worker.name,
         configuration=configuration,
         kind=kind,
         repetition=repetition,
-        **found,
+        first_step=fit.get("first_step"),
+        epoch_ends=tuple(fit.get("epoch_ends", ())),
+        other_cores=fit["other_cores"],
+        note=fit.get("note", ""),
+        error=fit.get("error"),
     )
-    return sample, peak
+    return sample, fit["peak"]
 
 
 def configurations(framework: Framework, on_epoch: Callable[[int], None]) -> dict[str, str]:
@@ -156,16 +158,16 @@ def epochs_to_target(
         settings: How; seeds, epochs and pace are this function's own.
     """
     longer = replace(settings, seeds=TARGET_SEEDS, epochs=TARGET_EPOCHS, pace="fast")
-    found: dict[str, list[int | None]] = {name: [] for name in workers}
+    reached: dict[str, list[int | None]] = {name: [] for name in workers}
 
-    def told(content: Told) -> None:
+    def receive(content: Told) -> None:
         if isinstance(content, Outcome):
             record = content.record
-            found[record["framework"]].append(record["epochs_to_target"])
+            reached[record["framework"]].append(record["epochs_to_target"])
 
     jobs = {w: [partial(execute_many, variant, name, longer)] for name, w in workers.items()}
-    side_by_side(jobs, told)
-    return {name: tuple(epochs) for name, epochs in found.items()}
+    side_by_side(jobs, receive)
+    return {name: tuple(epochs) for name, epochs in reached.items()}
 
 
 SIZES = {
@@ -186,7 +188,7 @@ def measure_scaling(
         plan: dtype, threads and device.
         measurements: Receives the points, and a line in `left_out` where time ran out.
         save: Called after every size.
-        say: Told what is under way.
+        say: Called with a line about what is under way.
     """
     with ExitStack() as stack:
         say("scaling: starting the frameworks")
@@ -215,8 +217,8 @@ def measure_scaling(
 def _points(worker: Worker, kinds: dict[str, str], axis: str, size: int, plan: Plan) -> list[Point]:
     points = []
     for configuration, kind in kinds.items():
-        found = worker.call(partial(step_seconds, axis, size, plan.settings, configuration))
-        points.append(Point(worker.name, configuration, kind, axis, size, found))
+        seconds = worker.call(partial(step_seconds, axis, size, plan.settings, configuration))
+        points.append(Point(worker.name, configuration, kind, axis, size, seconds))
     return points
 
 

@@ -1,21 +1,33 @@
-"""`timing.json`, read back: what `bn-compare time` measured, without a framework."""
+"""What `bn-compare time` is asked for, what it measures, and `timing.json`, which holds both."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypedDict
 
-from compare import environment, saved
-from compare.errors import InputError, unknown
+from msgspec import Meta
+
+from compare import schema
+from compare.environment import Hardware, Versions
+from compare.errors import InputError, RunFolderError, unknown
 from compare.spec import Settings
-
-T = TypeVar("T")
 
 ACCELERATORS = ("cpu", "gpu")
 WARM_UP_EPOCHS = 2
+
+FORMAT = schema.Format("bn-compare timing")
+FILE = "timing.json"
+
+KINDS = ("idiomatic", "floor", "tuned")
+AXES = ("batch_size", "units")
+
+NotNegative = Annotated[float, Meta(ge=0)]
+Seconds = NotNegative
+Whole = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +54,7 @@ class Plan:
     patience: float = 30.0
 
     def __post_init__(self) -> None:
-        # A word is refused like a number too small: the command line hands on what it was given.
+        # A word is refused like a number too small: the command line passes on what was typed.
         if not isinstance(self.repetitions, int) or self.repetitions < 2:
             raise InputError(
                 "--repetitions: expected a whole number of at least 2, for an interval, "
@@ -80,11 +92,14 @@ class Plan:
         Raises:
             InputError: A field is missing, unknown, or cannot be used.
         """
-        own = {name: kind for name, kind in get_type_hints(cls).items() if name != "settings"}
-        saved.check(values, own, "settings")
-        rest = {k: v for k, v in values.items() if k not in (*own, "steps_per_epoch")}
-        settings = saved.made(Settings, rest, "settings")
-        return cls(settings=settings, **{name: values[name] for name in own})
+        own = {part.name for part in fields(cls)} - {"settings"}
+        needed = own | {part.name for part in fields(Settings)}
+        for name in sorted(needed - values.keys()):
+            raise InputError(f"settings: expected a field {name!r}, found none.")
+        for name in values.keys() - needed - {"steps_per_epoch"}:
+            raise InputError(f"settings: expected no field {name!r}.")
+        plan = {"settings": values, **{name: values[name] for name in own}}
+        return schema.convert(plan, cls, "settings")
 
 
 DEFAULT = Plan(settings=Settings(variants=("mlp", "mlp-bn-after", "cnn-bn", "lstm-bn"), epochs=20))
@@ -102,22 +117,34 @@ class Sample:
         kind: `"idiomatic"`, `"floor"` or `"tuned"`.
         repetition: From 1; 0 warms up and enters no figure but the cold first step.
         first_step: End of the first step; None for a floor.
-        epoch_ends: End of every epoch.
+        epoch_ends: End of every epoch, each after the one before; at least 2 unless `error`.
         other_cores: Mean number of cores that other programs kept busy meanwhile.
         note: What the framework decided by itself.
         error: Why it could not run; None where it did.
+
+    Raises:
+        InputError: There are too few ends of epochs for a steady state, or they are out of order.
     """
 
     variant: str
     framework: str
     configuration: str
     kind: str
-    repetition: int
-    first_step: float | None = None
-    epoch_ends: tuple[float, ...] = ()
-    other_cores: float = 0.0
-    note: str = ""
-    error: str | None = None
+    repetition: Whole
+    first_step: Seconds | None
+    epoch_ends: tuple[Seconds, ...]
+    other_cores: NotNegative
+    note: str
+    error: str | None
+
+    def __post_init__(self) -> None:
+        ends = self.epoch_ends
+        if self.error is None and (len(ends) < 2 or sorted(set(ends)) != list(ends)):
+            raise InputError(
+                f"{self.variant}, {self.framework}, {self.configuration}, repetition "
+                f"{self.repetition}: expected at least 2 ends of epochs, each after the one "
+                f"before, received {list(ends)}."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,9 +162,9 @@ class Process:
 
     variant: str
     framework: str
-    import_seconds: float
-    peak_rss_bytes: int | None
-    epochs_to_target: tuple[int | None, ...] = ()
+    import_seconds: Seconds
+    peak_rss_bytes: Whole | None
+    epochs_to_target: tuple[Positive | None, ...]
 
 
 @dataclass(frozen=True)
@@ -157,8 +184,16 @@ class Point:
     configuration: str
     kind: str
     axis: str
-    size: int
-    step_seconds: float
+    size: Positive
+    step_seconds: Seconds
+
+
+class Raw(TypedDict):
+    """The measurements as `timing.json` has them."""
+
+    samples: list[Sample]
+    processes: list[Process]
+    points: list[Point]
 
 
 @dataclass
@@ -191,35 +226,18 @@ class Measurements:
             "points": [asdict(point) for point in self.points],
         }
 
-    @classmethod
-    def from_raw(cls, values: Mapping[str, Any]) -> Measurements:
-        """Samples, processes and points from what `raw` made.
 
-        Raises:
-            InputError: A field is missing, unknown, or of another type.
-        """
-        saved.check(values, dict.fromkeys(("samples", "processes", "points"), list[Any]), "raw")
-        return cls(
-            samples=_all_made(Sample, values["samples"], "sample"),
-            processes=_all_made(Process, values["processes"], "process"),
-            points=_all_made(Point, values["points"], "point"),
-        )
+class _File(TypedDict):
+    """The fields of `timing.json` that are checked; everything else follows from them."""
 
-
-def _all_made(kind: type[T], rows: list[Any], name: str) -> list[T]:
-    return [saved.made(kind, row, f"{name} {n}") for n, row in enumerate(rows, start=1)]
-
-
-FORMAT = saved.Format("bn-compare timing")
-FILE = "timing.json"
-
-KINDS = ("idiomatic", "floor", "tuned")
-AXES = ("batch_size", "units")
-
-_HEADER = {
-    **{"settings": dict, "raw": dict, "complete": bool, "accelerator": dict[str, str]},
-    **{"left_out": list[str], "waited_seconds": float},
-}
+    settings: dict[str, Any]
+    raw: Raw
+    complete: bool
+    accelerator: dict[str, str]
+    left_out: list[str]
+    waited_seconds: Seconds
+    hardware: Hardware
+    versions: Versions
 
 
 @dataclass(frozen=True)
@@ -227,14 +245,10 @@ class TimingRecords:
     """What is in the file.
 
     Attributes:
-        path: The file.
-        content: Everything in it; versions and hardware are here alone.
         plan: What was asked for.
         measurements: What was found. Of what a process reported, the device alone.
     """
 
-    path: Path
-    content: Mapping[str, Any]
     plan: Plan
     measurements: Measurements
 
@@ -245,49 +259,32 @@ class TimingRecords:
         Raises:
             RunFolderError: It is missing, foreign, corrupt or of another format version.
         """
-        with saved.opened(file, FORMAT, "bn-compare time") as content:
-            saved.check(content, _HEADER, "the file")
-            environment.check_saved(content)
-            plan = Plan.from_dict(content["settings"])
-            raw = Measurements.from_raw(content["raw"])
-            _check_names(plan, raw)
-        found = replace(
-            raw,
+        content = schema.read(file, _File, FORMAT)
+        measurements = Measurements(
+            **content["raw"],
             reports={name: {"accelerator": at} for name, at in content["accelerator"].items()},
             left_out=content["left_out"],
             waited=content["waited_seconds"],
             complete=content["complete"],
         )
-        return cls(file, content, plan, found)
+        try:
+            plan = Plan.from_dict(content["settings"])
+            _check_names(plan.settings, measurements)
+        except InputError as error:
+            raise RunFolderError(f"{file}: {error} Measure again.") from error
+        return cls(plan, measurements)
 
 
-def _check_names(plan: Plan, found: Measurements) -> None:
-    variants, frameworks = plan.settings.variants, plan.settings.frameworks
-    for sample in found.samples:
-        _check_known("variant", sample.variant, variants)
-        _check_known("framework", sample.framework, frameworks)
-        _check_known("kind", sample.kind, KINDS)
-        _check_ends(sample)
-    for process in found.processes:
-        _check_known("variant", process.variant, variants)
-        _check_known("framework", process.framework, frameworks)
-    for point in found.points:
-        _check_known("axis", point.axis, AXES)
-        _check_known("framework", point.framework, frameworks)
-        _check_known("kind", point.kind, KINDS)
-
-
-def _check_known(what: str, name: str, known: tuple[str, ...]) -> None:
-    if name not in known:
-        raise unknown(what, name, known)
-
-
-def _check_ends(sample: Sample) -> None:
-    """Raise unless a fit that could run has the epochs that a steady state is taken from."""
-    ends = sample.epoch_ends
-    if sample.error is None and (len(ends) < 2 or sorted(set(ends)) != list(ends)):
-        raise InputError(
-            f"{sample.variant}, {sample.framework}, {sample.configuration}, repetition "
-            f"{sample.repetition}: expected at least 2 ends of epochs, each after the one before, "
-            f"received {list(ends)}."
-        )
+def _check_names(settings: Settings, measurements: Measurements) -> None:
+    known = {
+        "variant": settings.variants,
+        "framework": settings.frameworks,
+        "kind": KINDS,
+        "axis": AXES,
+    }
+    for rows in (measurements.samples, measurements.processes, measurements.points):
+        for row in rows:
+            for name, names in known.items():
+                value = getattr(row, name, names[0])
+                if value not in names:
+                    raise unknown(name, value, names)

@@ -1,4 +1,4 @@
-"""`bn-compare time`: measure, save after every repetition, show."""
+"""`bn-compare time`: measure, save after every repetition; tables, figures and JSON of a timing."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
+from rich.table import Column, Table
 
 from compare import environment
 from compare.backends.protocol import check_installed
 from compare.console import LABELS, MISSING, console
 from compare.errors import RunFolderError
-from compare.report.figures import INK, PENS, own_style
+from compare.report.figures import INK, PENS, entry, own_style
 from compare.report.figures import save as save_figure
 from compare.resources import QUIET
 from compare.spec import FRAMEWORKS
@@ -60,270 +61,11 @@ HEADINGS = (
     *("variant", "framework", "configuration", "s/epoch", "steps/s", "first step", "cold"),
     *("overhead", "import s", "peak MiB", "epochs to {target}", "s to {target}"),
 )
+_NAMES = 3
+"""How many columns are names, from the first."""
+
 AXES = {"batch_size": "batch size", "units": "width"}
-
-
-def headings(plan: Plan) -> list[str]:
-    """Headings of the columns of `cells`."""
-    target = f"{100 * plan.settings.target:g} %"
-    return [heading.format(target=target) for heading in HEADINGS]
-
-
-def cells(figures: Sequence[Figure]) -> list[list[str]]:
-    """One line per figure, in the order of `headings`; `failures` says why one could not run."""
-    return [_line(figure) for figure in figures]
-
-
-def _line(figure: Figure) -> list[str]:
-    names = [figure.variant, LABELS[figure.framework], figure.configuration]
-    if figure.error is not None and figure.epoch_seconds is None:
-        return [*names, "cannot run", *[""] * (len(HEADINGS) - 4)]
-    never = figure.kind == "idiomatic" and figure.import_seconds is not None
-    epochs = figure.epochs_to_target
-    mebibytes = None if figure.peak_rss_bytes is None else figure.peak_rss_bytes / 2**20
-    return [
-        *names,
-        _digits(figure.epoch_seconds),
-        _digits(figure.steps_per_second, ",.0f"),
-        _digits(figure.first_step),
-        _digits(figure.first_step_cold),
-        _digits(figure.overhead, ".0%"),
-        _digits(figure.import_seconds, ".1f"),
-        _digits(mebibytes, ",.0f"),
-        "never" if never and epochs is None else _digits(epochs, "g"),
-        _digits(figure.seconds_to_target),
-    ]
-
-
-def _digits(value: float | None, form: str = ".3g") -> str:
-    return MISSING if value is None else format(value, form)
-
-
-def failures(figures: Sequence[Figure]) -> list[str]:
-    """What could not run, and why, one line each."""
-    return [
-        f"{f.variant}, {LABELS[f.framework]}, {f.configuration} cannot run: {f.error}"
-        for f in figures
-        if f.error is not None
-    ]
-
-
-def notes(figures: Sequence[Figure]) -> list[str]:
-    """What the frameworks decided by themselves in the fit as a user writes it, one line each."""
-    found = [
-        f"{LABELS[f.framework]}, idiomatic: {f.note}"
-        for f in figures
-        if f.kind == "idiomatic" and f.note
-    ]
-    return list(dict.fromkeys(found))
-
-
-def ratio_lines(ratios: Sequence[Ratio]) -> list[str]:
-    """Every ratio with its interval, one line each."""
-    width = max((len(f"{r.variant}, {r.configuration}") for r in ratios), default=0)
-    return [
-        f"{f'{r.variant}, {r.configuration}':<{width}}  {r.estimate:.2f}  "
-        f"[{r.low:.2f}, {r.high:.2f}]{_busy(r)}"
-        for r in ratios
-    ]
-
-
-def _busy(ratio: Ratio) -> str:
-    busy = ratio.other_cores >= QUIET
-    return f"  others kept {ratio.other_cores:.1f} cores busy" if busy else ""
-
-
-def scaling_lines(measurements: Measurements) -> list[str]:
-    """Where overhead ends and arithmetic begins, one line per framework and axis."""
-    lines = []
-    for (axis, framework, kind), curve in envelope(measurements.points).items():
-        size = crossing(curve)
-        where = f"beyond {max(curve)}" if size is None else f"at {size:.0f}"
-        name = "fit" if kind == "idiomatic" else "floor"
-        lines.append(
-            f"{LABELS[framework]} {name}: a step takes twice its shortest time "
-            f"{where} ({AXES[axis]})"
-        )
-    return lines
-
-
-def load_line(measurements: Measurements) -> str:
-    """How busy other programs kept the machine; whoever compares figures should know."""
-    cores = other_cores(measurements.samples)
-    if cores is None or cores < QUIET:
-        return f"While fits ran, other programs used less than {QUIET:g} cores."
-    return (
-        f"While fits ran, other programs kept {cores:.2g} cores busy: measure again on a quiet "
-        "machine before you publish. Keras' fit hands work between threads, and misses a free core "
-        "more than Lightning's does."
-    )
-
-
-def wording(plan: Plan) -> str:
-    """What the figures are, and what they are not."""
-    device = "the CPU" if plan.accelerator == "cpu" else "a GPU"
-    return WORDING.format(
-        device=device, threads=plan.settings.threads, level=f"{100 * CONFIDENCE:g}"
-    )
-
-
-def csv_text(figures: Sequence[Figure]) -> str:
-    """All figures, a column per field, empty where there is none."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, [field.name for field in fields(Figure)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(figure) for figure in figures)
-    return out.getvalue()
-
-
-def markdown(
-    plan: Plan, measurements: Measurements, figures: Sequence[Figure], ratios: Sequence[Ratio]
-) -> str:
-    """The page `timing.md`."""
-    rule = ["---"] * 3 + ["---:"] * (len(HEADINGS) - 3)
-    table = [f"| {' | '.join(row)} |" for row in (headings(plan), rule, *cells(figures))]
-    pairs = [
-        "| variant | configuration | Keras / Lightning | interval |",
-        "| --- | --- | ---: | --- |",
-    ]
-    pairs += [
-        f"| {r.variant} | {r.configuration} | {r.estimate:.3f} "
-        f"| {r.low:.3f} to {r.high:.3f}{_busy(r)} |"
-        for r in ratios
-    ]
-    figure_lines = []
-    if any(figure.epoch_seconds is not None for figure in figures):
-        figure_lines += ["![Seconds per epoch, and the floor below](figures/epoch-seconds.png)", ""]
-    scaling = [f"- {line}" for line in scaling_lines(measurements)]
-    if scaling:
-        figure_lines += ["![Time per step by batch size and width](figures/scaling.png)", ""]
-    parts = (
-        ["# Seconds per epoch, Keras and Lightning", ""],
-        [*wording(plan).splitlines(), load_line(measurements), ""],
-        [
-            *table,
-            "",
-            *(f"- {line}" for line in (*notes(figures), *failures(figures))),
-            "",
-            *pairs,
-            "",
-        ],
-        figure_lines,
-        [*scaling, ""] if scaling else [],
-        [f"- left out: {line}" for line in measurements.left_out],
-    )
-    return "\n".join(chain.from_iterable(parts)).rstrip("\n") + "\n"
-
-
-_AXES = {"batch_size": "batch size (width 50)", "units": "width (batches of 32)"}
-_LOOKS: dict[str, tuple[Any, str]] = {"idiomatic": ("-", "o"), "floor": ((0, (4, 2)), "s")}
-_SHIFT = {"keras": -0.17, "torch": 0.17}
-
-
-def epoch_seconds(figures: Sequence[Figure], samples: Sequence[Sample]) -> Drawing:
-    """Seconds per epoch by variant: the fit filled, its fastest floor hollow, every fit a dot."""
-    variants = list(dict.fromkeys(figure.variant for figure in figures))
-    with own_style():
-        drawing = Drawing(figsize=(7.2, 1.8 + 0.6 * len(variants)), layout="constrained")
-        axes = drawing.subplots()
-        for row, variant in enumerate(variants):
-            for framework in LABELS:
-                mine = [f for f in figures if (f.variant, f.framework) == (variant, framework)]
-                dots = [
-                    steady_seconds(sample)
-                    for sample in samples
-                    if (sample.variant, sample.framework) == (variant, framework)
-                    and sample.kind == "idiomatic"
-                    and sample.repetition
-                ]
-                _row(axes, row + _SHIFT[framework], framework, mine, dots)
-        axes.set_yticks(range(len(variants)), variants)
-        axes.set_ylim(len(variants) - 0.5, -0.5)
-        axes.set_xscale("log")
-        _plain_numbers(axes, "x")
-        axes.set(xlabel="seconds per epoch from the second on (log scale)")
-        axes.set_title("model.fit and Trainer.fit, and the floor below each", loc="left")
-        drawing.legend(handles=_bar_legend(), loc="outside lower center", ncols=4)
-    return drawing
-
-
-def _row(
-    axes: Axes, height: float, framework: str, figures: Sequence[Figure], dots: Sequence[float]
-) -> None:
-    color = PENS[framework].color
-    fits = [f.epoch_seconds for f in figures if f.kind == "idiomatic" and f.epoch_seconds]
-    floors = [f.epoch_seconds for f in figures if f.kind == "floor" and f.epoch_seconds]
-    if fits and floors:
-        axes.plot([min(floors), fits[0]], [height] * 2, color=color, linewidth=2.5, alpha=0.5)
-    if floors:
-        axes.plot([min(floors)], [height], "s", color=color, markerfacecolor="none")
-    for fit in fits:
-        axes.plot([fit], [height], "o", color=color, markersize=8)
-    axes.plot(dots, [height] * len(dots), ".", color=INK, markersize=2.5)
-
-
-def _bar_legend() -> list[Line2D]:
-    def entry(label: str, marker: str, **look: object) -> Line2D:
-        return Line2D([], [], linestyle="", marker=marker, label=label, **look)  # type: ignore[arg-type]
-
-    sides = [entry(LABELS[name], "o", color=pen.color) for name, pen in PENS.items()]
-    floor = entry("floor", "s", color=INK, markerfacecolor="none")
-    return [*sides, floor, entry("single fits", ".", color=INK, markersize=4)]
-
-
-def scaling(measurements: Measurements) -> Drawing:
-    """Milliseconds per step by batch size and by width; a tick where it is twice the smallest."""
-    curves = envelope(measurements.points)
-    with own_style():
-        drawing = Drawing(figsize=(9.4, 4.6), layout="constrained")
-        panels = drawing.subplots(1, 2, sharey=True)
-        for axes, (axis, label) in zip(panels, _AXES.items(), strict=True):
-            for (where, framework, kind), curve in curves.items():
-                if where == axis:
-                    _curve(axes, PENS[framework].color, kind, curve)
-            axes.set(xscale="log", yscale="log", xlabel=label)
-            _plain_numbers(axes, "x")
-        _plain_numbers(panels[0], "y")
-        panels[0].set(ylabel="milliseconds per step")
-        panels[0].set_title("Dense → BN → Dense: overhead, then arithmetic", loc="left")
-        drawing.legend(handles=_curve_legend(), loc="outside lower center", ncols=5)
-    return drawing
-
-
-def _curve(axes: Axes, color: str, kind: str, curve: dict[int, float]) -> None:
-    style, marker = _LOOKS[kind]
-    sizes = sorted(curve)
-    times = [1e3 * curve[size] for size in sizes]
-    axes.plot(sizes, times, linestyle=style, marker=marker, markersize=4, color=color)
-    size = crossing(curve)
-    if size is not None:
-        axes.plot([size], [2 * min(times)], "|", color=INK, markersize=14, markeredgewidth=1.5)
-
-
-def _curve_legend() -> list[Line2D]:
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=PENS[name].color,
-            linestyle=style,
-            marker=marker,
-            markersize=4,
-            label=f"{LABELS[name]} {'fit' if kind == 'idiomatic' else 'floor'}",
-        )
-        for name in PENS
-        for kind, (style, marker) in _LOOKS.items()
-    ]
-    twice = Line2D(
-        [], [], linestyle="", marker="|", color=INK, markersize=12, label="twice the least"
-    )
-    return [*handles, twice]
-
-
-def _plain_numbers(axes: Axes, which: str) -> None:
-    axis = getattr(axes, f"{which}axis")
-    axis.set_major_formatter(lambda value, _: f"{value:g}")
-    axis.set_minor_formatter(NullFormatter())
+_FIT = {"idiomatic": "fit", "floor": "floor"}
 
 
 def run(plan: Plan, path: Path, *, say: Callable[[str], None]) -> Measurements:
@@ -332,7 +74,7 @@ def run(plan: Plan, path: Path, *, say: Callable[[str], None]) -> Measurements:
     Args:
         plan: What to time.
         path: A new or empty folder; made once something was measured.
-        say: Told what is under way.
+        say: Called with a line about what is under way.
 
     Raises:
         InputError: A GPU was asked for, and there is none.
@@ -376,20 +118,69 @@ def redo(path: Path, *, as_json: bool) -> None:
         raise RunFolderError(f"{path}: cannot write the pages: {error}") from error
     if as_json:
         # Not made anew: versions are those of the machine that measured.
-        content = {name: value for name, value in records.content.items() if name != "raw"}
+        content = json.loads((path / FILE).read_text(encoding="utf-8"))
+        del content["raw"]
         print(json.dumps({"run_dir": str(path), **content}, allow_nan=False))
         return
     show(records.plan, records.measurements, path, as_json=False)
 
 
+def show(plan: Plan, measurements: Measurements, path: Path, *, as_json: bool) -> None:
+    """Print the tables, or the JSON, on stdout."""
+    if as_json:
+        content = {"run_dir": str(path), **to_json(plan, measurements)}
+        print(json.dumps(content, allow_nan=False))
+        return
+    rows = figures(plan, measurements)
+    grid = Table(
+        *(
+            Column(name, justify="left" if place < _NAMES else "right", no_wrap=place < _NAMES)
+            for place, name in enumerate(headings(plan))
+        ),
+        padding=(0, 0, 0, 1),
+    )
+    for line in cells(rows):
+        grid.add_row(*line)
+    console().print(grid)
+    scaling = scaling_lines(measurements)
+    lines = [
+        *notes(rows),
+        *failures(rows),
+        "",
+        "Keras / Lightning, seconds per epoch:",
+        *ratio_lines(ratios(measurements)),
+        "",
+        *scaling,
+        *(f"left out: {line}" for line in measurements.left_out),
+        *([""] if scaling else []),
+        wording(plan),
+        load_line(measurements),
+        "",
+        f"folder: {path}",
+    ]
+    print("\n".join(lines))
+
+
+def interrupted(path: Path) -> str:
+    """What Ctrl-C left, in one line."""
+    file = path / FILE
+    if not file.is_file():
+        return "interrupted: nothing was measured."
+    samples = json.loads(file.read_text(encoding="utf-8"))["raw"]["samples"]
+    return (
+        f"interrupted: {len(samples)} fits are saved in {file}; "
+        f"`bn-compare report {path}` makes tables of them."
+    )
+
+
 def _write_pages(plan: Plan, measurements: Measurements, path: Path) -> None:
-    found, pairs = figures(plan, measurements), ratios(measurements)
-    write_text(path / "timing.csv", csv_text(found))
-    write_text(path / "timing.md", markdown(plan, measurements, found, pairs))
+    rows, pairs = figures(plan, measurements), ratios(measurements)
+    write_text(path / "timing.csv", csv_text(rows))
+    write_text(path / "timing.md", markdown(plan, measurements, rows, pairs))
     folder = path / "figures"
     folder.mkdir(exist_ok=True)
-    if any(figure.epoch_seconds is not None for figure in found):
-        save_figure(epoch_seconds(found, measurements.samples), folder, "epoch-seconds")
+    if any(figure.epoch_seconds is not None for figure in rows):
+        save_figure(epoch_seconds(rows, measurements.samples), folder, "epoch-seconds")
     if measurements.points:
         save_figure(scaling(measurements), folder, "scaling")
 
@@ -434,48 +225,247 @@ def to_json(plan: Plan, measurements: Measurements) -> dict[str, Any]:
     }
 
 
-def show(plan: Plan, measurements: Measurements, path: Path, *, as_json: bool) -> None:
-    """Print the tables, or the JSON, on stdout."""
-    if as_json:
-        content = {"run_dir": str(path), **to_json(plan, measurements)}
-        print(json.dumps(content, allow_nan=False))
-        return
-    from rich.table import Column, Table
+def headings(plan: Plan) -> list[str]:
+    """Headings of the columns of `cells`."""
+    target = f"{100 * plan.settings.target:g} %"
+    return [heading.format(target=target) for heading in HEADINGS]
 
-    found = figures(plan, measurements)
-    names, others = headings(plan)[:3], headings(plan)[3:]
-    columns = [Column(name, no_wrap=True) for name in names]
-    columns += [Column(name, justify="right") for name in others]
-    grid = Table(*columns, padding=(0, 0, 0, 1))
-    for line in cells(found):
-        grid.add_row(*line)
-    console().print(grid)
-    scaling = scaling_lines(measurements)
-    lines = [
-        *notes(found),
-        *failures(found),
-        "",
-        "Keras / Lightning, seconds per epoch:",
-        *ratio_lines(ratios(measurements)),
-        "",
-        *scaling,
-        *(f"left out: {line}" for line in measurements.left_out),
-        *([""] if scaling else []),
-        wording(plan),
-        load_line(measurements),
-        "",
-        f"folder: {path}",
+
+def cells(figures: Sequence[Figure]) -> list[list[str]]:
+    """One line per figure, in the order of `headings`; `failures` says why one could not run."""
+    return [_cells(figure) for figure in figures]
+
+
+def _cells(figure: Figure) -> list[str]:
+    names = [figure.variant, LABELS[figure.framework], figure.configuration]
+    if figure.error is not None and figure.epoch_seconds is None:
+        return [*names, "cannot run", *[""] * (len(HEADINGS) - 4)]
+    never = figure.kind == "idiomatic" and figure.import_seconds is not None
+    epochs = figure.epochs_to_target
+    mebibytes = None if figure.peak_rss_bytes is None else figure.peak_rss_bytes / 2**20
+    return [
+        *names,
+        _digits(figure.epoch_seconds),
+        _digits(figure.steps_per_second, ",.0f"),
+        _digits(figure.first_step),
+        _digits(figure.first_step_cold),
+        _digits(figure.overhead, ".0%"),
+        _digits(figure.import_seconds, ".1f"),
+        _digits(mebibytes, ",.0f"),
+        "never" if never and epochs is None else _digits(epochs, "g"),
+        _digits(figure.seconds_to_target),
     ]
-    print("\n".join(lines))
 
 
-def interrupted(path: Path) -> str:
-    """What Ctrl-C left, in one line."""
-    file = path / FILE
-    if not file.is_file():
-        return "interrupted: nothing was measured."
-    samples = json.loads(file.read_text(encoding="utf-8"))["raw"]["samples"]
+def _digits(value: float | None, form: str = ".3g") -> str:
+    return MISSING if value is None else format(value, form)
+
+
+def failures(figures: Sequence[Figure]) -> list[str]:
+    """What could not run, and why, one line each."""
+    return [
+        f"{f.variant}, {LABELS[f.framework]}, {f.configuration} cannot run: {f.error}"
+        for f in figures
+        if f.error is not None
+    ]
+
+
+def notes(figures: Sequence[Figure]) -> list[str]:
+    """What the frameworks decided by themselves in the fit as a user writes it, one line each."""
+    lines = [
+        f"{LABELS[f.framework]}, idiomatic: {f.note}"
+        for f in figures
+        if f.kind == "idiomatic" and f.note
+    ]
+    return list(dict.fromkeys(lines))
+
+
+def ratio_lines(ratios: Sequence[Ratio]) -> list[str]:
+    """Every ratio with its interval, one line each."""
+    width = max((len(f"{r.variant}, {r.configuration}") for r in ratios), default=0)
+    return [
+        f"{f'{r.variant}, {r.configuration}':<{width}}  {r.estimate:.2f}  "
+        f"[{r.low:.2f}, {r.high:.2f}]{_busy(r)}"
+        for r in ratios
+    ]
+
+
+def _busy(ratio: Ratio) -> str:
+    busy = ratio.other_cores >= QUIET
+    return f"  others kept {ratio.other_cores:.1f} cores busy" if busy else ""
+
+
+def scaling_lines(measurements: Measurements) -> list[str]:
+    """Where overhead ends and arithmetic begins, one line per framework and axis."""
+    lines = []
+    for (axis, framework, kind), curve in envelope(measurements.points).items():
+        size = crossing(curve)
+        where = f"beyond {max(curve)}" if size is None else f"at {size:.0f}"
+        lines.append(
+            f"{LABELS[framework]} {_FIT[kind]}: a step takes twice its shortest time "
+            f"{where} ({AXES[axis]})"
+        )
+    return lines
+
+
+def load_line(measurements: Measurements) -> str:
+    """How busy other programs kept the machine; whoever compares figures should know."""
+    cores = other_cores(measurements.samples)
+    if cores is None or cores < QUIET:
+        return f"While fits ran, other programs used less than {QUIET:g} cores."
     return (
-        f"interrupted: {len(samples)} fits are saved in {file}; "
-        f"`bn-compare report {path}` makes tables of them."
+        f"While fits ran, other programs kept {cores:.2g} cores busy: measure again on a quiet "
+        "machine before you publish. Keras' fit hands work between threads and suffers more from a "
+        "busy core than Lightning's."
     )
+
+
+def wording(plan: Plan) -> str:
+    """What the figures are, and what they are not."""
+    device = "the CPU" if plan.accelerator == "cpu" else "a GPU"
+    return WORDING.format(
+        device=device, threads=plan.settings.threads, level=f"{100 * CONFIDENCE:g}"
+    )
+
+
+def csv_text(figures: Sequence[Figure]) -> str:
+    """All figures, a column per field, empty where there is none."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, [field.name for field in fields(Figure)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(figure) for figure in figures)
+    return out.getvalue()
+
+
+def markdown(
+    plan: Plan, measurements: Measurements, figures: Sequence[Figure], ratios: Sequence[Ratio]
+) -> str:
+    """The page `timing.md`."""
+    pairs = [
+        (r.variant, r.configuration, f"{r.estimate:.3f}", f"{r.low:.3f} to {r.high:.3f}{_busy(r)}")
+        for r in ratios
+    ]
+    drawings = []
+    if any(figure.epoch_seconds is not None for figure in figures):
+        drawings.append("![Seconds per epoch, and the floor below](figures/epoch-seconds.png)")
+    if measurements.points:
+        drawings.append("![Time per step by batch size and width](figures/scaling.png)")
+    blocks = (
+        "# Seconds per epoch, Keras and Lightning",
+        f"{wording(plan)}\n{load_line(measurements)}",
+        _table(headings(plan), cells(figures), range(_NAMES, len(HEADINGS))),
+        _items([*notes(figures), *failures(figures)]),
+        _table(("variant", "configuration", "Keras / Lightning", "interval"), pairs, (2,)),
+        *drawings,
+        _items(scaling_lines(measurements)),
+        _items([f"left out: {line}" for line in measurements.left_out]),
+    )
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _table(headings: Sequence[str], lines: Iterable[Sequence[str]], right: Container[int]) -> str:
+    """A table in Markdown; `right` are the places of the columns that are right-aligned."""
+    rule = ["---:" if place in right else "---" for place in range(len(headings))]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (headings, rule, *lines))
+
+
+def _items(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+_AXES = {"batch_size": "batch size (width 50)", "units": "width (batches of 32)"}
+_LOOKS: dict[str, tuple[Any, str]] = {"idiomatic": ("-", "o"), "floor": ((0, (4, 2)), "s")}
+_SHIFT = {"keras": -0.17, "torch": 0.17}
+
+
+def epoch_seconds(figures: Sequence[Figure], samples: Sequence[Sample]) -> Drawing:
+    """Seconds per epoch by variant: the fit filled, its fastest floor hollow, every fit a dot."""
+    variants = list(dict.fromkeys(figure.variant for figure in figures))
+    with own_style():
+        drawing = Drawing(figsize=(7.2, 1.8 + 0.6 * len(variants)), layout="constrained")
+        axes = drawing.subplots()
+        for row, variant in enumerate(variants):
+            for framework, shift in _SHIFT.items():
+                side = [f for f in figures if (f.variant, f.framework) == (variant, framework)]
+                dots = [
+                    steady_seconds(sample)
+                    for sample in samples
+                    if (sample.variant, sample.framework) == (variant, framework)
+                    and sample.kind == "idiomatic"
+                    and sample.repetition
+                ]
+                _row(axes, row + shift, PENS[framework].color, side, dots)
+        axes.set_yticks(range(len(variants)), variants)
+        axes.set_ylim(len(variants) - 0.5, -0.5)
+        axes.set(xscale="log", xlabel="seconds per epoch from the second on (log scale)")
+        _plain_numbers(axes.xaxis)
+        axes.set_title("model.fit and Trainer.fit, and the floor below each", loc="left")
+        legend = [
+            *(_dots(LABELS[name], "o", color=pen.color) for name, pen in PENS.items()),
+            _dots("floor", "s", markerfacecolor="none"),
+            _dots("single fits", ".", markersize=4),
+        ]
+        drawing.legend(handles=legend, loc="outside lower center", ncols=4)
+    return drawing
+
+
+def _row(
+    axes: Axes, height: float, color: str, figures: Sequence[Figure], dots: Sequence[float]
+) -> None:
+    fits = [f.epoch_seconds for f in figures if f.kind == "idiomatic" and f.epoch_seconds]
+    floors = [f.epoch_seconds for f in figures if f.kind == "floor" and f.epoch_seconds]
+    if fits and floors:
+        axes.plot([min(floors), fits[0]], [height] * 2, color=color, linewidth=2.5, alpha=0.5)
+    if floors:
+        axes.plot([min(floors)], [height], "s", color=color, markerfacecolor="none")
+    for fit in fits:
+        axes.plot([fit], [height], "o", color=color, markersize=8)
+    axes.plot(dots, [height] * len(dots), ".", color=INK, markersize=2.5)
+
+
+def scaling(measurements: Measurements) -> Drawing:
+    """Milliseconds per step by batch size and by width; a tick where it is twice the smallest."""
+    curves = envelope(measurements.points)
+    with own_style():
+        drawing = Drawing(figsize=(9.4, 4.6), layout="constrained")
+        panels = drawing.subplots(1, 2, sharey=True)
+        for axes, (axis, label) in zip(panels, _AXES.items(), strict=True):
+            for (where, framework, kind), curve in curves.items():
+                if where == axis:
+                    _curve(axes, PENS[framework].color, kind, curve)
+            axes.set(xscale="log", yscale="log", xlabel=label)
+            _plain_numbers(axes.xaxis)
+        _plain_numbers(panels[0].yaxis)
+        panels[0].set(ylabel="milliseconds per step")
+        panels[0].set_title("Dense → BN → Dense: overhead, then arithmetic", loc="left")
+        legend = [
+            entry(f"{LABELS[side]} {_FIT[kind]}", color=pen.color, linewidth=1.5, **_look(kind))
+            for side, pen in PENS.items()
+            for kind in _LOOKS
+        ]
+        legend.append(_dots("twice the least", "|", markersize=12))
+        drawing.legend(handles=legend, loc="outside lower center", ncols=5)
+    return drawing
+
+
+def _curve(axes: Axes, color: str, kind: str, curve: dict[int, float]) -> None:
+    sizes = sorted(curve)
+    times = [1e3 * curve[size] for size in sizes]
+    axes.plot(sizes, times, color=color, **_look(kind))
+    size = crossing(curve)
+    if size is not None:
+        axes.plot([size], [2 * min(times)], "|", color=INK, markersize=14, markeredgewidth=1.5)
+
+
+def _look(kind: str) -> dict[str, Any]:
+    style, marker = _LOOKS[kind]
+    return {"linestyle": style, "marker": marker, "markersize": 4}
+
+
+def _dots(label: str, marker: str, **look: Any) -> Line2D:
+    return entry(label, linestyle="", marker=marker, **look)
+
+
+def _plain_numbers(axis: Axis) -> None:
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_formatter(NullFormatter())

@@ -16,11 +16,12 @@ import numpy as np
 from scipy.stats import bootstrap
 
 from compare.data import Array
-from compare.timing.records import Measurements, Plan, Point, Process, Sample
+from compare.spec import FRAMEWORKS
+from compare.timing.records import KINDS, Measurements, Plan, Point, Process, Sample
 
 CONFIDENCE = 0.95
 RESAMPLES = 4999
-_FIRST_STEADY = 1
+_ORDER = {kind: place for place, kind in enumerate(KINDS)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,7 @@ class Ratio:
 
 def steady_seconds(sample: Sample) -> float:
     """Median duration of a fit's epochs from the second on, in seconds."""
-    return float(np.median(np.diff(sample.epoch_ends)[_FIRST_STEADY - 1 :]))
+    return float(np.median(np.diff(sample.epoch_ends)))
 
 
 def figures(plan: Plan, measurements: Measurements) -> list[Figure]:
@@ -102,13 +103,12 @@ def figures(plan: Plan, measurements: Measurements) -> list[Figure]:
         key = (sample.variant, sample.framework, sample.configuration)
         groups.setdefault(key, []).append(sample)
     processes = {(p.variant, p.framework): p for p in measurements.processes}
-    found = []
+    rows = []
     for (variant, framework, _), samples in groups.items():
-        floor = fastest_floor(measurements.samples, variant, framework)
-        found.append(_figure(plan, samples, floor, processes.get((variant, framework))))
-    order = {"idiomatic": 0, "floor": 1, "tuned": 2}
-    variants = list(dict.fromkeys(figure.variant for figure in found))
-    return sorted(found, key=lambda f: (variants.index(f.variant), f.framework, order[f.kind]))
+        floor = steady_by_configuration(measurements.samples, variant, framework)["floor"]
+        rows.append(_figure(plan, samples, floor, processes.get((variant, framework))))
+    variants = list(dict.fromkeys(row.variant for row in rows))
+    return sorted(rows, key=lambda f: (variants.index(f.variant), f.framework, _ORDER[f.kind]))
 
 
 def _figure(
@@ -140,18 +140,15 @@ def _figure(
     if first.kind != "floor" and shares:
         figure["overhead"] = _median(shares)
     if first.kind == "idiomatic" and process is not None:
-        figure |= _of_process(process, figure["first_step"], epoch)
+        epochs = median_epochs(process.epochs_to_target)
+        seconds = None if epochs is None else figure["first_step"] + epochs * epoch
+        figure |= {
+            "import_seconds": process.import_seconds,
+            "peak_rss_bytes": process.peak_rss_bytes,
+            "epochs_to_target": epochs,
+            "seconds_to_target": seconds,
+        }
     return Figure(**figure)
-
-
-def _of_process(process: Process, first_step: float, epoch: float) -> dict[str, float | int | None]:
-    epochs = median_epochs(process.epochs_to_target)
-    return {
-        "import_seconds": process.import_seconds,
-        "peak_rss_bytes": process.peak_rss_bytes,
-        "epochs_to_target": epochs,
-        "seconds_to_target": None if epochs is None else first_step + epochs * epoch,
-    }
 
 
 def median_epochs(epochs: Sequence[int | None]) -> float | None:
@@ -160,43 +157,39 @@ def median_epochs(epochs: Sequence[int | None]) -> float | None:
     return middle if np.isfinite(middle) else None
 
 
-def fastest_floor(samples: Sequence[Sample], variant: str, framework: str) -> dict[int, float]:
-    """Repetition → seconds per steady epoch of the floor that is the faster one by its median."""
+def steady_by_configuration(
+    samples: Sequence[Sample], variant: str, framework: str
+) -> dict[str, dict[int, float]]:
+    """Configuration → repetition → seconds per steady epoch.
+
+    The floors are one, `"floor"`: the one that is the fastest by its median.
+    """
+    seconds: dict[str, dict[int, float]] = {}
     floors: dict[str, dict[int, float]] = {}
     for sample in _warm(samples):
-        if (sample.variant, sample.framework, sample.kind) == (variant, framework, "floor"):
-            floors.setdefault(sample.configuration, {})[sample.repetition] = steady_seconds(sample)
-    return min(floors.values(), key=lambda floor: _median(floor.values()), default={})
+        if (sample.variant, sample.framework) == (variant, framework):
+            side = floors if sample.kind == "floor" else seconds
+            side.setdefault(sample.configuration, {})[sample.repetition] = steady_seconds(sample)
+    fastest = min(floors.values(), key=lambda floor: _median(floor.values()), default={})
+    return {**seconds, "floor": fastest}
 
 
 def ratios(measurements: Measurements) -> list[Ratio]:
     """Keras / Lightning, for every configuration that both have; the fastest floors are a pair."""
-    found = []
+    pairs = []
     for variant in dict.fromkeys(sample.variant for sample in measurements.samples):
-        mine = [sample for sample in _warm(measurements.samples) if sample.variant == variant]
-        keras, torch = (_by_configuration(mine, variant, name) for name in ("keras", "torch"))
+        samples = [sample for sample in measurements.samples if sample.variant == variant]
+        keras, torch = (steady_by_configuration(samples, variant, name) for name in FRAMEWORKS)
         for configuration in (name for name in keras if name in torch):
             sides = keras[configuration], torch[configuration]
             both = sorted(sides[0].keys() & sides[1].keys())
             if len(both) > 1:
-                pairs = np.array([[side[r] for r in both] for side in sides])
+                seconds = np.array([[side[r] for r in both] for side in sides])
                 floor = configuration == "floor"
-                fits = [s for s in mine if floor or s.configuration == configuration]
+                fits = [s for s in samples if floor or s.configuration == configuration]
                 load = other_cores(fits) or 0.0
-                found.append(Ratio(variant, configuration, *interval(*pairs), len(both), load))
-    return found
-
-
-def _by_configuration(
-    samples: Sequence[Sample], variant: str, framework: str
-) -> dict[str, dict[int, float]]:
-    """Configuration → repetition → seconds per steady epoch; the floors are one, the fastest."""
-    found: dict[str, dict[int, float]] = {}
-    for sample in samples:
-        if sample.framework == framework and sample.kind != "floor":
-            mine = found.setdefault(sample.configuration, {})
-            mine[sample.repetition] = steady_seconds(sample)
-    return {**found, "floor": fastest_floor(samples, variant, framework)}
+                pairs.append(Ratio(variant, configuration, *interval(*seconds), len(both), load))
+    return pairs
 
 
 def interval(keras: Array, torch: Array) -> tuple[float, float, float]:
@@ -216,7 +209,7 @@ def interval(keras: Array, torch: Array) -> tuple[float, float, float]:
     def statistic(a: Array, b: Array, axis: int = -1) -> Array:
         return np.asarray(np.median(a / b, axis=axis))
 
-    found = bootstrap(
+    ends = bootstrap(
         (keras, torch),
         statistic,
         paired=True,
@@ -228,7 +221,7 @@ def interval(keras: Array, torch: Array) -> tuple[float, float, float]:
     ).confidence_interval
     estimate = float(statistic(keras, torch))
     # Means of two equal ratios may round to either side of them.
-    return estimate, min(estimate, float(found.low)), max(estimate, float(found.high))
+    return estimate, min(estimate, float(ends.low)), max(estimate, float(ends.high))
 
 
 def envelope(points: Sequence[Point]) -> dict[tuple[str, str, str], dict[int, float]]:
@@ -260,8 +253,8 @@ def crossing(curve: dict[int, float]) -> float | None:
 
 def other_cores(samples: Sequence[Sample]) -> float | None:
     """Cores that other programs kept busy, the mean over timed fits; None without one."""
-    found = [sample.other_cores for sample in _warm(samples)]
-    return float(np.mean(found)) if found else None
+    cores = [sample.other_cores for sample in _warm(samples)]
+    return float(np.mean(cores)) if cores else None
 
 
 def _warm(samples: Sequence[Sample]) -> list[Sample]:

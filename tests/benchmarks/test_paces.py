@@ -10,9 +10,9 @@ from importlib import import_module
 import pytest
 
 from compare.resources import peak_bytes
-from compare.spec import VARIANTS, Settings
+from compare.spec import VARIANTS, Run, Settings
 from compare.study.run import run_study
-from compare.study.runs import Run, begin, epoch_values, views_of
+from compare.study.runs import begin, epoch_values, views_of
 from compare.study.train import execute, execute_many
 
 SEEDS = {"vector": 100, "sequence": 50, "image": 10}

@@ -7,7 +7,8 @@ import pytest
 from compare.analysis.batch_norm_effect import Benefit
 from compare.analysis.equivalence import Comparison, Share
 from compare.analysis.intervals import Interval
-from compare.report.tables import by_variant, difference, effect_lines, signed
+from compare.console import signed
+from compare.report.tables import by_variant, difference, effect_lines
 from compare.report.tables import verdict_lines as lines
 from compare.report.text import same
 

@@ -274,9 +274,9 @@ def test_other_data_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("frameworks", [("torch",), ("keras", "torch")])
 def test_a_truncated_file_of_arrays_is_refused(tmp_path: Path, frameworks: tuple[str]) -> None:
     folder = one_run(tmp_path / "run", frameworks=frameworks)
-    file = folder.path / "weights" / "mlp-torch-0.npz"
+    file = folder.path / "weights" / "mlp-torch-0.safetensors"
     file.write_bytes(file.read_bytes()[:-200])
-    with pytest.raises(RunFolderError, match=r"mlp-torch-0\.npz"):
+    with pytest.raises(RunFolderError, match=r"mlp-torch-0\.safetensors"):
         write(folder)
     assert not (folder.path / "report.html").exists()
 

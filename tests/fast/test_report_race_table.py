@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from compare.analysis.time_to_target import Race
-from compare.report.tables import p_value
+from compare.console import p_value
 from compare.report.tables import race_lines as lines
 
 

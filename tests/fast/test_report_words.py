@@ -72,7 +72,7 @@ def test_a_run_that_lacks_a_number_is_counted_and_never_averaged(tmp_path: Path)
     folder = filled_folder(tmp_path / "run", settings)
     file = folder.path / "records.jsonl"
     runs = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    runs[1]["final"]["test_accuracy"] = float("nan")
+    runs[1]["final"]["test_accuracy"] = None
     runs[6]["history"]["test_loss"][2] = None
     lost = {(runs[k]["framework"], runs[k]["seed"]) for k in (1, 6)}
     assert lost == {("keras", 1), ("torch", 2)}

@@ -2,23 +2,81 @@ import json
 from dataclasses import asdict
 
 import pytest
-from timed_samples import PLAN, measurements
+from hypothesis import given
+from hypothesis import strategies as st
+from timed_samples import PLAN, measurements, saved, write
 
-from compare.errors import RunFolderError
-from compare.timing import report as timing_report
-from compare.timing.records import FILE, TimingRecords
+from compare import schema
+from compare.errors import InputError, RunFolderError
+from compare.spec import Settings
+from compare.timing.records import DEFAULT, FILE, Measurements, Plan, Raw, Sample, TimingRecords
 from compare.timing.summary import figures, ratios
 
+PLANS = (
+    PLAN,
+    DEFAULT,
+    Plan(
+        settings=Settings(variants=("cnn",), epochs=3, undo=("bn-momentum",), dtype="float64"),
+        repetitions=7,
+        tuned=True,
+        scaling=False,
+        accelerator="gpu",
+        patience=0.5,
+    ),
+)
 
-def saved(found):
-    """What `bn-compare time` would leave."""
-    content = {**timing_report._header(PLAN), **timing_report.to_json(PLAN, found)}
-    return {**content, "raw": found.raw()}
+SECONDS = st.floats(0, 1e6)
+SAMPLES = st.builds(
+    Sample,
+    variant=st.text(),
+    framework=st.sampled_from(["keras", "torch"]),
+    configuration=st.text(),
+    kind=st.text(),
+    repetition=st.integers(0, 2**63),
+    first_step=st.none() | SECONDS,
+    epoch_ends=st.lists(SECONDS, min_size=2, unique=True).map(lambda ends: tuple(sorted(ends))),
+    other_cores=SECONDS,
+    note=st.text(),
+    error=st.none() | st.text(),
+)
 
 
-def write(folder, content):
-    (folder / FILE).write_text(json.dumps(content, allow_nan=False))
-    return folder / FILE
+def written(values):
+    return json.loads(json.dumps(values, allow_nan=False))
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_a_plan_is_read_back(plan):
+    assert Plan.from_dict(written(plan.to_dict())) == plan
+
+
+@given(st.lists(SAMPLES))
+def test_any_fit_is_read_back(samples):
+    raw = Measurements(samples=samples).raw()
+    assert schema.convert(written(raw), Raw, "raw")["samples"] == samples
+
+
+def test_every_field_of_a_plan_is_needed():
+    values = written(PLAN.to_dict())
+    for name in values.keys() - {"steps_per_epoch"}:
+        rest = {k: v for k, v in values.items() if k != name}
+        with pytest.raises(InputError, match=f"settings: expected a field '{name}', found none"):
+            Plan.from_dict(rest)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"speed": 1}, "settings: expected no field 'speed'"),
+        ({"tuned": "yes"}, r"settings: \$.tuned: expected true or false, received 'yes'"),
+        ({"epochs": "many"}, r"\$.settings.epochs: expected a whole number, received 'many'"),
+        ({"epochs": 1}, "--epochs: expected at least 2"),
+        ({"variants": ["mpl"]}, "Did you mean 'mlp'"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        Plan.from_dict({**written(PLAN.to_dict()), **change})
 
 
 @pytest.mark.parametrize("complete", [True, False])
@@ -39,7 +97,7 @@ def test_what_was_saved_is_read_back(tmp_path, complete):
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
-    with pytest.raises(RunFolderError, match=r"expected the records of `bn-compare time`, found"):
+    with pytest.raises(RunFolderError, match=r"timing.json: cannot be read"):
         TimingRecords.open(tmp_path / FILE)
 
 
@@ -67,14 +125,18 @@ BAD = [
     (put("bn-compare own cost", "format"), "expected format 'bn-compare timing'"),
     (drop("raw"), "expected a field 'raw', found none"),
     (drop("complete"), "expected a field 'complete', found none"),
-    (put("yes", "complete"), "true or false as 'complete', received 'yes'"),
-    (drop("hardware", "cpu"), "hardware: expected a field 'cpu'"),
-    (drop("versions", "torch"), "versions: expected a field 'torch'"),
+    (put("yes", "complete"), r"\$.complete: expected true or false, received 'yes'"),
+    (drop("hardware", "cpu"), r"\$.hardware: expected a field 'cpu'"),
+    (drop("versions", "torch"), r"\$.versions: expected a field 'torch'"),
     (drop("settings", "dtype"), "settings: expected a field 'dtype'"),
-    (drop(*SAMPLE, "epoch_ends"), "sample 1: expected a field 'epoch_ends'"),
-    (put("1", *SAMPLE, "first_step"), "sample 1: expected a number or null as 'first_step'"),
+    (drop(*SAMPLE, "epoch_ends"), r"\$.raw.samples\[0\]: expected a field 'epoch_ends'"),
+    (put("1", *SAMPLE, "first_step"), r"samples\[0\].first_step: expected a number or null, rec"),
+    (put(-1.0, *SAMPLE, "first_step"), r"samples\[0\].first_step: expected .* ≥ 0.0, rec"),
     (put([1.0], *SAMPLE, "epoch_ends"), r"repetition 0: expected at least 2 .* received \[1.0\]"),
     (put([2.0, 1.0], *SAMPLE, "epoch_ends"), "each after the one before"),
+    (put(None, "raw", "processes", 0, "framework"), r"processes\[0\].framework: expected text"),
+    (put(None, "raw", "points", 0, "framework"), r"points\[0\].framework: expected text"),
+    (drop("raw", "points"), r"\$.raw: expected a field 'points', found none"),
     (put("kears", *SAMPLE, "framework"), "Did you mean 'keras'"),
     (put("cnn", *SAMPLE, "variant"), "unknown variant 'cnn'"),
     (put("flor", *SAMPLE, "kind"), "Did you mean 'floor'"),

@@ -1,9 +1,25 @@
-"""Both frameworks in float64 with one thread."""
+"""Both frameworks in float64 with one thread, and trainings that several tests look at."""
+
+from dataclasses import replace
 
 import pytest
 
-from compare.backends import protocol
-from compare.spec import FRAMEWORKS
+from compare.spec import FRAMEWORKS, VARIANTS, Run
+from compare.study.runs import Outcome
+from compare.study.train import execute, execute_many
+
+
+def pytest_collection_modifyitems(items):
+    """Tests that share trainings or traces go to one worker (`--dist loadgroup`)."""
+    for item in items:
+        values = getattr(item, "callspec", None)
+        named = (
+            [v for v in values.params.values() if isinstance(v, str) and v in VARIANTS]
+            if values
+            else []
+        )
+        shared = "trained" in item.fixturenames and named
+        item.add_marker(pytest.mark.xdist_group(named[0] if shared else item.module.__name__))
 
 
 @pytest.fixture(scope="session", params=FRAMEWORKS)
@@ -18,15 +34,27 @@ def framework(framework_name, both):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def both():
-    """Both frameworks in float64: a dictionary by name.
-
-    For every test, used or not: TensorFlow takes its number of threads before its first operation.
-    """
-    return {name: _loaded(name) for name in FRAMEWORKS}
+def _configured(both):
+    """For every test: TensorFlow takes its number of threads before its first operation."""
 
 
-def _loaded(name):
-    adapter = protocol.load(name)
-    adapter.configure(dtype="float64", threads=1)
-    return adapter
+@pytest.fixture(scope="session")
+def trained(both):
+    """Outcomes by seed, trained once: `trained(variant, framework, settings, seeds)`."""
+    done = {}
+
+    def trained(variant, framework, settings, seed):
+        """The outcome of one run at the pace of the settings."""
+        if settings.pace == "idiomatic":
+            key = variant, framework, replace(settings, seeds=1), seed
+            if key not in done:
+                done[key] = execute(Run(variant, framework, seed), settings, both[framework])
+            return done[key]
+        key = variant, framework, settings
+        if key not in done:
+            events = []
+            execute_many(variant, framework, settings, both[framework], events.append)
+            done[key] = [event for event in events if isinstance(event, Outcome)]
+        return done[key][seed]
+
+    return trained

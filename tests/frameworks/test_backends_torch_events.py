@@ -8,7 +8,7 @@ from compare.backends.torch.events import EventLog
 
 WRITE = """
 import sys
-from bn_torch import events
+from compare.backends.torch import events
 {change}
 log = events.EventLog(sys.argv[1])
 log.write(1, {{"loss/train": 0.5}})

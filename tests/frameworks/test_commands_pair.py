@@ -96,7 +96,7 @@ def test_without_targets_that_is_said_and_named_inputs_get_their_shapes(bn_compa
     pair = "nets:two_inputs", "nets:TwoInputs", "--weights-from", "torch"
     code, out, err = bn_compare("parity", *pair, *shapes, "--samples", "5", "--seed", "3")
     assert code == 0, out + err
-    assert "no --targets: forward passes alone" in err
+    assert "no --targets: only forward passes are compared" in err
 
 
 def test_a_dry_run_prints_the_table_and_writes_nothing(bn_compare):
@@ -131,9 +131,10 @@ def test_a_dry_run_prints_the_table_and_writes_nothing(bn_compare):
         ("nets:keras_model nets:plain --dry-run --json", "leave out --json"),
         (
             "nets:keras_model nets:plain --seeds 3 --undo bn-axis",
-            "--seeds, --undo: of the variants",
+            "--seeds, --undo apply to the built-in networks, not to your own pair. Remove them.",
         ),
-        ("--steps 3 --input-shape 2", "--input-shape, --steps: of a pair of your own"),
+        ("--steps 3 --input-shape 2", "--input-shape, --steps apply to your own pair"),
+        ("--html page.html", "Name the pair, as module:keras_function module:torch_function, or"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(bn_compare, arguments, message):

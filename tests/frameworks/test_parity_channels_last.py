@@ -4,31 +4,14 @@ import keras
 import numpy as np
 import pytest
 import torch
-from made_up_trace import read
 from torch import nn
 from torch.nn import functional as F
 
 import compare
 from compare.backends.keras import adapter as keras_adapter
 from compare.backends.torch.rules import RULES
-from compare.parity.layouts import channels_last
 
 RNG = np.random.default_rng(0)
-
-
-@pytest.mark.parametrize("shape", [(2, 3, 5, 4), (2, 3, 3, 3), (2, 5, 3)])
-def test_channels_of_a_layer_of_ones_own_are_read_last(tmp_path, shape):
-    image = RNG.normal(size=shape)
-    assert np.array_equal(
-        read(channels_last, tmp_path, "Mine", image, np.moveaxis(image, -1, 1)), image
-    )
-
-
-def test_what_differs_and_what_is_recorded_so_stay(tmp_path):
-    image, other = RNG.normal(size=(2, 2, 3, 3, 3))
-    assert np.array_equal(read(channels_last, tmp_path / "a", "Mine", image, other), other)
-    first = np.moveaxis(image, -1, 1)
-    assert np.array_equal(read(channels_last, tmp_path / "b", "dense", image, first), first)
 
 
 class KerasScale(keras.layers.Layer):

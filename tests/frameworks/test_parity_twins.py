@@ -1,4 +1,4 @@
-"""The ladder on our own variants. The bugs it must catch: `test_compare_trials_selftest.py`."""
+"""The ladder on our own variants. The bugs it must catch: `tests/bugs`."""
 
 import json
 import math
@@ -14,10 +14,9 @@ from test_cli import bn_compare
 
 from compare.cli import app, main
 from compare.conventions import CONVENTIONS
-from compare.parity import report as parity_report
-from compare.parity import tolerances
+from compare.parity import command, tolerances
+from compare.parity.command import save
 from compare.parity.ladder import RUNGS
-from compare.parity.report import save
 from compare.parity.twins import Side, check_pair, padded
 from compare.spec import VARIANTS, Settings
 
@@ -58,7 +57,7 @@ def checked(tmp_path_factory):
             "keras": Side(*(KerasOnce(done, root, dtype) for dtype in dtypes)),
             "torch": Side(*(Here("torch", dtype) for dtype in dtypes)),
         }
-        return check_pair(variant, 0, settings, sides, lambda name, epoch: None)
+        return check_pair(variant, 0, settings, sides, lambda run, epoch: None)
 
     return checked
 
@@ -168,7 +167,7 @@ class Process(Here):
 
 
 def test_a_pair_that_differs_is_exit_1_and_named(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(parity_report, "Worker", Process)
+    monkeypatch.setattr(command, "Worker", Process)
     arguments = [*SMALL, "--alignment", "stock", "--out", str(tmp_path / "bad")]
     assert app(arguments, standalone_mode=False) == 1
     printed = capsys.readouterr().out

@@ -16,8 +16,7 @@ from tiny_pair import X, Y, almost_right_port, keras_model, right_port, stock_po
 
 import compare
 from compare.porting import golden
-from compare.porting import golden as golden_check
-from compare.porting.check import Options
+from compare.porting.options import Options
 
 BOTH = (keras_model, right_port)
 OPTIONS = Options(weights_from="keras")
@@ -26,7 +25,7 @@ OPTIONS = Options(weights_from="keras")
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
     folder = tmp_path_factory.mktemp("golden") / "pair"
-    assert golden_check.record(folder, BOTH, (X, Y), OPTIONS).passed
+    assert golden.record(folder, BOTH, (X, Y), OPTIONS).passed
     return folder
 
 
@@ -37,7 +36,7 @@ def own(recorded, tmp_path):
 
 
 def replay(folder, alive="torch", models=BOTH, data=(X, Y), options=OPTIONS):
-    return golden_check.replay(folder, alive, models, data, options)
+    return golden.replay(folder, alive, models, data, options)
 
 
 @pytest.mark.parametrize("alive", ["keras", "torch"])
@@ -63,10 +62,10 @@ def test_a_wrong_port_fails_on_replay_where_it_fails_alive(recorded):
 
 def test_a_difference_accepted_when_recorded_is_predicted_on_replay(tmp_path):
     models = keras_model, almost_right_port
-    refused = golden_check.record(tmp_path / "refused", models, (X, Y), OPTIONS)
+    refused = golden.record(tmp_path / "refused", models, (X, Y), OPTIONS)
     assert refused.first_divergence.explained_by == ("bn-biased-variance",)
     allowed = Options(weights_from="keras", allow=["bn-biased-variance"])
-    assert golden_check.record(tmp_path / "allowed", models, (X, Y), allowed).passed
+    assert golden.record(tmp_path / "allowed", models, (X, Y), allowed).passed
     report = replay(tmp_path / "allowed", models=models, options=allowed)
     assert report.passed, str(report)
     with pytest.raises(compare.GoldenError, match="allow differs"):
@@ -120,6 +119,21 @@ def of_the_future(folder):
     seal(folder, {**json.loads((folder / "keras.json").read_text()), "format": 99})
 
 
+def of_another_type(folder):
+    content = json.loads((folder / "keras.json").read_text())
+    content["layers"][1]["kind"] = 3
+    seal(folder, content)
+
+
+def of_the_other_side(folder):
+    for suffix in (".json", ".npz"):
+        shutil.copy(folder / f"torch{suffix}", folder / f"keras{suffix}")
+
+
+def nested(folder):
+    (folder / "keras.json").write_text("[" * 100_000)
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -129,7 +143,16 @@ def of_the_future(folder):
         (halved, r"keras\.json: cannot be read as JSON"),
         (pickled, r"keras\.npz: cannot be read"),
         (emptied, r"keras\.npz: lacks arrays that keras\.json names"),
+        (nested, r"keras\.json: cannot be read as JSON"),
         (of_the_future, r"expected format 1, received 99"),
+        (
+            of_another_type,
+            r"keras\.json: \$\.layers\[1\]\.kind: expected text, received 3\. .* record",
+        ),
+        (
+            of_the_other_side,
+            r"expected the keras side, but the file is .* torch side: put the right",
+        ),
         (lambda folder: (folder / "keras.npz").unlink(), r"keras\.npz is missing"),
         (shutil.rmtree, r"no recording of the keras side there \(keras\.json is missing\)"),
     ],
@@ -163,17 +186,17 @@ def test_another_question_is_refused(recorded, changes, message):
 
 def test_an_interrupted_recording_leaves_the_one_before(own, monkeypatch):
     before = {file.name: file.read_bytes() for file in own.iterdir()}
-    save = golden_check.save
+    save = golden.save
 
     def interrupted(folder, name, *args, **options):
         if name == "torch":
             raise KeyboardInterrupt
         save(folder, name, *args, **options)
 
-    monkeypatch.setattr(golden_check, "save", interrupted)
+    monkeypatch.setattr(golden, "save", interrupted)
     for folder in (own, own.parent / "new"):
         with pytest.raises(KeyboardInterrupt):
-            golden_check.record(folder, BOTH, (X, None), OPTIONS)
+            golden.record(folder, BOTH, (X, None), OPTIONS)
     assert {file.name: file.read_bytes() for file in own.iterdir()} == before
     assert list(own.parent.iterdir()) == [own]
 

@@ -6,8 +6,7 @@ from standing_clock import Clock, slow_keras
 
 import compare.backends.keras.timing
 import compare.backends.torch.timing
-from compare.spec import Settings
-from compare.study.runs import Run
+from compare.spec import Run, Settings
 from compare.study.train import time_once, timed
 
 SETTINGS = Settings(variants=("mlp",), epochs=3, dtype="float64")

@@ -6,8 +6,7 @@ import signal
 import pytest
 
 from compare.errors import MissingDependencyError, WorkerError
-from compare.spec import Settings
-from compare.study.runs import Run
+from compare.spec import Run, Settings
 from compare.study.workers import Worker, _without_notes
 
 SETTINGS = Settings(variants=("mlp",), epochs=2)

@@ -11,13 +11,12 @@ from in_process import Here
 from interrupted import interrupted
 
 from compare.errors import InputError, RunFolderError
-from compare.spec import Settings
+from compare.spec import Run, Settings
 from compare.study import run as study
 from compare.study import train
 from compare.study.events import check_events, folder_of, tagged
 from compare.study.records import CLOCKS, RunFolder, run_name
 from compare.study.run import plan, run_study
-from compare.study.runs import Run
 
 SETTINGS = Settings(variants=("mlp", "mlp-bn-after"), epochs=3, dtype="float64")
 RUNS = list(plan(SETTINGS))
@@ -174,6 +173,6 @@ def test_a_file_is_no_folder(tmp_path, below):
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("compare.study.events.os.access", lambda path, mode: False)
+    monkeypatch.setattr("os.access", lambda path, mode: False)
     with pytest.raises(RunFolderError, match="cannot write to"):
         check_events(SETTINGS, tmp_path / "new", RUNS)

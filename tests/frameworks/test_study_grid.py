@@ -10,10 +10,9 @@ from tolerances import PACES
 
 from compare.analysis.frames import differences, distances, weight_gap
 from compare.analysis.summary import rows
-from compare.spec import Settings
+from compare.spec import Run, Settings
 from compare.study.records import CLOCKS, RunFolder, run_name
 from compare.study.run import EPOCHS, default_path, plan, run_study
-from compare.study.runs import Run
 
 SETTINGS = Settings(
     variants=("mlp-bn-after", "mlp"), epochs=2, seeds=2, dtype="float64", pace="fast"

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from compare.analysis.frames import weight_gap
-from compare.spec import VARIANTS, Settings
+from compare.spec import VARIANTS, Run, Settings
 from compare.study.initial import batch_orders, initial_weights
-from compare.study.runs import Run
 from compare.study.train import execute
 
 SETTINGS = Settings(dtype="float64", epochs=2)

@@ -4,15 +4,12 @@ from dataclasses import asdict
 import pytest
 from interrupted import interrupted
 from test_cli import bn_compare
-from test_timing_records import saved, write
-from timed_samples import PLAN, measurements, sample
+from timed_samples import PLAN, measurements, sample, saved, write
 
 from compare.cli import app
 from compare.errors import RunFolderError
 from compare.report.figures import save
-from compare.timing import report as timing_plots
-from compare.timing import report as timing_report
-from compare.timing import report as timing_table
+from compare.timing import report
 from compare.timing.records import Measurements, TimingRecords
 from compare.timing.summary import figures, ratios
 
@@ -28,29 +25,29 @@ def found():
 
 
 def test_a_row_that_cannot_run_says_why_everywhere(found, capsys):
-    assert timing_table.cells(figures(PLAN, found))[-1][2:4] == ["torch.compile", "cannot run"]
-    assert timing_table.notes(figures(PLAN, found)) == [
+    assert report.cells(figures(PLAN, found))[-1][2:4] == ["torch.compile", "cannot run"]
+    assert report.notes(figures(PLAN, found)) == [
         "Keras, idiomatic: a=b",
         "Lightning, idiomatic: a=b",
     ]
     why = "mlp, Lightning, torch.compile cannot run: InductorError: no compiler found"
-    assert why in timing_table.markdown(PLAN, found, figures(PLAN, found), ratios(found))
-    timing_report.show(PLAN, found, "somewhere", as_json=False)
+    assert why in report.markdown(PLAN, found, figures(PLAN, found), ratios(found))
+    report.show(PLAN, found, "somewhere", as_json=False)
     assert why in capsys.readouterr().out
-    timing_report.show(PLAN, found, "somewhere", as_json=True)
+    report.show(PLAN, found, "somewhere", as_json=True)
     content = json.loads(capsys.readouterr().out)
     assert content["figures"][-1]["error"].startswith("InductorError")
 
 
 def test_every_line_has_a_cell_per_heading(found):
-    lines = timing_table.cells(figures(PLAN, found))
-    assert {len(line) for line in lines} == {len(timing_table.headings(PLAN))}
+    lines = report.cells(figures(PLAN, found))
+    assert {len(line) for line in lines} == {len(report.headings(PLAN))}
     assert lines[0][3:8] == ["0.5", "32", "0.5", "0.5", "90%"]
     assert [line[10] for line in lines if line[2] == "idiomatic"] == ["30", "never"]
 
 
 def test_the_csv_has_a_row_per_figure(found):
-    rows = timing_table.csv_text(figures(PLAN, found)).splitlines()
+    rows = report.csv_text(figures(PLAN, found)).splitlines()
     assert rows[0].startswith("variant,framework,configuration,kind,repetitions,epoch_seconds")
     assert len(rows) == 1 + len(figures(PLAN, found))
 
@@ -58,13 +55,13 @@ def test_the_csv_has_a_row_per_figure(found):
 def test_a_busy_machine_is_told():
     quiet, busy = measurements(), Measurements()
     busy.samples = [sample("keras", "idiomatic", "idiomatic", 1, 1.0, other_cores=0.7)]
-    assert "less than 0.1" in timing_table.load_line(quiet)
-    assert "0.7 cores busy" in timing_table.load_line(busy)
+    assert "less than 0.1" in report.load_line(quiet)
+    assert "0.7 cores busy" in report.load_line(busy)
 
 
 def test_the_figures_are_drawn(found, tmp_path):
-    save(timing_plots.epoch_seconds(figures(PLAN, found), found.samples), tmp_path, "epochs")
-    drawing = timing_plots.scaling(found)
+    save(report.epoch_seconds(figures(PLAN, found), found.samples), tmp_path, "epochs")
+    drawing = report.scaling(found)
     save(drawing, tmp_path, "scaling")
     for name in ("epochs", "scaling"):
         assert (tmp_path / f"{name}.png").stat().st_size > 10_000
@@ -138,7 +135,7 @@ def test_pages_are_redone_from_the_records_alone(tmp_path, capsys, repetitions):
     write(tmp_path, content)
     for _ in range(2):
         assert app(["report", str(tmp_path)], standalone_mode=False) is None
-        expected = timing_table.markdown(PLAN, found, figures(PLAN, found), ratios(found))
+        expected = report.markdown(PLAN, found, figures(PLAN, found), ratios(found))
         assert (tmp_path / "timing.md").read_text() == expected
         assert "mlp" in capsys.readouterr().out
     drawn = {path.name for path in (tmp_path / "figures").glob("*.png")}

@@ -2,6 +2,7 @@ import warnings
 
 import lightning as L
 import numpy as np
+import pytest
 import torch
 
 import bn_torch
@@ -61,3 +62,16 @@ def test_validation_runs_on_the_test_half():
         predicted = trainer.predict(module, data.test_dataloader())
     assert [p.shape for p in predicted] == [(10, 1), (10, 1)]
     assert all(((p > 0) & (p < 1)).all() for p in predicted)
+
+
+def test_a_test_is_not_reported_as_validation():
+    x, y = np.zeros((20, 2)), np.ones(20)
+    model = bn_torch.BinaryClassifier(bn_torch.build_mlp())
+    data = bn_torch.CirclesDataModule((x, y), (x, y), batch_size=10)
+    trainer = bn_torch.fit(model, data, epochs=1)
+    validated = trainer.callback_metrics["val_loss"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Lightning's own, which `bn_torch.fit` knows about.
+        (metrics,) = trainer.test(model, datamodule=data, verbose=False)
+    assert set(metrics) == {"test_loss", "test_accuracy"}
+    assert metrics["test_loss"] == pytest.approx(validated.item())

@@ -12,10 +12,6 @@ class EventLog:
 
     As a callback of `model.fit` it would be called at every batch, and write what Keras knows under
     Keras' names. Called by hand it writes what it is given, when it is given.
-
-    Args:
-        model: The model that is trained.
-        folder: Where the event file goes.
     """
 
     def __init__(self, model: keras.Model, folder: str) -> None:
@@ -24,11 +20,11 @@ class EventLog:
         self._callback.on_train_begin()
 
     def write(self, epoch: int, values: Mapping[str, float]) -> None:
-        """Write tag → value at an epoch; they are on disk when it returns."""
+        """See `protocol.EventLog`."""
         self._callback.on_epoch_end(epoch, dict(values))
 
     def close(self) -> None:
-        """Close the event file."""
+        """See `protocol.EventLog`."""
         self._callback.on_train_end()
 
 

@@ -18,39 +18,13 @@ from compare.backends.keras import rules, weights
 from compare.backends.keras.preserve_state import shadow
 from compare.backends.keras.weights import Weighted
 
-_ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
-
-
-def run_in_order(stack: ExitStack, model: keras.Model) -> None:
-    """Have functional models run what is equally deep in the order in which it was written.
-
-    Keras runs the last of several outputs, and the last run of a shared layer, first. Values do not
-    depend on it, unless a layer that remembers something runs twice: that keeps its order. So does
-    everything beside attention, which takes the mask off what it receives.
-    """
-    for functional in model._flatten_layers():
-        by_depth = vars(functional).get("_nodes_by_depth")
-        if by_depth is None or any(isinstance(o, _ATTENTION) for o in functional._operations):
-            continue
-        written = {id(operation): i for i, operation in enumerate(functional._operations)}
-
-        def place(node: Any, written: dict[int, int] = written) -> tuple[int, int]:
-            operation = node.operation
-            remembers = getattr(operation, "non_trainable_variables", None)
-            run = 0 if remembers else operation._inbound_nodes.index(node)
-            return written.get(id(operation), -1), run
-
-        in_order = {depth: sorted(nodes, key=place) for depth, nodes in by_depth.items()}
-        shadow(stack, functional, "_nodes_by_depth", in_order)
-
-
 Note = Callable[[str, Any], None]
 """Receives `<layer>/input` or `<layer>/output`, and a tensor."""
 
 _K = keras.layers
-_RECURRENT = (_K.RNN, _K.Bidirectional)
-_ASIDE = ("training", "initial_state")
-_ATTENTION_recording = {"query": "input", "value": "input_value", "key": "input_key"}
+_ATTENTION = (_K.MultiHeadAttention, _K.GroupQueryAttention)
+_ATTENTION_INPUTS = {"query": "input", "value": "input_value", "key": "input_key"}
+_NOT_NOTED = ("training", "initial_state")
 
 
 @contextmanager
@@ -71,15 +45,39 @@ def recording(model: keras.Model, note: Note, back: Note | None = None) -> Itera
     """
     taps = _Taps(note, back)
     with ExitStack() as stack:
-        run_in_order(stack, model)
+        _run_in_order(stack, model)
         for weighted in weights.weighted_layers(model):
             if weighted.host is not None:
-                _watch_host(stack, weighted, taps)
-            elif isinstance(weighted.layer, _RECURRENT):
-                _watch_recurrent(stack, weighted, taps)
+                watched = _watched_host(weighted, taps)
+            elif isinstance(weighted.layer, (_K.RNN, _K.Bidirectional)):
+                watched = _watched_recurrent(stack, weighted, taps)
             else:
-                _watch(stack, weighted, taps)
+                watched = _watched(stack, weighted, taps)
+            shadow(stack, weighted.host or weighted.layer, "call", watched)
         yield taps.order
+
+
+def _run_in_order(stack: ExitStack, model: keras.Model) -> None:
+    """Have functional models run what is equally deep in the order in which it was written.
+
+    Keras runs the last of several outputs, and the last run of a shared layer, first. Values do not
+    depend on it, unless a layer that remembers something runs twice: that keeps its order. So does
+    everything beside attention, which takes the mask off what it receives.
+    """
+    for functional in model._flatten_layers():
+        by_depth = vars(functional).get("_nodes_by_depth")
+        if by_depth is None or any(isinstance(o, _ATTENTION) for o in functional._operations):
+            continue
+        written = {id(operation): i for i, operation in enumerate(functional._operations)}
+
+        def place(node: Any, written: dict[int, int] = written) -> tuple[int, int]:
+            operation = node.operation
+            remembers = getattr(operation, "non_trainable_variables", None)
+            run = 0 if remembers else operation._inbound_nodes.index(node)
+            return written.get(id(operation), -1), run
+
+        in_order = {depth: sorted(nodes, key=place) for depth, nodes in by_depth.items()}
+        shadow(stack, functional, "_nodes_by_depth", in_order)
 
 
 class _Taps:
@@ -107,7 +105,8 @@ class _Taps:
 
     def through(self, tensors: Sequence[Any], back: Callable[..., None]) -> list[Any]:
         """The same tensors, through an identity that hands their gradients to `back`."""
-        if self._back is None or not all(_floating(tensor) for tensor in tensors):
+        types = [keras.backend.standardize_dtype(tensor.dtype) for tensor in tensors]
+        if self._back is None or not all(keras.backend.is_float_dtype(t) for t in types):
             return list(tensors)
 
         def identity(*values: Any) -> Any:
@@ -138,42 +137,45 @@ class _Taps:
         return passed
 
 
-def _watch(stack: ExitStack, weighted: Weighted, taps: _Taps) -> None:
+def _watched(stack: ExitStack, weighted: Weighted, taps: _Taps) -> Callable[..., Any]:
     layer, form = weighted.layer, _channels_last(weighted.layer)
-    call, running, behind = layer.call, [""], [False]
-    signature = inspect.signature(call)
+    call, signature = layer.call, inspect.signature(layer.call)
     activation = layer.__dict__.get("activation")
+    name, activated = "", False
+
     if isinstance(layer, rules.FUSED) and callable(activation):
 
         def activate(x: Any) -> Any:
-            behind[0] = True
-            return activation(taps.leave(f"{running[0]}/output", x, form))
+            nonlocal activated
+            activated = True
+            return activation(taps.leave(f"{name}/output", x, form))
 
         shadow(stack, layer, "activation", activate)
 
     def watched(*args: Any, **kwargs: Any) -> Any:
-        first, running[0] = taps.run(weighted)
+        nonlocal name, activated
+        first, name = taps.run(weighted)
         bound = signature.bind(*args, **kwargs)
         with _entered(
             layer,
-            bound,
+            bound.arguments,
             lambda label, x: taps.enter(f"{first}/{label}", x, form),
             lambda label, x: taps.note(f"{first}/{label}", form(x)),
         ):
-            behind[0] = False
+            activated = False
             output = call(*bound.args, **bound.kwargs)
-        if behind[0]:
+        if activated:
             return output
         flat = keras.tree.flatten(output)
-        flat[0] = taps.leave(f"{running[0]}/output", flat[0], form)
+        flat[0] = taps.leave(f"{name}/output", flat[0], form)
         return keras.tree.pack_sequence_as(output, flat)
 
-    shadow(stack, layer, "call", watched)
+    return watched
 
 
 @contextmanager
 def _entered(
-    layer: keras.Layer, bound: inspect.BoundArguments, tap: Callable[[str, Any], Any], note: Note
+    layer: keras.Layer, arguments: dict[str, Any], tap: Callable[[str, Any], Any], note: Note
 ) -> Iterator[None]:
     """Replace the tensors among a layer's arguments by what `tap` returns for label and tensor.
 
@@ -195,43 +197,47 @@ def _entered(
             return x
         return enter(f"input_{len(pairs)}" if pairs else "input", x)
 
-    given = bound.arguments
-    if isinstance(layer, keras.layers.MultiHeadAttention):
-        if given.get("key") is given["value"]:
-            given["key"] = None
-        for name, label in _ATTENTION_recording.items():
-            if given.get(name) is not None:
-                given[name] = enter(label, given[name])
+    if isinstance(layer, _K.MultiHeadAttention):
+        if arguments.get("key") is arguments["value"]:
+            arguments["key"] = None
+        for name, label in _ATTENTION_INPUTS.items():
+            if arguments.get(name) is not None:
+                arguments[name] = enter(label, arguments[name])
     else:
-        for name, value in given.items():
-            if name not in _ASIDE and not name.endswith("mask"):
-                given[name] = keras.tree.map_structure(count, value)
+        for name, value in arguments.items():
+            if name not in _NOT_NOTED and not name.endswith("mask"):
+                arguments[name] = keras.tree.map_structure(count, value)
     yield
     for old, new in pairs:
         # Attention takes the mask off what it receives, which others may receive as well.
-        if (
-            new is not old
-            and getattr(new, "_keras_mask", None) is None
-            and hasattr(old, "_keras_mask")
-        ):
+        masked = getattr(new, "_keras_mask", None) is not None
+        if new is not old and not masked and hasattr(old, "_keras_mask"):
             old._keras_mask = None
 
 
-def _watch_recurrent(stack: ExitStack, weighted: Weighted, taps: _Taps) -> None:
+def _watched_recurrent(stack: ExitStack, weighted: Weighted, taps: _Taps) -> Callable[..., Any]:
     layer, call = weighted.layer, weighted.layer.call
     signature = inspect.signature(call)
-    both = isinstance(layer, keras.layers.Bidirectional)
+    both = isinstance(layer, _K.Bidirectional)
     sides = [layer.forward_layer, layer.backward_layer] if both else [layer]
     states: list[Any] = []
+
+    def noting_state(loop: Callable[..., Any]) -> Callable[..., Any]:
+        def inner_loop(*args: Any, **kwargs: Any) -> Any:
+            last_output, outputs, final = loop(*args, **kwargs)
+            states.append(keras.tree.flatten(final)[0])
+            return last_output, outputs, final
+
+        return inner_loop
+
     for side in sides:
-        shadow(stack, side, "inner_loop", _noting_state(side.inner_loop, states))
+        shadow(stack, side, "inner_loop", noting_state(side.inner_loop))
 
     def watched(*args: Any, **kwargs: Any) -> Any:
         name, _ = taps.run(weighted)
         bound = signature.bind(*args, **kwargs)
-        first = next(iter(bound.arguments))
-        entered = bound.arguments[first]
-        bound.arguments[first] = taps.enter(f"{name}/input", entered, _as_it_is)
+        first, sequences = next(iter(bound.arguments.items()))
+        bound.arguments[first] = taps.enter(f"{name}/input", sequences, _as_it_is)
         states.clear()
         output = call(*bound.args, **bound.kwargs)
         if len(states) == len(sides):
@@ -248,15 +254,6 @@ def _watch_recurrent(stack: ExitStack, weighted: Weighted, taps: _Taps) -> None:
         flat = taps.through(keras.tree.flatten(output), back)
         return keras.tree.pack_sequence_as(output, flat)
 
-    shadow(stack, layer, "call", watched)
-
-
-def _noting_state(loop: Callable[..., Any], states: list[Any]) -> Callable[..., Any]:
-    def watched(*args: Any, **kwargs: Any) -> Any:
-        found = loop(*args, **kwargs)
-        states.append(keras.tree.flatten(found[2])[0])
-        return found
-
     return watched
 
 
@@ -266,9 +263,9 @@ def _state_gradient(layer: Any, upstream: Sequence[Any]) -> Any:
     With sequences it is what reaches the last output from outside, not through earlier steps.
     """
     output = upstream[0]
-    if not isinstance(layer, keras.layers.Bidirectional):
-        found = output[:, -1] if layer.return_sequences else output
-        return found + upstream[1] if layer.return_state else found
+    if not isinstance(layer, _K.Bidirectional):
+        last = output[:, -1] if layer.return_sequences else output
+        return last + upstream[1] if layer.return_state else last
     if layer.merge_mode != "concat" or layer.return_state:
         return None
     if not layer.return_sequences:
@@ -277,9 +274,10 @@ def _state_gradient(layer: Any, upstream: Sequence[Any]) -> Any:
     return keras.ops.concatenate([output[:, -1, :units], output[:, 0, units:]], axis=-1)
 
 
-def _watch_host(stack: ExitStack, weighted: Weighted, taps: _Taps) -> None:
+def _watched_host(weighted: Weighted, taps: _Taps) -> Callable[..., Any]:
     """`TimeDistributed` calls its layer once per time step; it is noted as one run over all."""
-    host, inner, call = weighted.host, weighted.layer, weighted.host.call
+    host: Any = weighted.host
+    inner, call = weighted.layer, host.call
     whole = isinstance(inner, (_K.Dense, _K.LayerNormalization))
     linear = getattr(inner, "activation", None) in (None, keras.activations.linear)
 
@@ -290,7 +288,7 @@ def _watch_host(stack: ExitStack, weighted: Weighted, taps: _Taps) -> None:
         output = call(inputs, *args, **kwargs)
         return taps.leave(f"{name}/output", output, _as_it_is) if whole and linear else output
 
-    shadow(stack, host, "call", watched)
+    return watched
 
 
 def _channels_last(layer: Any) -> Callable[[Any], Any]:
@@ -306,7 +304,3 @@ def _channels_last(layer: Any) -> Callable[[Any], Any]:
 
 def _as_it_is(x: Any) -> Any:
     return x
-
-
-def _floating(tensor: Any) -> bool:
-    return keras.backend.is_float_dtype(keras.backend.standardize_dtype(tensor.dtype))

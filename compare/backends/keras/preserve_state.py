@@ -8,7 +8,8 @@ from typing import Any
 
 import keras
 
-from compare.backends.keras.tensors import to_numpy
+from compare.backends.keras.rules import states_between_batches
+from compare.backends.keras.structures import to_numpy
 
 _ABSENT = object()
 
@@ -17,39 +18,30 @@ _ABSENT = object()
 def as_found(model: keras.Model, *, generators: bool = True) -> Iterator[None]:
     """Put back every variable: weights, statistics, metrics, states of random generators.
 
-    Of metrics that did not exist yet, what they counted is forgotten.
+    Metrics that did not exist before forget what they counted.
 
     Args:
         model: A built model.
         generators: Whether random generators are put back too.
     """
-    found = _variables(model)
-    known = {id(variable) for variable in found}
-    left = set() if generators else _states_of_generators(model)
-    kept = [(variable, to_numpy(variable)) for variable in found if id(variable) not in left]
+    before = _variables(model)
+    moving: set[int] = set()
+    if not generators:
+        moving = {id(g.state) for layer in model._flatten_layers() for g in layer._seed_generators}
+    values = {key: to_numpy(v) for key, v in before.items() if key not in moving}
     try:
         yield
     finally:
-        if any(id(variable) not in known for variable in _variables(model)):
+        if _variables(model).keys() - before.keys():
             model.reset_metrics()
-        for variable, value in kept:
-            variable.assign(value)
+        for key, value in values.items():
+            before[key].assign(value)
 
 
-def _variables(model: keras.Model) -> list[keras.Variable]:
+def _variables(model: keras.Model) -> dict[int, keras.Variable]:
     metrics = [variable for metric in model.metrics for variable in metric.variables]
-    states = [
-        state
-        for layer in model._flatten_layers()
-        if isinstance(layer, keras.layers.RNN)
-        for state in keras.tree.flatten(layer.states or [])
-        if isinstance(state, keras.Variable)
-    ]
-    return list({id(v): v for v in [*model.variables, *metrics, *states]}.values())
-
-
-def _states_of_generators(model: keras.Model) -> set[int]:
-    return {id(g.state) for layer in model._flatten_layers() for g in layer._seed_generators}
+    variables = [*model.variables, *metrics, *states_between_batches(model)]
+    return {id(variable): variable for variable in variables}
 
 
 def shadow(stack: ExitStack, owner: Any, attribute: str, value: Any) -> None:

@@ -7,11 +7,70 @@ type.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 
-from compare.backends.keras.tensors import Part, Tensor, variables_in
+from compare.backends.keras.structures import to_numpy
+from compare.backends.protocol import Names
+from compare.data import Array
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A variable, and how its layout becomes the canonical one.
+
+    The same holds for its gradient and for its slots in an optimizer.
+
+    Attributes:
+        variable: Of the layer.
+        axes: Transposition into the canonical layout, if its own is another.
+        reshaped: Canonical shape after that, if it is another still.
+    """
+
+    variable: keras.Variable
+    axes: tuple[int, ...] | None = None
+    reshaped: tuple[int, ...] | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape in the canonical layout."""
+        return self.reshaped or self._transposed_shape()
+
+    def _transposed_shape(self) -> tuple[int, ...]:
+        own = tuple(self.variable.shape)
+        return own if self.axes is None else tuple(own[axis] for axis in self.axes)
+
+    def canonical(self, value: Any) -> Array:
+        """A copy in the canonical layout of the variable, or of anything laid out like it."""
+        array = to_numpy(value)
+        array = array if self.axes is None else array.transpose(self.axes).copy()
+        return array.reshape(self.shape)
+
+    def assign(self, array: Array) -> None:
+        """Set the variable from an array in the canonical layout.
+
+        Raises:
+            ValueError: Its shape is another.
+        """
+        array = np.asarray(array)
+        if array.shape != self.shape:
+            raise ValueError(f"expected shape {self.shape}, received {array.shape}")
+        array = array.reshape(self._transposed_shape())
+        if self.axes is not None:
+            array = array.transpose(np.argsort(self.axes))
+        self.variable.assign(array)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one entry of a model's list of layers holds: its kind and its tensors by name."""
+
+    kind: str
+    tensors: dict[str, Tensor]
+
 
 Rule = Callable[[keras.Layer], dict[str, Part]]
 """From a built layer to its parts; a layer that is one whole has the single part `""`."""
@@ -28,30 +87,14 @@ FUSED = (_K.Dense, _K.EinsumDense, *_CONVOLUTIONS, *_DEPTHWISE, *_SEPARABLE, *_T
 """Layers that apply their `activation` to their output, once: it is looked behind."""
 
 
-def add_rule(
-    layer_type: type,
-    names: Mapping[str, str | tuple[str, Sequence[int]]] | None = None,
-    *,
-    kind: str | None = None,
-) -> None:
-    """Teach how the tensors of a layer are called; it then counts as one whole.
-
-    Args:
-        layer_type: A subclass of `keras.Layer`; the rule holds for its subclasses too.
-        names: Canonical name → attribute path of the variable (`"weight"`, `"inner.kernel"`), or
-            that and the axes that bring it into the canonical layout, as `numpy.transpose` takes
-            them. None: every variable under its own name, those of inner layers by their path.
-        kind: What the layer is called in reports; by default the name of the type.
-
-    Raises:
-        TypeError: It is not a type of layer.
-    """
+def add_rule(layer_type: type, names: Names | None = None, *, kind: str | None = None) -> None:
+    """See `KerasFramework.add_rule`."""
     if not (isinstance(layer_type, type) and issubclass(layer_type, keras.Layer)):
         raise TypeError(f"expected a subclass of keras.Layer, received {layer_type!r}")
 
     def rule(layer: keras.Layer) -> dict[str, Part]:
         if names is None:
-            tensors = {name: Tensor(variable) for name, variable in variables_in(layer)}
+            tensors = {name: Tensor(variable) for name, variable in _variables(layer)}
         else:
             tensors = {name: _at(layer, path) for name, path in names.items()}
         return {"": Part(kind or layer_type.__name__, tensors)}
@@ -60,7 +103,7 @@ def add_rule(
 
 
 def forget_rule(layer_type: type) -> None:
-    """Undo `add_rule`."""
+    """See `Framework.forget_rule`."""
     _OWN.pop(layer_type, None)
 
 
@@ -74,28 +117,25 @@ def parts(layer: keras.Layer, path: str) -> dict[str, Part] | None:
     Raises:
         TypeError: It has tensors, all or some of which no rule knows.
     """
-    rules = (_OWN, _RULES)
-    rule = next((r[t] for r in rules for t in type(layer).__mro__ if t in r), None)
-    if rule is None:
-        if layer._trainable_variables or layer._non_trainable_variables:
-            raise TypeError(
-                f"no rule for the weights of {type(layer).__name__} ({path}): register one with "
-                "@compare.weight_rule(KerasLayer, TorchModule)"
-            )
-        return None
-    try:
-        found = rule(layer)
-    except _UnknownError as error:
-        raise TypeError(f"{path} ({type(layer).__name__}): {error}") from None
-    known = {id(t.variable) for part in found.values() for t in part.tensors.values()}
-    states = {id(v) for v in _states(layer)}
-    left = [name for name, v in variables_in(layer) if id(v) not in known | states]
-    if left:
+    rule = next((r[t] for r in (_OWN, _RULES) for t in type(layer).__mro__ if t in r), None)
+    unknown: list[str] = []
+    entries: dict[str, Part] | None = None
+    if rule is not None:
+        try:
+            entries = rule(layer)
+        except _UnknownError as error:
+            raise TypeError(f"{path} ({type(layer).__name__}): {error}") from None
+        known = {id(t.variable) for part in entries.values() for t in part.tensors.values()}
+        known |= {id(state) for state in states_between_batches(layer)}
+        unknown = [name for name, variable in _variables(layer) if id(variable) not in known]
+    elif layer._trainable_variables or layer._non_trainable_variables:
+        unknown = ["the weights"]
+    if unknown:
         raise TypeError(
-            f"no rule for {', '.join(left)} of {type(layer).__name__} ({path}): register one with "
-            "@compare.weight_rule(KerasLayer, TorchModule)"
+            f"no rule for {', '.join(unknown)} of {type(layer).__name__} ({path}): register one "
+            "with @compare.weight_rule(KerasLayer, TorchModule)"
         )
-    return found
+    return entries
 
 
 class _UnknownError(TypeError):
@@ -104,29 +144,41 @@ class _UnknownError(TypeError):
 
 def _at(layer: keras.Layer, path: str | tuple[str, Sequence[int]]) -> Tensor:
     path, axes = (path, None) if isinstance(path, str) else (path[0], tuple(path[1]))
-    found: Any = layer
+    variable: Any = layer
     for step in path.split("."):
         try:
-            found = found[int(step)] if step.isdigit() else getattr(found, step)
+            variable = variable[int(step)] if step.isdigit() else getattr(variable, step)
         except (AttributeError, LookupError, TypeError):
             raise _UnknownError(f"its rule names {path!r}, which it does not have") from None
-    if not isinstance(found, keras.Variable):
+    if not isinstance(variable, keras.Variable):
         raise _UnknownError(f"its rule names {path!r}, which is no variable")
-    if axes is not None and sorted(axes) != list(range(len(found.shape))):
-        raise _UnknownError(f"its rule transposes {path!r}, {found.shape}, by {axes}")
-    return Tensor(found, axes=axes)
+    if axes is not None and sorted(axes) != list(range(len(variable.shape))):
+        raise _UnknownError(f"its rule transposes {path!r}, {variable.shape}, by {axes}")
+    return Tensor(variable, axes=axes)
 
 
-def _states(layer: keras.Layer) -> Iterator[keras.Variable]:
-    """The states that a stateful recurrent layer keeps between batches are no weights."""
-    for part in layer._flatten_layers():
-        if isinstance(part, keras.layers.RNN):
-            yield from keras.tree.flatten(part.states or [])
+def _variables(layer: keras.Layer, prefix: str = "") -> Iterator[tuple[str, keras.Variable]]:
+    """All weights of a layer, those of inner layers by their path; no states of generators."""
+    for variable in [*layer._trainable_variables, *layer._non_trainable_variables]:
+        yield f"{prefix}{variable.name}", variable
+    for inner in layer._flatten_layers(include_self=False, recursive=False):
+        yield from _variables(inner, f"{prefix}{inner.name}/")
+
+
+def states_between_batches(layer: keras.Layer) -> list[keras.Variable]:
+    """The states that stateful recurrent layers keep from batch to batch, which are no weights."""
+    return [
+        state
+        for part in layer._flatten_layers()
+        if isinstance(part, keras.layers.RNN)
+        for state in keras.tree.flatten(part.states or [])
+        if isinstance(state, keras.Variable)
+    ]
 
 
 def _named(layer: Any, *names: str) -> dict[str, Tensor]:
-    found = {name: getattr(layer, name, None) for name in names}
-    return {name: Tensor(v) for name, v in found.items() if v is not None}
+    variables = {name: getattr(layer, name, None) for name in names}
+    return {name: Tensor(v) for name, v in variables.items() if v is not None}
 
 
 def _whole(kind: str, *names: str) -> Rule:
@@ -184,21 +236,23 @@ def _recurrent(layer: Any) -> dict[str, Part]:
 
 def _bidirectional(layer: Any) -> dict[str, Part]:
     sides = {"forward": layer.forward_layer, "backward": layer.backward_layer}
-    if not all(isinstance(side, keras.layers.RNN) for side in sides.values()):
+    if not all(isinstance(side, _K.RNN) for side in sides.values()):
         raise _UnknownError("only SimpleRNN, LSTM and GRU are known in both directions")
-    found = {name: _recurrent(side)[""] for name, side in sides.items()}
-    if found["forward"].kind != found["backward"].kind:
+    parts = {side: _recurrent(layer)[""] for side, layer in sides.items()}
+    if parts["forward"].kind != parts["backward"].kind:
         raise _UnknownError("expected the same type of layer in both directions")
-    tensors = {f"{s}/{name}": t for s, part in found.items() for name, t in part.tensors.items()}
-    return {"": Part(f"bidirectional_{found['forward'].kind}", tensors)}
+    return {"": Part(f"bidirectional_{parts['forward'].kind}", _prefixed(parts))}
 
 
 def _attention(layer: Any) -> dict[str, Part]:
     sides = {"query": layer._query_dense, "key": layer._key_dense, "value": layer._value_dense}
     sides["attention_output"] = layer._output_dense
-    named = {side: _named(dense, "kernel", "bias") for side, dense in sides.items()}
-    tensors = {f"{side}/{name}": t for side, found in named.items() for name, t in found.items()}
-    return {"": Part("attention", tensors)}
+    parts = {side: Part("dense", _named(dense, "kernel", "bias")) for side, dense in sides.items()}
+    return {"": Part("attention", _prefixed(parts))}
+
+
+def _prefixed(parts: Mapping[str, Part]) -> dict[str, Tensor]:
+    return {f"{side}/{name}": t for side, part in parts.items() for name, t in part.tensors.items()}
 
 
 _RULES: dict[type, Rule] = {

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
 import keras
 
-from compare.backends.keras.tensors import Part, to_numpy
+from compare.backends.keras.rules import Part
+from compare.backends.keras.structures import to_numpy
 
 _K = keras.layers
 _NUMBERS = (
@@ -36,86 +38,75 @@ def of_part(layer: Any, name: str, part: Part) -> dict[str, Any]:
         part: What the rule found.
     """
     kind = part.kind
-    if isinstance(layer, (_K.SeparableConv1D, _K.SeparableConv2D)):
-        return _separable(layer, part, pointwise=name.endswith("/pointwise"))
-    if kind in ("conv", "depthwise_conv"):
-        found = _convolution(layer)
-        groups = getattr(layer, "groups", 1)
-        if isinstance(layer, (_K.DepthwiseConv1D, _K.DepthwiseConv2D)):
-            groups = layer.kernel.shape[-2]
-        return {**found, "groups": int(groups)}
-    if kind == "conv_transpose":
-        padding = layer.output_padding
-        return {
-            **_convolution(layer),
-            "output_padding": None if padding is None else _ints(padding),
-        }
+    if kind in ("conv", "depthwise_conv", "conv_transpose"):
+        return _convolution(layer, name, part)
     if kind.removeprefix("bidirectional_") in ("simple_rnn", "lstm", "gru"):
         return _recurrent(layer, part)
-    simple = _SIMPLE.get(kind)
-    return {} if simple is None else simple(layer)
+    if kind == "batch_norm":
+        return {
+            "epsilon": float(layer.epsilon),
+            "decay": float(layer.momentum),
+            "biased": True,
+            "frozen": not layer.trainable,
+        }
+    if kind == "layer_norm":
+        return {"epsilon": float(layer.epsilon)}
+    if kind == "group_norm":
+        return {"epsilon": float(layer.epsilon), "groups": int(layer.groups)}
+    if kind == "embedding":
+        return {"mask_zero": bool(layer.mask_zero)}
+    if kind == "attention":
+        return {
+            "heads": int(layer.num_heads),
+            "key_dim": int(layer.key_dim),
+            "dropout": float(layer.dropout),
+        }
+    return {}
 
 
-_SIMPLE: dict[str, Any] = {
-    "batch_norm": lambda layer: {
-        "epsilon": float(layer.epsilon),
-        "decay": float(layer.momentum),
-        "biased": True,
-        "frozen": not layer.trainable,
-    },
-    "layer_norm": lambda layer: {"epsilon": float(layer.epsilon)},
-    "group_norm": lambda layer: {"epsilon": float(layer.epsilon), "groups": int(layer.groups)},
-    "embedding": lambda layer: {"mask_zero": bool(layer.mask_zero)},
-    "attention": lambda layer: {
-        "heads": int(layer.num_heads),
-        "key_dim": int(layer.key_dim),
-        "dropout": float(layer.dropout),
-    },
-}
-
-
-def _ints(value: Any) -> list[int]:
-    return [int(v) for v in (value if isinstance(value, (tuple, list)) else [value])]
-
-
-def _convolution(layer: Any) -> dict[str, Any]:
+def _convolution(layer: Any, name: str, part: Part) -> dict[str, Any]:
     rank = layer.rank
-    strides, dilation = _ints(layer.strides), _ints(layer.dilation_rate)
-    return {
-        "strides": strides * rank if len(strides) == 1 else strides,
-        "dilation": dilation * rank if len(dilation) == 1 else dilation,
+    separable = isinstance(layer, (_K.SeparableConv1D, _K.SeparableConv2D))
+    if separable and name.endswith("/pointwise"):
+        return {"strides": [1] * rank, "dilation": [1] * rank, "padding": "valid", "groups": 1}
+    settings: dict[str, Any] = {
+        "strides": _ints(layer.strides, rank),
+        "dilation": _ints(layer.dilation_rate, rank),
         "padding": layer.padding,
     }
+    if part.kind == "conv_transpose":
+        padding = layer.output_padding
+        return {**settings, "output_padding": None if padding is None else _ints(padding)}
+    if separable or isinstance(layer, (_K.DepthwiseConv1D, _K.DepthwiseConv2D)):
+        return {**settings, "groups": int(part.tensors["kernel"].shape[-2])}
+    return {**settings, "groups": int(getattr(layer, "groups", 1))}
 
 
-def _separable(layer: Any, part: Part, *, pointwise: bool) -> dict[str, Any]:
-    if pointwise:
-        ones = [1] * layer.rank
-        return {"strides": ones, "dilation": ones, "padding": "valid", "groups": 1}
-    return {**_convolution(layer), "groups": int(part.tensors["kernel"].shape[-2])}
+def _ints(value: Any, rank: int = 1) -> list[int]:
+    """One number for each axis, of one for all of them or of a sequence."""
+    numbers = [int(v) for v in (value if isinstance(value, (tuple, list)) else [value])]
+    return numbers * rank if len(numbers) == 1 else numbers
 
 
 def _recurrent(layer: Any, part: Part) -> dict[str, Any]:
-    one = layer.forward_layer if isinstance(layer, _K.Bidirectional) else layer
-    cell = one.cell
+    side = layer.forward_layer if isinstance(layer, _K.Bidirectional) else layer
+    cell = side.cell
     # A GRU has two biases in Keras as well; of the others, Torch alone has a second one.
     biases = 2 if part.kind.endswith("gru") else 1
-    found = {"activation": _function(cell.activation)}
+    settings: dict[str, Any] = {"activation": _function(cell.activation)}
     if hasattr(cell, "recurrent_activation"):
-        found["recurrent_activation"] = _function(cell.recurrent_activation)
-    return {
-        **found,
-        "trained_biases": biases if cell.use_bias else 0,
-        "go_backwards": bool(one.go_backwards),
-    }
+        settings["recurrent_activation"] = _function(cell.recurrent_activation)
+    settings["trained_biases"] = biases if cell.use_bias else 0
+    settings["go_backwards"] = bool(side.go_backwards)
+    return settings
 
 
 def _function(function: Any) -> str:
-    return getattr(function, "__name__", type(function).__name__)
+    return str(getattr(function, "__name__", type(function).__name__))
 
 
 def optimizer_settings(model: keras.Model) -> dict[str, Any] | None:
-    """The compiled optimizer's `kind` and numbers, under Keras' names; None if there is none."""
+    """See `Framework.optimizer_settings`."""
     optimizer = getattr(model, "optimizer", None)
     if optimizer is None:
         return None
@@ -123,60 +114,54 @@ def optimizer_settings(model: keras.Model) -> dict[str, Any] | None:
     if isinstance(rate, keras.Variable) or not callable(rate):
         learning_rate: Any = float(to_numpy(rate))
     else:
-        learning_rate = {"schedule": getattr(rate, "__name__", type(rate).__name__)}
-    found = {"kind": type(optimizer).__name__.lower(), "learning_rate": learning_rate}
+        learning_rate = {"schedule": _function(rate)}
+    settings = {"kind": type(optimizer).__name__.lower(), "learning_rate": learning_rate}
     for name in _NUMBERS:
         value = getattr(optimizer, name, None)
         if value is not None:
-            found[name] = bool(value) if isinstance(value, bool) else float(value)
-    return {**found, "weight_decay": float(optimizer.weight_decay or 0.0)}
+            settings[name] = value if isinstance(value, bool) else float(value)
+    return {**settings, "weight_decay": float(optimizer.weight_decay or 0.0)}
 
 
 def loss_settings(model: keras.Model) -> dict[str, Any]:
-    """The compiled loss's `name`, `from_logits` and `reduction`; {} where it is not just one."""
+    """See `Framework.loss_settings`."""
     loss = getattr(model, "loss", None)
     if isinstance(loss, str):
         loss = keras.losses.get(loss)
     if isinstance(loss, keras.losses.Loss):
-        config = loss.get_config()
-        return {
-            "name": loss.name,
-            "from_logits": config.get("from_logits"),
-            "reduction": loss.reduction,
-        }
+        from_logits = loss.get_config().get("from_logits")
+        return {"name": loss.name, "from_logits": from_logits, "reduction": loss.reduction}
     if not callable(loss):
         return {}
-    given = inspect.signature(loss).parameters.get("from_logits")
+    from_logits = inspect.signature(loss).parameters.get("from_logits")
     return {
         "name": _function(loss),
-        "from_logits": None if given is None else bool(given.default),
+        "from_logits": None if from_logits is None else bool(from_logits.default),
         # What `compile` makes of a function.
         "reduction": "sum_over_batch_size",
     }
 
 
 def random_parts(model: keras.Model) -> list[str]:
-    """Everything that draws numbers in training mode, as `path (Dropout, rate 0.5)`."""
+    """See `Framework.random_parts`."""
     return list(_random(model, ""))
 
 
 def _random(layer: Any, path: str) -> Iterator[str]:
-    kind, rate = type(layer).__name__, None
+    whole = isinstance(layer, (_K.RNN, _K.MultiHeadAttention))
+    rates: dict[str, float] = {}
     if isinstance(layer, _K.RNN):
-        cell = layer.cell
-        rates = {n: getattr(cell, n, 0.0) for n in ("dropout", "recurrent_dropout")}
-        yield from (f"{path} ({kind}, {n} {r:g})" for n, r in rates.items() if r)
-        return
-    if isinstance(layer, _K.MultiHeadAttention):
-        if layer.dropout:
-            yield f"{path} ({kind}, dropout {layer.dropout:g})"
-        return
-    for name in _RATES:
-        value = getattr(layer, name, None)
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            rate = name, value
-            break
-    if layer._seed_generators and (rate is None or rate[1] > 0):
-        yield f"{path} ({kind}{'' if rate is None else f', {rate[0]} {rate[1]:g}'})"
-    for inner in layer._flatten_layers(include_self=False, recursive=False):
+        rates = {n: getattr(layer.cell, n, 0.0) for n in ("dropout", "recurrent_dropout")}
+    elif isinstance(layer, _K.MultiHeadAttention):
+        rates = {"dropout": layer.dropout}
+    elif layer._seed_generators:
+        values = ((name, getattr(layer, name, None)) for name in _RATES)
+        numbers = ((n, v) for n, v in values if type(v) is not bool and isinstance(v, (int, float)))
+        rates = dict(itertools.islice(numbers, 1))
+        if not rates:
+            yield f"{path} ({type(layer).__name__})"
+    for name, rate in rates.items():
+        if rate > 0:
+            yield f"{path} ({type(layer).__name__}, {name} {rate:g})"
+    for inner in () if whole else layer._flatten_layers(include_self=False, recursive=False):
         yield from _random(inner, f"{path}/{inner.name}".removeprefix("/"))

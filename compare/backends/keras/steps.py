@@ -10,12 +10,13 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import keras
-import numpy as np
+import tensorflow as tf
 
-from compare.backends.keras.hooks import recording
+from compare.backends.keras.hooks import Note, recording
 from compare.backends.keras.preserve_state import shadow
-from compare.backends.keras.structures import tensors
-from compare.backends.keras.tensors import Tensor
+from compare.backends.keras.rules import Tensor
+from compare.backends.keras.structures import as_tensors
+from compare.data import Array
 
 _O = keras.optimizers
 _SLOTS: dict[type, dict[str, str]] = {
@@ -36,13 +37,13 @@ _SLOTS: dict[type, dict[str, str]] = {
 
 def optimizers_of(model: keras.Model) -> dict[str, keras.optimizers.Optimizer]:
     """The optimizers that a model has as attributes: the compiled one, and others of its own."""
-    found = {k: v for k, v in vars(model).items() if isinstance(v, keras.optimizers.Optimizer)}
+    optimizers = {k: v for k, v in vars(model).items() if isinstance(v, _O.Optimizer)}
     if getattr(model, "optimizer", None) is not None:
-        found["optimizer"] = model.optimizer
-    return found
+        optimizers["optimizer"] = model.optimizer
+    return optimizers
 
 
-def copied(
+def _copied(
     original: keras.optimizers.Optimizer, variables: list[keras.Variable] | None
 ) -> keras.optimizers.Optimizer:
     """An optimizer as another one stands: its settings, its iteration, its slots.
@@ -72,8 +73,8 @@ def copied(
         raise ValueError(f"the optimizer {kind} cannot be copied: {error}") from error
     if original.built:
         copy.build(original._trainable_variables)
-        for ours, theirs in zip(copy.variables, original.variables, strict=True):
-            ours.assign(theirs)
+        for variable, value in zip(copy.variables, original.variables, strict=True):
+            variable.assign(value)
     elif variables is not None:
         copy.build(variables)
     return copy
@@ -81,7 +82,7 @@ def copied(
 
 def slots(
     optimizer: keras.optimizers.Optimizer, tensors: Mapping[str, Tensor]
-) -> Iterator[tuple[str, np.ndarray]]:
+) -> Iterator[tuple[str, Array]]:
     """What an optimizer remembers of every weight: `<layer>/<tensor>/<slot>` and an array.
 
     Args:
@@ -89,18 +90,17 @@ def slots(
         tensors: The weights by canonical name.
     """
     names = {id(tensor.variable): name for name, tensor in tensors.items()}
-    known: dict[str, str] = next(
-        (found for kind, found in _SLOTS.items() if isinstance(optimizer, kind)), {}
+    attributes: dict[str, str] = next(
+        (slots for kind, slots in _SLOTS.items() if isinstance(optimizer, kind)), {}
     )
-    for attribute, slot in known.items():
-        held: list[Any] = getattr(optimizer, attribute, None) or []
-        for value, variable in zip(held, optimizer._trainable_variables, strict=bool(held)):
+    for attribute, slot in attributes.items():
+        values: list[Any] = getattr(optimizer, attribute, None) or []
+        for value, variable in zip(values, optimizer._trainable_variables, strict=bool(values)):
             name = names.get(id(variable))
             if name is not None and value is not None:
                 yield f"{name}/{slot}", tensors[name].canonical(value)
 
 
-Note = Callable[[str, Any], None]
 OnGradient = Callable[[keras.Variable, Any], None]
 
 
@@ -127,17 +127,18 @@ class Training:
     """
 
     def __init__(self, model: keras.Model, *, jit_compile: bool = False) -> None:
-        self._model, self._own = model, has_own_step(model)
+        self._model = model
         originals = optimizers_of(model)
         if not originals:
             raise ValueError(f"{model.name} is not compiled: call compile(optimizer=…, loss=…)")
         self._copies = {
-            name: copied(o, model.trainable_variables if name == "optimizer" else None)
+            name: _copied(o, model.trainable_variables if name == "optimizer" else None)
             for name, o in originals.items()
         }
         self._used: set[str] = set()
+        self._own = has_own_step(model)
         self._jit = jit_compile and not self._own
-        self._plain: Callable[..., Any] | None = None
+        self._compiled = tf.function(self._loss_and_gradients, jit_compile=True)
 
     @property
     def optimizers(self) -> Sequence[keras.optimizers.Optimizer]:
@@ -160,27 +161,49 @@ class Training:
             y: Targets, as arrays.
             note: Receives what passes through the layers; None to record nothing.
             back: Receives the gradients of that.
-            on_gradient: Called with a variable and its gradient, before the optimizer uses it.
+            on_gradient: Called with a variable and its gradient, before an optimizer uses it.
 
         Returns:
             The loss, and the names of the layers in the order in which they ran.
         """
-        if self._jit:
-            return self._compiled(x, y, note, back, on_gradient)
-        model, data = self._model, (tensors(x), tensors(y))
+        x, y = as_tensors(x), as_tensors(y)
+        order: list[str] = []
         with ExitStack() as stack:
-            order: list[str] = []
-            if note is not None:
-                order = stack.enter_context(recording(model, note, back))
             for name, copy in self._copies.items():
-                shadow(stack, model, name, copy)
-            self._watch(stack, on_gradient)
-            loss = self._own_step(data) if self._own else self._usual_step(*data)
+                shadow(stack, copy, "apply", self._watched(name, on_gradient))
+            if self._jit and note is not None:
+                passes, order = recorded(self._model, self._loss_and_gradients, (x, y), note, back)
+                loss = self._apply(*passes)
+            elif self._jit:
+                loss = self._apply(*self._compiled(x, y))
+            else:
+                if note is not None:
+                    order = stack.enter_context(recording(self._model, note, back))
+                for name, copy in self._copies.items():
+                    shadow(stack, self._model, name, copy)
+                if self._own:
+                    loss = self._own_step(x, y)
+                else:
+                    loss = self._apply(*self._loss_and_gradients(x, y))
         return loss, order
 
-    def _own_step(self, data: tuple[Any, Any]) -> Any:
+    def _loss_and_gradients(self, x: Any, y: Any) -> tuple[Any, list[Any]]:
+        model = self._model
+        with tf.GradientTape() as tape:
+            output = forward(model, x, training=True)
+            loss = model._compute_loss(x=x, y=y, y_pred=output, training=True)
+        return loss, tape.gradient(loss, model.trainable_variables)
+
+    def _apply(self, loss: Any, gradients: Sequence[Any]) -> Any:
+        variables = self._model.trainable_variables
+        if variables:
+            optimizer = self._copies["optimizer"]
+            optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        return loss
+
+    def _own_step(self, x: Any, y: Any) -> Any:
         with _differentiated() as targets:
-            self._model.train_step(data)
+            self._model.train_step((x, y))
         if not targets:
             raise ValueError(
                 f"the train_step of {type(self._model).__name__} gives no loss to compare: it "
@@ -188,77 +211,60 @@ class Training:
             )
         return targets[0]
 
-    def _usual_step(self, x: Any, y: Any) -> Any:
-        loss, gradients = _loss_and_gradients(self._model, x, y)
-        self._apply(gradients)
-        return loss
+    def _watched(self, name: str, on_gradient: OnGradient) -> Callable[..., Any]:
+        copy = self._copies[name]
+        apply = copy.apply
 
-    def _apply(self, gradients: Sequence[Any]) -> None:
-        variables = self._model.trainable_variables
-        if variables:
-            optimizer = self._copies["optimizer"]
-            optimizer.apply_gradients(zip(gradients, variables, strict=True))
-
-    def _watch(self, stack: ExitStack, on_gradient: OnGradient) -> None:
-        for name, copy in self._copies.items():
-            shadow(stack, copy, "apply", self._watched(name, copy.apply, on_gradient))
-
-    def _watched(
-        self, name: str, apply: Callable[..., Any], on_gradient: OnGradient
-    ) -> Callable[..., Any]:
         def watched(grads: Sequence[Any], trainable_variables: Any = None) -> Any:
             self._used.add(name)
-            given = trainable_variables
-            if given is None:
-                given = self._copies[name]._trainable_variables
-            grads, given = list(grads), list(given)
-            for variable, gradient in zip(given, grads, strict=False):
+            variables = trainable_variables
+            if variables is None:
+                variables = copy._trainable_variables
+            grads, variables = list(grads), list(variables)
+            for variable, gradient in zip(variables, grads, strict=False):
                 if gradient is not None:
                     on_gradient(variable, gradient)
-            return apply(grads, None if trainable_variables is None else given)
+            return apply(grads, None if trainable_variables is None else variables)
 
         return watched
 
-    def _compiled(
-        self, x: Any, y: Any, note: Note | None, back: Note | None, on_gradient: OnGradient
-    ) -> tuple[Any, list[str]]:
-        import tensorflow as tf
 
-        model, order = self._model, []
+def recorded(
+    model: keras.Model,
+    function: Callable[..., Any],
+    tensors: Sequence[Any],
+    note: Note,
+    back: Note | None = None,
+) -> tuple[Any, list[str]]:
+    """Run a model compiled by XLA; what passes is noted after it has run.
 
-        def recorded(x: Any, y: Any) -> Any:
-            passed: dict[str, Any] = {}
-            returned: dict[str, Any] = {}
-            with recording(model, passed.__setitem__, returned.__setitem__) as ran:
-                loss, gradients = _loss_and_gradients(model, x, y)
-            order[:] = ran
-            return loss, gradients, passed, returned
+    Args:
+        model: A built model.
+        function: What runs it, a function of the tensors.
+        tensors: Its arguments.
+        note: Receives what passes through the layers.
+        back: Receives the gradients of that; None where none are taken.
 
-        if note is not None:
-            run = tf.function(recorded, jit_compile=True)
-            loss, gradients, passed, returned = run(tensors(x), tensors(y))
-            for name, value in passed.items():
-                note(name, value)
-            for name, value in returned.items():
-                (back or note)(name, value)
-        else:
-            self._plain = self._plain or tf.function(
-                lambda x, y: _loss_and_gradients(model, x, y), jit_compile=True
-            )
-            loss, gradients = self._plain(tensors(x), tensors(y))
-        with ExitStack() as stack:
-            self._watch(stack, on_gradient)
-            self._apply(gradients)
-        return loss, order
+    Returns:
+        What the function returns, and the names of the layers in the order in which they ran.
+    """
+    order: list[str] = []
 
+    def traced(*tensors: Any) -> Any:
+        passed: dict[str, Any] = {}
+        returned: dict[str, Any] = {}
+        keep = None if back is None else returned.__setitem__
+        with recording(model, passed.__setitem__, keep) as names:
+            output = function(*tensors)
+        order[:] = names
+        return output, passed, returned
 
-def _loss_and_gradients(model: keras.Model, x: Any, y: Any) -> tuple[Any, list[Any]]:
-    import tensorflow as tf
-
-    with tf.GradientTape() as tape:
-        output = forward(model, x, training=True)
-        loss = model._compute_loss(x=x, y=y, y_pred=output, training=True)
-    return loss, tape.gradient(loss, model.trainable_variables)
+    output, passed, returned = tf.function(traced, jit_compile=True)(*tensors)
+    for name, value in passed.items():
+        note(name, value)
+    for name, value in returned.items():
+        (back or note)(name, value)
+    return output, order
 
 
 @contextmanager
@@ -267,9 +273,8 @@ def _differentiated() -> Iterator[list[Any]]:
 
     Whatever a step calls its loss, and whatever it adds to it, is what it differentiates.
     """
-    import tensorflow as tf
-
-    original, targets = tf.GradientTape.gradient, []
+    original = tf.GradientTape.gradient
+    targets: list[Any] = []
 
     def gradient(tape: Any, target: Any, *args: Any, **kwargs: Any) -> Any:
         if getattr(target, "shape", None) == ():
@@ -286,8 +291,6 @@ def _differentiated() -> Iterator[list[Any]]:
 @contextmanager
 def eagerly() -> Iterator[None]:
     """Functions that a model compiled for itself run uncompiled: only then can values be seen."""
-    import tensorflow as tf
-
     before = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(True)
     try:

@@ -7,67 +7,51 @@ the common ones, so little is converted here. The model is left as it was found.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import keras
 import numpy as np
 
-from compare.backends.keras import settings, steps, structures, weights
-from compare.backends.keras.hooks import recording
+from compare.backends.keras import settings, steps, weights
+from compare.backends.keras.hooks import Note, recording
 from compare.backends.keras.preserve_state import as_found
-from compare.backends.keras.steps import optimizers_of, slots
-from compare.backends.keras.structures import Arrays
-from compare.backends.keras.tensors import to_numpy
-
-Sink = Callable[[str, np.ndarray], None]
+from compare.backends.keras.rules import Part
+from compare.backends.keras.structures import as_tensors, check, to_numpy
+from compare.backends.protocol import Batches, Sink
+from compare.backends.structures import Structure, leaves
+from compare.data import Array
+from compare.trace import Layer
 
 _STATISTICS = ("moving_mean", "moving_variance")
 
 
 def trace(
-    model: keras.Model,
-    batches: Sequence[tuple[Arrays, Arrays]],
-    sink: Sink,
-    *,
-    jit_compile: bool = False,
-) -> list[dict[str, Any]]:
-    """Record a training step per batch, and one evaluation.
-
-    Args:
-        model: A built and compiled model; its own `train_step` or loss, and copies of its own
-            optimizers are used.
-        batches: Samples and targets of every step, as `fit` would hand them over: arrays, or
-            tuples, lists or dictionaries of them. Where the targets are None, nothing is trained: a
-            forward pass in training mode is all.
-        sink: Receives every array under its name, as soon as it is known. If it has a method
-            `alias(new, old)`, it is told so where a layer receives what was just written.
-        jit_compile: Whether XLA compiles the passes: the same computation, otherwise rounded.
-
-    Returns:
-        The weighted layers in the order in which they ran; see `describe`.
-
-    Raises:
-        TypeError: There are weights that no rule knows.
-        ValueError: The model is not built or not compiled, or raises.
-    """
-    trained = batches[0][1] is not None
-    if trained and not optimizers_of(model):
+    model: keras.Model, batches: Batches, sink: Sink, *, jit_compile: bool = False
+) -> list[Layer]:
+    """See `KerasFramework.trace`."""
+    x, y = batches[0]
+    trained = y is not None
+    if trained and not steps.optimizers_of(model):
         raise ValueError(f"{model.name} is not compiled: call compile(optimizer=…, loss=…)")
     weights.weighted_layers(model)
-    for x, _ in batches:
-        structures.check(model, x)
-    run = _trained if trained else _untrained
+    for samples, _ in batches:
+        check(model, samples)
     # A model's own step runs as it is: XLA could not hand over what its optimizers are given.
     own = steps.has_own_step(model)
     jit_compile = not own and (jit_compile or (trained and _needs_compiling(model)))
     with as_found(model), _raising(), nullcontext() if jit_compile else steps.eagerly():
         for name, array in weights.read_weights(model).items():
             sink(f"initial/{name}", array)
-        order = run(model, batches, sink, jit_compile)
-        _evaluate(model, batches[0][0], sink, jit_compile=jit_compile)
-        return _structure(model, order)
+        if trained:
+            order = _train(model, batches, sink, jit_compile)
+        else:
+            _write_all(sink, "step/1/data/x", x)
+            order = _run(model, x, sink, "training", prediction="step/1/prediction")
+            _write_weights(sink, 1, model)
+        _run(model, x, sink, "evaluation", jit_compile=jit_compile)
+        return _layers(model, order)
 
 
 def _needs_compiling(model: keras.Model) -> bool:
@@ -76,9 +60,8 @@ def _needs_compiling(model: keras.Model) -> bool:
     return any(isinstance(part, kinds) and part.groups > 1 for part in model._flatten_layers())
 
 
-def _trained(
-    model: keras.Model, batches: Sequence[tuple[Arrays, Arrays]], sink: Sink, jit_compile: bool
-) -> list[str]:
+def _train(model: keras.Model, batches: Batches, sink: Sink, jit_compile: bool) -> list[str]:
+    """Record the steps; return the names of the layers in the order of the first."""
     training = steps.Training(model, jit_compile=jit_compile)
     tensors = weights.named_tensors(model)
     names = {id(tensor.variable): name for name, tensor in tensors.items()}
@@ -92,123 +75,121 @@ def _trained(
 
     order: list[str] = []
     for step, (x, y) in enumerate(batches, start=1):
-        _data(sink, step, x=x, y=y)
+        _write_all(sink, f"step/{step}/data/x", x)
+        _write_all(sink, f"step/{step}/data/y", y)
         if step == 1:
             note, back = _writing(sink, "training"), _writing(sink, "backward")
             loss, order = training.step(x, y, note=note, back=back, on_gradient=on_gradient)
         else:
             loss, _ = training.step(x, y)
         sink(f"step/{step}/loss", to_numpy(loss))
-        _weights(sink, step, model)
+        _write_weights(sink, step, model)
         for optimizer in training.optimizers:
-            for name, array in slots(optimizer, tensors):
+            for name, array in steps.slots(optimizer, tensors):
                 sink(f"step/{step}/slots/{name}", array)
     return order
 
 
-def _untrained(
-    model: keras.Model, batches: Sequence[tuple[Arrays, Arrays]], sink: Sink, jit_compile: bool
+def _run(
+    model: keras.Model,
+    x: Structure,
+    sink: Sink,
+    mode: str,
+    *,
+    prediction: str = "prediction",
+    jit_compile: bool = False,
 ) -> list[str]:
-    x = batches[0][0]
-    _data(sink, 1, x=x)
-    with recording(model, _writing(sink, "training")) as order:
-        output = steps.forward(model, structures.tensors(x), training=True)
-    for path, leaf in structures.leaves(output):
-        sink(f"step/1/prediction{path}", to_numpy(leaf))
-    _weights(sink, 1, model)
+    """Record a forward pass; return the names of the layers in the order in which they ran.
+
+    Args:
+        model: A built model.
+        x: Samples.
+        sink: Receives what passes through the layers as `<mode>/…`.
+        mode: `"training"` or `"evaluation"`.
+        prediction: Under which name the sink receives the output.
+        jit_compile: Whether XLA compiles it.
+    """
+    note = _writing(sink, mode)
+
+    def run(tensors: Any) -> Any:
+        return steps.forward(model, tensors, training=mode == "training")
+
+    if jit_compile:
+        output, order = steps.recorded(model, run, [as_tensors(x)], note)
+    else:
+        with recording(model, note) as order:
+            output = run(as_tensors(x))
+    _write_all(sink, prediction, output)
     return order
 
 
-def _data(sink: Sink, step: int, **parts: Arrays) -> None:
-    for part, arrays in parts.items():
-        for path, array in structures.leaves(arrays):
-            sink(f"step/{step}/data/{part}{path}", np.asarray(array))
+def _write_all(sink: Sink, name: str, structure: Structure) -> None:
+    for path, value in leaves(structure, name):
+        sink(path, to_numpy(value))
 
 
-def _weights(sink: Sink, step: int, model: keras.Model) -> None:
+def _write_weights(sink: Sink, step: int, model: keras.Model) -> None:
     for name, array in weights.read_weights(model).items():
         group = "statistics" if name.endswith(_STATISTICS) else "weights"
         sink(f"step/{step}/{group}/{name}", array)
 
 
-def _writing(sink: Sink, prefix: str) -> Callable[[str, Any], None]:
+def _writing(sink: Sink, prefix: str) -> Note:
     """What hands a value to the sink at once, or says that it was just written."""
     alias = getattr(sink, "alias", None)
-    last: list[Any] = [None, ""]
+    last_value: Any = None
+    last_name = ""
 
     def note(name: str, value: Any) -> None:
-        if alias is not None and value is last[0] and "/input" in name:
-            alias(f"{prefix}/{name}", f"{prefix}/{last[1]}")
+        nonlocal last_value, last_name
+        if alias is not None and value is last_value and "/input" in name:
+            alias(f"{prefix}/{name}", f"{prefix}/{last_name}")
             return
         sink(f"{prefix}/{name}", to_numpy(value))
         if name.endswith("/output"):
-            last[:] = value, name
+            last_value, last_name = value, name
 
     return note
 
 
-def evaluate(model: keras.Model, values: Mapping[str, np.ndarray], x: Arrays, sink: Sink) -> None:
-    """Record one evaluation with other weights and statistics; the model is left as it was found.
-
-    Args:
-        model: A built model.
-        values: Canonical name → tensor; what is not named stays as it is.
-        x: Samples.
-        sink: Receives `evaluation/…`.
-    """
+def evaluate(model: keras.Model, values: Mapping[str, Array], x: Structure, sink: Sink) -> None:
+    """See `KerasFramework.evaluate`."""
     with as_found(model), steps.eagerly():
         tensors = weights.named_tensors(model)
         for name, value in values.items():
             tensors[name].assign(value)
-        _evaluate(model, x, sink)
+        _run(model, x, sink, "evaluation")
 
 
-def _evaluate(model: keras.Model, x: Arrays, sink: Sink, *, jit_compile: bool = False) -> None:
-    note = _writing(sink, "evaluation")
-    if jit_compile:
-        output, passed = _compiled_evaluation(model, structures.tensors(x))
-        for name, value in passed.items():
-            note(name, value)
-    else:
-        with recording(model, note):
-            output = steps.forward(model, structures.tensors(x), training=False)
-    for path, leaf in structures.leaves(output):
-        sink(f"prediction{path}", to_numpy(leaf))
-
-
-def _compiled_evaluation(model: keras.Model, x: Any) -> tuple[Any, dict[str, Any]]:
-    import tensorflow as tf
-
-    def evaluation(x: Any) -> tuple[Any, dict[str, Any]]:
-        passed: dict[str, Any] = {}
-        with recording(model, passed.__setitem__):
-            output = steps.forward(model, x, training=False)
-        return output, passed
-
-    return tf.function(evaluation, jit_compile=True)(x)
-
-
-def describe(model: keras.Model, x: Arrays) -> list[dict[str, Any]]:
-    """The weighted layers of a model, in the order in which they run in inference mode.
-
-    Args:
-        model: A built model; it is left as it was found.
-        x: One or two samples.
-
-    Returns:
-        For every layer `name`, `kind`, `tensors` (name → shape), `trained` (number of trained
-        values) and `settings`; those that did not run come last.
-
-    Raises:
-        TypeError: There are weights that no rule knows.
-        ValueError: The model is not built, takes other inputs, or raises.
-    """
+def describe(model: keras.Model, x: Structure) -> list[Layer]:
+    """See `Framework.describe`."""
     weights.weighted_layers(model)
-    structures.check(model, x)
+    check(model, x)
     with as_found(model), _raising(), steps.eagerly():
         with recording(model, lambda name, value: None) as order:
-            steps.forward(model, structures.tensors(x), training=False)
-        return _structure(model, order)
+            steps.forward(model, as_tensors(x), training=False)
+        return _layers(model, order)
+
+
+def _layers(model: keras.Model, order: Sequence[str]) -> list[Layer]:
+    layers: dict[str, Layer] = {
+        name: {
+            "name": name,
+            "kind": part.kind,
+            "tensors": {key: list(tensor.shape) for key, tensor in part.tensors.items()},
+            "trained": _trained_values(weighted.layer, part),
+            "settings": settings.of_part(weighted.layer, name, part),
+        }
+        for weighted in weights.weighted_layers(model)
+        for name, part in weighted.parts.items()
+    }
+    return [layers[n] for n in dict.fromkeys([*(n for n in order if n in layers), *layers])]
+
+
+def _trained_values(layer: keras.Layer, part: Part) -> int:
+    trained = {id(variable) for variable in layer.trainable_variables}
+    sizes = [np.prod(t.shape) for t in part.tensors.values() if id(t.variable) in trained]
+    return int(sum(sizes))
 
 
 @contextmanager
@@ -225,51 +206,25 @@ def _raising() -> Iterator[None]:
         if text.startswith("Exception encountered when calling"):
             text = text.split("\n\n")[1]
         text = " ".join(text.split())
-        ours = type(error) is ValueError and (error.__traceback__ is None or _ours(error))
-        raise ValueError(text if ours else f"{type(error).__name__}: {text}") from error
+        complete = type(error) is ValueError and _raised_here(error)
+        raise ValueError(text if complete else f"{type(error).__name__}: {text}") from error
 
 
-def _ours(error: BaseException) -> bool:
+def _raised_here(error: BaseException) -> bool:
     """Whether this package raised an error itself: its message is complete."""
     last = error.__traceback__
     while last is not None and last.tb_next is not None:
         last = last.tb_next
-    return last is not None and last.tb_frame.f_globals.get("__package__") == "bn_keras"
+    return last is None or last.tb_frame.f_globals.get("__package__") == __package__
 
 
-def _structure(model: keras.Model, order: Sequence[str]) -> list[dict[str, Any]]:
-    found = {
-        name: {
-            "name": name,
-            "kind": part.kind,
-            "tensors": {key: list(tensor.shape) for key, tensor in part.tensors.items()},
-            "trained": _trained_values(weighted.layer, part),
-            "settings": settings.of_part(weighted.layer, name, part),
-        }
-        for weighted in weights.weighted_layers(model)
-        for name, part in weighted.parts.items()
-    }
-    return [found[name] for name in dict.fromkeys([*(n for n in order if n in found), *found])]
-
-
-def _trained_values(layer: keras.Layer, part: weights.Part) -> int:
-    trained = {id(variable) for variable in layer.trainable_variables}
-    sizes = [np.prod(t.shape) for t in part.tensors.values() if id(t.variable) in trained]
-    return int(sum(sizes))
-
-
-def repeats(model: keras.Model, x: Arrays) -> bool:
-    """Whether two forward passes from the same state return the same in training mode, to the bit.
-
-    Args:
-        model: A built model; it is left as it was found.
-        x: Samples.
-    """
+def repeats(model: keras.Model, x: Structure) -> bool:
+    """See `Framework.repeats`."""
     with as_found(model), steps.eagerly():
-        outputs = []
+        outputs: list[list[Array]] = []
         for _ in range(2):
             # What a stateful layer keeps is no random number.
             with as_found(model, generators=False):
-                outputs.append(steps.forward(model, structures.tensors(x), training=True))
-        one, other = ([to_numpy(leaf) for _, leaf in structures.leaves(o)] for o in outputs)
-    return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(one, other, strict=True))
+                output = steps.forward(model, as_tensors(x), training=True)
+                outputs.append([to_numpy(leaf) for _, leaf in leaves(output)])
+    return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(*outputs, strict=True))

@@ -5,24 +5,15 @@ Names and layouts are Keras' own, so little is converted here; `torch.weights` c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 
 from compare.backends.keras import rules
-from compare.backends.keras.tensors import Part, Tensor, to_numpy
-
-__all__ = [
-    "Weighted",
-    "named_tensors",
-    "named_variables",
-    "read_weights",
-    "to_numpy",
-    "weighted_layers",
-    "write_weights",
-]
+from compare.backends.keras.rules import Part, Tensor
+from compare.data import Array
 
 
 @dataclass(frozen=True)
@@ -57,55 +48,40 @@ def weighted_layers(model: keras.Model) -> list[Weighted]:
             f"{model.name} has no weights yet: build it, by model.build(input_shape) or by "
             "calling it on a batch"
         )
-    found: list[Weighted] = []
-    _collect(model, "", found, set())
-    names = [name for each in found for name in each.parts]
+    layers = list(_walk(model, "", set()))
+    names = [name for weighted in layers for name in weighted.parts]
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"two layers are called {name}: give them distinct names")
-    return found
+    return layers
 
 
-def _collect(layer: keras.Layer, path: str, found: list[Weighted], seen: set[int]) -> None:
+def _walk(layer: keras.Layer, path: str, seen: set[int]) -> Iterator[Weighted]:
     if id(layer) in seen:
         return
     seen.add(id(layer))
+    host = None
     if isinstance(layer, keras.layers.TimeDistributed):
-        _distributed(layer, path, found, seen)
-        return
-    known = rules.parts(layer, path or layer.name)
-    if known is not None:
-        _add(layer, path or layer.name, known, found)
-        return
-    for child in layer._flatten_layers(include_self=False, recursive=False):
-        _collect(child, f"{path}/{child.name}".removeprefix("/"), found, seen)
-
-
-def _add(
-    layer: keras.Layer,
-    path: str,
-    known: dict[str, Part],
-    found: list[Weighted],
-    host: keras.Layer | None = None,
-) -> None:
-    named = {f"{path}/{name}".removesuffix("/"): part for name, part in known.items()}
+        host, layer = layer, layer.layer
+        seen.add(id(layer))
+        inner = f"{path}/{layer.name}"
+        recurrent = isinstance(layer, (keras.layers.RNN, keras.layers.Bidirectional))
+        parts = None if recurrent else rules.parts(layer, inner)
+        if parts is None and layer.weights:
+            raise TypeError(
+                f"TimeDistributed around {type(layer).__name__} ({path}) is not known: only around "
+                "a single layer such as Dense or Conv2D; fold time into the samples instead"
+            )
+        path = inner
+    else:
+        parts = rules.parts(layer, path or layer.name)
+        if parts is None:
+            for child in layer._flatten_layers(include_self=False, recursive=False):
+                yield from _walk(child, f"{path}/{child.name}".removeprefix("/"), seen)
+    path = path or layer.name
+    named = {f"{path}/{name}".removesuffix("/"): part for name, part in (parts or {}).items()}
     if any(part.tensors for part in named.values()):
-        found.append(Weighted(path, layer, named, host))
-
-
-def _distributed(layer: keras.Layer, path: str, found: list[Weighted], seen: set[int]) -> None:
-    inner = layer.layer
-    seen.add(id(inner))
-    name = f"{path}/{inner.name}"
-    recurrent = isinstance(inner, (keras.layers.RNN, keras.layers.Bidirectional))
-    known = None if recurrent else rules.parts(inner, name)
-    if known is not None:
-        _add(inner, name, known, found, layer)
-    elif inner.weights:
-        raise TypeError(
-            f"TimeDistributed around {type(inner).__name__} ({path}) is not known: only around a "
-            "single layer such as Dense or Conv2D; fold time into the samples instead"
-        )
+        yield Weighted(path, layer, named, host)
 
 
 def named_tensors(model: keras.Model) -> dict[str, Tensor]:
@@ -123,31 +99,13 @@ def named_tensors(model: keras.Model) -> dict[str, Tensor]:
     }
 
 
-def named_variables(model: keras.Model) -> dict[str, keras.Variable]:
-    """The variables of a model by canonical name: `lstm/recurrent_kernel`, `encoder/dense/kernel`.
-
-    Raises:
-        TypeError: There are weights that no rule knows.
-        ValueError: Two layers have the same name, or the model is not built.
-    """
-    return {name: tensor.variable for name, tensor in named_tensors(model).items()}
-
-
-def read_weights(model: keras.Model) -> dict[str, np.ndarray]:
-    """Copies of all weights and moving statistics, by canonical name."""
+def read_weights(model: keras.Model) -> dict[str, Array]:
+    """See `Framework.read_weights`."""
     return {name: t.canonical(t.variable) for name, t in named_tensors(model).items()}
 
 
-def write_weights(model: keras.Model, weights: Mapping[str, np.ndarray]) -> None:
-    """Set all weights and moving statistics.
-
-    Args:
-        model: A built model.
-        weights: Exactly the names and shapes that `read_weights` returns.
-
-    Raises:
-        ValueError: A name is missing or too many, or a shape differs; nothing is set then.
-    """
+def write_weights(model: keras.Model, weights: Mapping[str, Array]) -> None:
+    """See `Framework.write_weights`; nothing is set where it raises `ValueError`."""
     tensors = named_tensors(model)
     if tensors.keys() != weights.keys():
         odd = sorted(tensors.keys() ^ weights.keys())

@@ -1,44 +1,76 @@
-"""A network of the tutorial by neutral options, with any of its remedies left out."""
+"""Networks of the tutorial by neutral options, with any remedy left out; dtype and device.
+
+`build` maps the options to the builders of `bn_torch`. A remedy that is no argument of a builder is
+left out by `UnremediedClassifier`, by `misplaced`, or by whoever asks `undone_in`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal
 
+import lightning as L
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bn_torch.cnn import FlattenChannelsLast, build_cnn
-from bn_torch.lstm import LSTMClassifier, build_lstm
+from bn_torch.lstm import build_lstm
 from bn_torch.mlp import build_mlp
 from bn_torch.module import BinaryClassifier
 from bn_torch.norm import BiasedBatchNorm
+from compare.data import Array
 
-_TORCH_LEARNING_RATE = 1e-3
+_TORCH_MOMENTUM, _TORCH_EPS, _TORCH_LEARNING_RATE = 0.1, 1e-5, 1e-3
+_KERAS_DECAY, _KERAS_EPSILON = 0.99, 1e-3
 
 
-def classifier(
-    model: nn.Module, undone: Collection[str], *, learning_rate: float, momentum: float
+def build(
+    family: str,
+    options: Mapping[str, Any],
+    *,
+    seed: int,
+    sgd: Mapping[str, float],
+    undone: Collection[str],
 ) -> BinaryClassifier:
-    """The module to train: the plain one where every remedy is in place.
-
-    Args:
-        model: Maps a batch of samples to logits, (N, 1).
-        undone: Conventions whose remedy is left out.
-        learning_rate: Step size of SGD, > 0.
-        momentum: Momentum of SGD, in [0, 1).
-    """
-    if not undone:
-        return BinaryClassifier(model, learning_rate, momentum)
+    """A LightningModule with Torch's own initial weights."""
+    torch.manual_seed(seed)
+    choices = {name: value for name, value in options.items() if name != "decay"}
+    choices["momentum"] = _momentum(options.get("decay"), undone)
+    choices["eps"] = _TORCH_EPS if "bn-epsilon" in undone else _KERAS_EPSILON
+    if "bn-affine" in undone:
+        choices.pop("affine", None)
+    stock = nn.BatchNorm2d if family == "cnn" else nn.BatchNorm1d
+    choices["norm_layer"] = stock if "bn-biased-variance" in undone else BiasedBatchNorm
+    model: nn.Module
+    if family == "cnn":
+        choices["flatten_layer"] = nn.Flatten if "flatten-order" in undone else FlattenChannelsLast
+        model = build_cnn(**choices)
+    elif family == "lstm":
+        lstm = build_lstm(**choices, single_bias="lstm-single-bias" not in undone)
+        lstm.lstm.batch_first = "lstm-batch-first" not in undone
+        model = lstm
+    else:
+        model = build_mlp(**choices)
+    rate, momentum = sgd["learning_rate"], sgd["momentum"]
     if "sgd-default-learning-rate" in undone:
-        learning_rate = _TORCH_LEARNING_RATE
-    if "lstm-batch-first" in undone and isinstance(model, LSTMClassifier):
-        model.lstm.batch_first = False
-    return UnremediedClassifier(model, learning_rate, momentum, undone=frozenset(undone))
+        rate = _TORCH_LEARNING_RATE
+    if not undone:
+        return BinaryClassifier(model, rate, momentum)
+    return UnremediedClassifier(model, rate, momentum, undone=frozenset(undone))
 
 
-def undone_in(handle: BinaryClassifier) -> frozenset[str]:
+def _momentum(decay: float | None, undone: Collection[str]) -> float:
+    """Torch's momentum. A naive port copies the tutorial's number where it writes one."""
+    share_kept = _KERAS_DECAY if decay is None else float(decay)
+    copied = "bn-momentum-copied" in undone
+    if "bn-momentum" in undone and (decay is None or not copied):
+        return _TORCH_MOMENTUM
+    return share_kept if copied else 1.0 - share_kept
+
+
+def undone_in(handle: nn.Module) -> frozenset[str]:
     """The conventions whose remedy a module was built without."""
     return handle.undone if isinstance(handle, UnremediedClassifier) else frozenset()
 
@@ -75,7 +107,7 @@ class UnremediedClassifier(BinaryClassifier):
             self.model.eval()
 
 
-def misplaced(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def misplaced(weights: Mapping[str, Array]) -> dict[str, Array]:
     """Weights such that writing them puts Keras' numbers into Torch's kernels in memory order.
 
     That is what `reshape` does where a transposition was needed: it only makes the shapes fit.
@@ -89,76 +121,32 @@ def misplaced(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     }
 
 
-def _reshaped(kernel: np.ndarray) -> np.ndarray:
+def _reshaped(kernel: Array) -> Array:
     to_torch = (1, 0) if kernel.ndim == 2 else (3, 2, 0, 1)
     shape = [kernel.shape[axis] for axis in to_torch]
     return kernel.reshape(shape).transpose(np.argsort(to_torch))
-
-
-_TORCH_MOMENTUM, _TORCH_EPS = 0.1, 1e-5
-_KERAS_DECAY, _KERAS_EPSILON = 0.99, 1e-3
-
-
-def build(
-    family: str,
-    options: Mapping[str, object],
-    *,
-    seed: int,
-    sgd: Mapping[str, float],
-    undone: Collection[str],
-) -> BinaryClassifier:
-    """A LightningModule with Torch's own initial weights.
-
-    Args:
-        family: `"mlp"`, `"cnn"` or `"lstm"`.
-        options: Arguments of the builder, with `decay`, one minus Torch's `momentum`.
-        seed: Seed of Torch's initializers.
-        sgd: `learning_rate` and `momentum`.
-        undone: Conventions whose remedy is left out.
-    """
-    torch.manual_seed(seed)
-    choices: dict[str, Any] = {name: v for name, v in options.items() if name != "decay"}
-    choices["momentum"] = _momentum(options.get("decay"), undone)
-    choices["eps"] = _TORCH_EPS if "bn-epsilon" in undone else _KERAS_EPSILON
-    if "bn-affine" in undone:
-        choices.pop("affine", None)
-    stock = nn.BatchNorm2d if family == "cnn" else nn.BatchNorm1d
-    choices["norm_layer"] = stock if "bn-biased-variance" in undone else BiasedBatchNorm
-    if family == "cnn":
-        choices["flatten_layer"] = nn.Flatten if "flatten-order" in undone else FlattenChannelsLast
-        model: nn.Module = build_cnn(**choices)
-    elif family == "lstm":
-        model = build_lstm(**choices, single_bias="lstm-single-bias" not in undone)
-    else:
-        model = build_mlp(**choices)
-    return classifier(model, undone, **sgd)
-
-
-def _momentum(decay: object, undone: Collection[str]) -> float:
-    """Torch's momentum. A naive port copies the tutorial's number where it writes one."""
-    share_kept = _KERAS_DECAY if decay is None else float(decay)  # type: ignore[arg-type]
-    default = "bn-momentum" in undone and (decay is None or "bn-momentum-copied" not in undone)
-    if default:
-        return _TORCH_MOMENTUM
-    return share_kept if "bn-momentum-copied" in undone else 1.0 - share_kept
 
 
 _on_gpu = False
 
 
 def configure(*, dtype: str, threads: int, accelerator: str = "cpu") -> None:
-    """Set the dtype, the number of threads and the device of this process.
-
-    Args:
-        dtype: `"float32"` or `"float64"`, for modules built from now on.
-        threads: Threads per operation.
-        accelerator: `"cpu"`, or `"gpu"` for timed fits to use one where there is one; everything
-            else stays on the CPU.
-    """
+    """Set the dtype, the number of threads and the device of this process."""
     global _on_gpu
     torch.set_default_dtype(getattr(torch, dtype))
     torch.set_num_threads(threads)
     _on_gpu = accelerator == "gpu" and torch.cuda.is_available()
+
+
+@contextmanager
+def building(dtype: str) -> Iterator[None]:
+    """Modules built within are in this dtype."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(getattr(torch, dtype))
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def accelerator() -> str:
@@ -166,12 +154,12 @@ def accelerator() -> str:
     return torch.cuda.get_device_name() if _on_gpu else "cpu"
 
 
-def precision() -> str:
+def precision() -> Literal["64-true", "32-true"]:
     """What a `Trainer` is told about the dtype."""
     return "64-true" if torch.get_default_dtype() == torch.float64 else "32-true"
 
 
-def chosen() -> torch.device:
+def device() -> torch.device:
     """The device of timed fits."""
     return torch.device("cuda" if _on_gpu else "cpu")
 
@@ -180,3 +168,35 @@ def wait() -> None:
     """Wait until the device has computed everything it was given."""
     if _on_gpu:
         torch.cuda.synchronize()
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes here."""
+    return {"torch": torch.__version__, "lightning": L.__version__}
+
+
+def is_model(thing: object) -> bool:
+    """Whether something is a Torch module."""
+    return isinstance(thing, nn.Module)
+
+
+def dtype_of(module: nn.Module) -> str:
+    """The dtype that a module computes in: `"float32"` or `"float64"`."""
+    if not is_model(module):
+        raise TypeError(f"expected a torch.nn.Module, received {type(module).__name__}")
+    examples: dict[str, str] = {}
+    for name, parameter in module.named_parameters():
+        examples.setdefault(str(parameter.dtype).removeprefix("torch."), name)
+    if len(examples) > 1:
+        where = ", ".join(f"{dtype} (such as {name})" for dtype, name in sorted(examples.items()))
+        raise TypeError(
+            f"the module has parameters of several dtypes: {where}; "
+            "make them one with module.float() or module.double()"
+        )
+    dtype = next(iter(examples), "float32")
+    if dtype not in ("float32", "float64"):
+        raise TypeError(
+            f"the module computes in {dtype}, expected float32 or float64: "
+            "use module.float() or module.double()"
+        )
+    return dtype

@@ -1,157 +1,161 @@
-"""What a layer receives and returns, in Keras' layout: samples first, channels last."""
+"""Where a whole module has its channels, samples and time: from Keras' layout to its own, and back.
+
+Samples and targets come in Keras' layout (samples first, channels last). An `Arrangement` puts them
+into the module's, and back for the record. What single layers receive is in `hooks`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from compare.backends.torch.structures import leaves
+from compare.backends.structures import Structure, leaves, mapped
+from compare.backends.torch.hooks import Recording, channels_last
+from compare.backends.torch.preserve_state import looking
+from compare.backends.torch.rules import SPATIAL, says_nothing
+from compare.backends.torch.structures import call, tensors
+from compare.backends.torch.weights import weighted_layers
 
-SPATIAL = ("conv", "depthwise_conv", "conv_transpose", "batch_norm", "group_norm")
-"""Kinds of layers that have their channels on axis 1."""
+_IMAGES = (
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+    *(nn.BatchNorm2d, nn.BatchNorm3d),
+)
 
-Pick = Callable[[Tensor], Tensor]
-"""From a tensor to what of it is recorded, in Keras' layout."""
-
-
-def is_recurrent(kind: str) -> bool:
-    """Whether a layer returns its outputs and its final state."""
-    return kind.removeprefix("bidirectional_") in ("simple_rnn", "lstm", "gru")
-
-
-def says_nothing(kind: str) -> bool:
-    """Whether only a rule of the user's knows a layer: nobody says which axis has its channels."""
-    return kind not in (*_ONE_INPUT, "attention") and not is_recurrent(kind)
-
-
-def channels_last(x: Tensor) -> Tensor:
-    """Channels from axis 1 to the last: (n, c, …) to (n, …, c)."""
-    return x.movedim(1, -1) if x.ndim > 2 else x
-
-
-def canonical(kind: str, module: nn.Module, times: TimeFirst) -> Pick:
-    """Puts what a layer receives, or what it returns, into Keras' layout."""
-    if kind in SPATIAL:
-        return channels_last
-    if is_recurrent(kind) or kind == "attention":
-        return lambda x: x if module.batch_first or x.ndim < 3 else x.transpose(0, 1)
-    return times.samples_first
+Map = Callable[[Structure], Structure]
 
 
 @dataclass(frozen=True)
-class TimeFirst:
-    """Tells sequences (t, n, …) from (n, t, …) where a layer takes both.
+class Arrangement:
+    """Maps of whole structures: samples or targets to a module's layout, and back."""
 
-    Attributes:
-        samples: Number of samples; None to move nothing.
-        usual: Whether all layers that say so take time first: decides where t is n.
-    """
-
-    samples: int | None = None
-    usual: bool = False
-
-    @classmethod
-    def of(cls, root: nn.Module, samples: int | None) -> TimeFirst:
-        """As a module's layers have it: where none takes time first, nothing is moved."""
-        said = {
-            part.batch_first
-            for part in root.modules()
-            if isinstance(part, (nn.RNNBase, nn.MultiheadAttention))
-        }
-        return cls(samples if False in said else None, said == {False})
-
-    def samples_first(self, x: Tensor) -> Tensor:
-        """(t, n, …) as (n, t, …); anything else as it is."""
-        n = self.samples
-        if n is None or x.ndim < 2 or x.shape[1] != n or (x.shape[0] == n and not self.usual):
-            return x
-        # (n, features) where there are as many features as samples.
-        return x if x.ndim == 2 and x.is_floating_point() else x.transpose(0, 1)
+    to_torch: Map
+    to_keras: Map
 
 
-def roles(kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, int | str]:
-    """Where the tensors that a layer computes on stand in a call: role → position or keyword.
+def by_user(name: str, function: Map | None) -> Arrangement | None:
+    """What a user's function does, which cannot be undone; None where there is no function.
 
     Args:
-        kind: The kind of layer.
-        args: Positional arguments of the call.
-        kwargs: Its keyword arguments.
+        name: What the function is called in messages.
+        function: From Keras' layout to the module's. If it raises, `to_torch` raises a ValueError.
     """
-    if kind == "attention":
-        places = {name: at for at, name in enumerate(("query", "key", "value")) if at < len(args)}
-        places |= {name: name for name in ("query", "key", "value") if name in kwargs}
-        if len(places) < 3:
-            return {}  # It is about to raise.
-        value, key = (args[at] if isinstance(at := places[n], int) else kwargs[at] for n in _VK)
-        found = {"input": places["query"], "input_value": places["value"]}
-        # A key that is the value has no gradient of its own.
-        return found | ({"input_key": places["key"]} if key is not value else {})
-    everything = [*enumerate(args), *kwargs.items()]
-    tensors = [at for at, value in everything if isinstance(value, (Tensor, PackedSequence))]
-    several = kind not in _ONE_INPUT and not is_recurrent(kind)
-    return {
-        f"input_{count}" if count else "input": at
-        for count, at in enumerate(tensors)
-        if several or count == 0
-    }
+    if function is None:
+        return None
+
+    def to_torch(structure: Structure) -> Structure:
+        try:
+            return tensors(function(structure))
+        except Exception as error:
+            raise ValueError(f"{name} raised {type(error).__name__}: {error}") from error
+
+    return Arrangement(to_torch, lambda structure: structure)
 
 
-_VK = ("value", "key")
-_ONE_INPUT = (*SPATIAL, "dense", "layer_norm", "embedding")
-
-
-def padded(x: PackedSequence) -> Tensor:
-    """Sequences of different lengths as one tensor, (n, t, …), zeros after their ends."""
-    return pad_packed_sequence(x, batch_first=True)[0]
-
-
-@dataclass(frozen=True)
-class Out:
-    """A tensor that a layer returned, and where the layer's canonical output is in it."""
-
-    tensor: Tensor
-    pick: Pick
-
-
-def outputs(kind: str, module: nn.Module, output: Any, times: TimeFirst) -> tuple[Out, list[Out]]:
-    """The canonical output of a layer, and the tensors through which its gradient comes back.
-
-    A recurrent layer's is its final state, which is the last of its outputs too: the gradient comes
-    back on both ways.
+def of_samples(module: nn.Module, x: Structure) -> Arrangement:
+    """Channels on axis 1 of images, where the module works on images; of series, if it starts so.
 
     Args:
-        kind: The kind of layer.
-        module: The layer.
-        output: What it returned.
-        times: Tells sequences that have time first.
+        module: Any module of known layers.
+        x: Samples in Keras' layout.
     """
-    if is_recurrent(kind):
-        return _final_state(module, output)
-    tensor = next(leaf for _, leaf in leaves(output) if isinstance(leaf, Tensor))
-    out = Out(tensor, canonical(kind, module, times))
-    return out, [out]
+    x = tensors(x)
+    images = any(isinstance(part, _IMAGES) for part in module.modules())
+    ranks = {leaf.ndim for _, leaf in leaves(x) if leaf.ndim > 2}
+    moved = {rank for rank in ranks if images and rank in (4, 5)}
+    if ranks - moved:
+        first, rank = _first(module, x)
+        moved |= {rank} & ranks if first in SPATIAL else set()
+    return _moving(lambda leaf: leaf.ndim in moved)
 
 
-def _final_state(module: nn.RNNBase, output: Any) -> tuple[Out, list[Out]]:
-    sequence, state = output
-    state = state[0] if isinstance(state, tuple) else state
-    units = module.hidden_size
+def _moving(moves: Callable[[Tensor], bool]) -> Arrangement:
+    return Arrangement(
+        lambda x: mapped(lambda t: t.movedim(-1, 1).contiguous() if moves(t) else t, tensors(x)),
+        lambda x: mapped(lambda t: t.movedim(1, -1) if moves(t) else t, x),
+    )
 
-    def last(h: Tensor) -> Tensor:
-        return torch.cat([h[-2], h[-1]], -1) if module.bidirectional else h[-1]
 
-    def at_the_end(y: Tensor) -> Tensor:
-        y = y if module.batch_first or y.ndim < 3 else y.transpose(0, 1)
-        ends = [y[..., -1, :units]]
-        return torch.cat([*ends, y[..., 0, units:]], -1) if module.bidirectional else ends[0]
+def _first(module: nn.Module, x: Structure) -> tuple[str | None, int | None]:
+    """Kind of the first weighted layer to run, and how many axes it receives."""
+    recording = Recording(module)
+    # In the wrong layout it raises, but only after the first layer was reached.
+    with looking(module), recording.watching(), suppress(Exception):
+        call(module, x)
+    layers = weighted_layers(module)
+    kinds = [layers[name].kind for name in [*recording.order, *layers] if name in layers]
+    return next(iter(kinds), None), recording.received
 
-    out = Out(state, last)
-    if isinstance(sequence, PackedSequence):
-        # Where a sequence ends differs by sample: no gradient of the final state alone.
-        return out, []
-    return out, [out, Out(sequence, at_the_end)]
+
+def of_targets(module: nn.Module, x: Structure, y: Structure | None) -> Arrangement:
+    """Channels on axis 1 of targets that are images, where the module returns such images.
+
+    Args:
+        module: Any module of known layers.
+        x: Samples in the module's layout.
+        y: Targets in Keras' layout; None if there are none.
+    """
+    shapes = set() if y is None else {leaf.shape for _, leaf in leaves(tensors(y))}
+    targets = {shape for shape in shapes if len(shape) > 2}
+    output: Structure = ()
+    recording = Recording(module)
+    if targets:
+        # Where it raises, it does so in training too, which reports it.
+        with looking(module), recording.watching(), suppress(Exception):
+            output = call(module, x)
+    returned = [leaf.shape for _, leaf in leaves(output) if isinstance(leaf, Tensor)]
+
+    def moves(shape: torch.Size) -> bool:
+        moved = torch.Size([shape[0], shape[-1], *shape[1:-1]])
+        return any(
+            moved == other and (shape != other or channels_first(other, recording.returned))
+            for other in returned
+        )
+
+    ranks = {len(shape) for shape in targets if moves(shape)}
+    return _moving(lambda t: t.ndim in ranks)
+
+
+def channels_first(shape: torch.Size, returned: list[tuple[str, torch.Size]]) -> bool:
+    """Whether an output of a module has its channels on axis 1.
+
+    It has them there if it is shaped as what a layer over space returned, or if such a layer ran
+    last and the output has as many channels on axis 1.
+
+    Args:
+        shape: The output's shape.
+        returned: Kind and shape of what the layers returned, in the order in which they ran.
+    """
+    returned = [(kind, other) for kind, other in returned if not says_nothing(kind)]
+    if len(shape) < 3 or not returned:
+        return False
+    alike = [kind for kind, other in returned if other == shape]
+    if alike:
+        return alike[-1] in SPATIAL
+    kind, last = returned[-1]
+    if kind not in SPATIAL or len(last) != len(shape) or last[1] != shape[1]:
+        return False
+    return shape != torch.Size([last[0], *last[2:], last[1]])
+
+
+def output_to_keras(output: Structure, recording: Recording) -> Structure:
+    """A module's output in Keras' layout: samples first, channels last; see `channels_first`.
+
+    Args:
+        output: A tensor, or a structure of tensors.
+        recording: The pass that returned it.
+    """
+
+    def moved(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        if channels_first(leaf.shape, recording.returned):
+            return channels_last(leaf)
+        return recording.times.samples_first(leaf)
+
+    return mapped(moved, output)

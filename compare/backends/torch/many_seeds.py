@@ -7,7 +7,7 @@ one `vmap`, traced once into plain tensor operations. Evaluation runs the module
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -20,9 +20,9 @@ from torch.nn import functional as F
 
 from bn_torch.module import BinaryClassifier
 from bn_torch.norm import BiasedBatchNorm
+from compare.backends.protocol import OnEpoch, Views
 from compare.backends.torch import build
-
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, BiasedBatchNorm)
+from compare.data import Array
 
 
 def unrolled(module: nn.Module) -> nn.Module:
@@ -33,19 +33,14 @@ def unrolled(module: nn.Module) -> nn.Module:
     """
     module = copy.deepcopy(module)
     for name, child in list(module.named_modules()):
-        written = _written_out(child)
-        if written is not None:
-            module.set_submodule(name, written)
+        if isinstance(child, (nn.BatchNorm1d, nn.BatchNorm2d, BiasedBatchNorm)):
+            module.set_submodule(name, UnrolledBatchNorm(child))
+        elif isinstance(child, nn.LSTM):
+            module.set_submodule(name, UnrolledLSTM(child))
+        elif isinstance(child, nn.ReLU):
+            # The next layer finds it in the cache: a tenth of an evaluation with convolutions.
+            module.set_submodule(name, nn.ReLU(inplace=True))
     return module
-
-
-def _written_out(layer: nn.Module) -> nn.Module | None:
-    if isinstance(layer, _NORMS):
-        return UnrolledBatchNorm(layer)
-    if isinstance(layer, nn.ReLU):
-        # The next layer finds it in the cache: a tenth of an evaluation with convolutions.
-        return nn.ReLU(inplace=True)
-    return UnrolledLSTM(layer) if isinstance(layer, nn.LSTM) else None
 
 
 class UnrolledBatchNorm(nn.Module):
@@ -62,7 +57,7 @@ class UnrolledBatchNorm(nn.Module):
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, norm: nn.BatchNorm1d | nn.BatchNorm2d | BiasedBatchNorm) -> None:
+    def __init__(self, norm: Any) -> None:
         super().__init__()
         self.eps, self.momentum = norm.eps, norm.momentum
         self.unbiased = not isinstance(norm, BiasedBatchNorm)
@@ -107,6 +102,11 @@ class UnrolledLSTM(nn.Module):
         Hochreiter & Schmidhuber, 1997, https://doi.org/10.1162/neco.1997.9.8.1735
     """
 
+    weight_ih_l0: Tensor
+    weight_hh_l0: Tensor
+    bias_ih_l0: Tensor
+    bias_hh_l0: Tensor
+
     def __init__(self, lstm: nn.LSTM) -> None:
         super().__init__()
         self.time = 1 if lstm.batch_first else 0
@@ -130,14 +130,6 @@ class UnrolledLSTM(nn.Module):
         return torch.stack(outputs, self.time), None
 
 
-Views = Mapping[str, tuple[np.ndarray, bool]]
-"""What is evaluated after every epoch: name → samples as the network takes them, and whether batch
-normalization uses their own statistics."""
-
-OnEpoch = Callable[[np.ndarray, np.ndarray, dict[str, np.ndarray]], None]
-"""Called with the running training loss and accuracy, (seeds,), and the probabilities of every
-view, (seeds, n)."""
-
 State = dict[str, Tensor]
 """Name in the module → tensor, (seeds, …)."""
 
@@ -159,7 +151,7 @@ class ManySeeds:
     def __init__(
         self,
         module: BinaryClassifier,
-        data: tuple[np.ndarray, np.ndarray],
+        data: tuple[Array, Array],
         *,
         batch_size: int,
         views: Views,
@@ -182,7 +174,7 @@ class ManySeeds:
 
     @torch.no_grad()
     def fit(
-        self, starts: Iterable[tuple[BinaryClassifier, np.ndarray]], *, on_epoch: OnEpoch
+        self, starts: Iterable[tuple[BinaryClassifier, Array]], *, on_epoch: OnEpoch
     ) -> Iterator[BinaryClassifier]:
         """Train from every start, all of them epoch by epoch.
 
@@ -194,7 +186,7 @@ class ManySeeds:
         Yields:
             The module with the trained weights of one seed after the other.
         """
-        copies, orders = zip(*((_copied(m.model), order) for m, order in starts), strict=True)
+        copies, orders = zip(*((_copies(m.model.state_dict()), o) for m, o in starts), strict=True)
         state = {name: torch.stack([seed[name] for seed in copies]) for name in copies[0]}
         velocities = [torch.zeros_like(state[name]) for name in self._trained]
         for order in torch.from_numpy(np.stack(orders, axis=1)):
@@ -204,9 +196,7 @@ class ManySeeds:
             self._module.model.load_state_dict(_of_seed(state, seed))
             yield self._module
 
-    def _train(
-        self, state: State, velocities: list[Tensor], order: Tensor
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _train(self, state: State, velocities: list[Tensor], order: Tensor) -> tuple[Array, Array]:
         """One epoch in place; running losses and accuracies, (seeds,)."""
         x, y = self._x[order], self._y[order]
         trained = {name: state[name] for name in self._trained}
@@ -232,7 +222,7 @@ class ManySeeds:
         shape = tuple(x.shape[:2])
         if shape not in self._steps:
             # Tracing runs the step, which moves the statistics: copies take that.
-            copies = {name: tensor.clone() for name, tensor in others.items()}
+            copies = _copies(others)
             step = vmap(grad(lambda *seed: self._objective(*seed), has_aux=True))
             self._steps[shape] = make_fx(step)(trained, copies, x, y)
         return self._steps[shape]
@@ -245,7 +235,7 @@ class ManySeeds:
         right = ((logits.sigmoid() > 0.5) == (y > 0.5)).sum()
         return (loss * len(x) if "loss-reduction" in self._undone else loss), (loss, right)
 
-    def _evaluate(self, state: State) -> dict[str, np.ndarray]:
+    def _evaluate(self, state: State) -> dict[str, Array]:
         """Probabilities of every view, (seeds, n)."""
         seeds = range(len(next(iter(state.values()))))
         states = [_of_seed(state, seed) for seed in seeds]
@@ -270,21 +260,21 @@ class ManySeeds:
         """Probabilities with the statistics of `x`; moves those of the state."""
         if self._in_training_mode is None:
             network = copy.deepcopy(self._network).train()
-            copies = {name: tensor.clone() for name, tensor in state.items()}
+            copies = _copies(state)
             forward = make_fx(lambda state, x: functional_call(network, state, (x,)))
             self._in_training_mode = forward(copies, x)
         return self._in_training_mode(state, x).sigmoid()[:, 0]
 
 
-def _copied(model: nn.Module) -> State:
-    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+def _copies(state: State) -> State:
+    return {name: tensor.clone() for name, tensor in state.items()}
 
 
 def _of_seed(state: State, seed: int) -> State:
     return {name: tensor[seed] for name, tensor in state.items()}
 
 
-def _cached(x: np.ndarray) -> Tensor:
+def _cached(x: Array) -> Tensor:
     """Images with their channels last in memory: max pooling reads them faster."""
     tensor = torch.from_numpy(x)
     return tensor.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else tensor

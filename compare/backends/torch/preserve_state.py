@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
-from torch import nn
+from torch import Tensor, nn
 
 
 @contextmanager
@@ -40,7 +41,7 @@ def as_found(module: nn.Module) -> Iterator[None]:
 @contextmanager
 def tensors_as_found(module: nn.Module) -> Iterator[None]:
     """Put back weights and buffers, and nothing else."""
-    own = [
+    own: list[tuple[Any, str, Tensor, Tensor]] = [
         (held, name, tensor, tensor.detach().clone())
         for part in module.modules()
         for held in (part._parameters, part._buffers)

@@ -7,15 +7,17 @@ declaration serves reading, writing, gradients and optimizer slots.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import ChainMap
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from bn_torch.norm import BiasedBatchNorm
+from compare.backends.protocol import Names
 
 Of = Callable[[Tensor], Tensor | None]
 """What to take of a parameter or buffer: itself, its gradient, its slot in an optimizer."""
@@ -41,11 +43,11 @@ class Canonical:
 
     def tensors(self, layer: nn.Module) -> list[Tensor]:
         """The layer's own tensors; empty where the layer goes without, as without a bias."""
-        found = [attrgetter(path)(layer) for path in self.own]
-        return [] if any(t is None for t in found) else found
+        tensors = [attrgetter(path)(layer) for path in self.own]
+        return [] if any(t is None for t in tensors) else tensors
 
     def read(self, layer: nn.Module, of: Of, *, alone: bool = False) -> Tensor | None:
-        """The canonical form of what `of` finds; None where it finds nothing.
+        """The canonical form of what `of` returns; None where that is None.
 
         Args:
             layer: Has the tensors.
@@ -53,14 +55,14 @@ class Canonical:
             alone: Take the first of what would be summed: each of two summands receives the
                 gradient of their sum.
         """
-        found = [of(t) for t in self.tensors(layer)]
-        parts = [self.move(t) for t in found if t is not None]
+        own = [of(t) for t in self.tensors(layer)]
+        parts = [self.move(t) for t in own if t is not None]
         if not parts:
             return None
         if self.joined == "stack":
             rest = iter(parts)
             nothing = torch.zeros_like(parts[0])
-            return torch.stack([nothing if t is None else next(rest) for t in found])
+            return torch.stack([nothing if t is None else next(rest) for t in own])
         return parts[0] if alone or len(parts) == 1 else parts[0] + parts[1]
 
     @torch.no_grad()
@@ -99,12 +101,28 @@ class Rule:
         whole: Whether the modules within are parts of it, and no layers of their own.
     """
 
-    layers: Callable[[nn.Module], dict[str, Known]]
+    layers: Callable[[Any], dict[str, Known]]
     whole: bool = False
 
 
-RULES: dict[type, Rule] = {}
-"""Type → rule; of a module's classes, the most derived one counts."""
+SPATIAL = ("conv", "depthwise_conv", "conv_transpose", "batch_norm", "group_norm")
+"""Kinds of layers that have their channels on axis 1."""
+
+ONE_INPUT = (*SPATIAL, "dense", "layer_norm", "embedding")
+"""Kinds of layers that compute on the first tensor that they receive."""
+
+RULES: ChainMap[type, Rule] = ChainMap({}, {})
+"""Type → rule, the user's before built-in ones; the most derived of a module's classes counts."""
+
+
+def is_recurrent(kind: str) -> bool:
+    """Whether a layer returns its outputs and its final state."""
+    return kind.removeprefix("bidirectional_") in _RECURRENT.values()
+
+
+def says_nothing(kind: str) -> bool:
+    """Whether only a rule of the user's knows a layer: nobody says which axis has its channels."""
+    return kind not in (*ONE_INPUT, "attention") and not is_recurrent(kind)
 
 
 def rule_of(module: nn.Module) -> Rule | None:
@@ -112,51 +130,56 @@ def rule_of(module: nn.Module) -> Rule | None:
     return next((RULES[cls] for cls in type(module).__mro__ if cls in RULES), None)
 
 
-def add_rule(
-    type_: type, names: Mapping[str, str | tuple[str, tuple[int, ...]]], *, kind: str | None = None
-) -> None:
-    """Register a rule of the user's; it replaces one that was there.
+def add_rule(layer_type: type, names: Names, *, kind: str | None = None) -> None:
+    """Register a rule of the user's; it replaces one that was there."""
+    if not (isinstance(layer_type, type) and issubclass(layer_type, nn.Module)):
+        raise TypeError(
+            f"add_rule: expected a subclass of torch.nn.Module, received {layer_type!r}"
+        )
+    paths = {name: (own, None) if isinstance(own, str) else own for name, own in names.items()}
 
-    Args:
-        type_: The module's type.
-        names: Canonical name → attribute path of the parameter or buffer, or that and the axes that
-            bring it into the canonical layout, as in `numpy.transpose`.
-        kind: What the layer counts as: the Keras type's name. By default, this type's.
-
-    Raises:
-        TypeError: `type_` is not a type of modules.
-    """
-    if not (isinstance(type_, type) and issubclass(type_, nn.Module)):
-        raise TypeError(f"add_rule: expected a subclass of torch.nn.Module, received {type_!r}")
-    known = Known(kind or type_.__name__, {key: _named(own) for key, own in names.items()})
+    def canonical(layer: nn.Module, path: str, axes: Sequence[int] | None) -> Canonical:
+        try:
+            tensor = attrgetter(path)(layer)
+        except AttributeError:
+            raise TypeError(f"its rule names {path!r}, which it does not have") from None
+        if tensor is None:  # It goes without, as without a bias.
+            return Canonical((path,))
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"its rule names {path!r}, which is no parameter or buffer")
+        if axes is None:
+            return Canonical((path,))
+        if sorted(axes) != list(range(tensor.ndim)):
+            raise TypeError(
+                f"its rule transposes {path!r}, {tuple(tensor.shape)}, by {tuple(axes)}"
+            )
+        return Canonical((path,), lambda t: t.permute(*axes))
 
     def layers(layer: nn.Module) -> dict[str, Known]:
-        for own in names.values():
-            _check_named(layer, own)
-        return {"": known}
+        tensors = {name: canonical(layer, *path) for name, path in paths.items()}
+        return {"": Known(kind or layer_type.__name__, tensors)}
 
-    RULES[type_] = Rule(layers, whole=True)
-
-
-def _check_named(layer: nn.Module, own: str | tuple[str, tuple[int, ...]]) -> None:
-    path, axes = (own, None) if isinstance(own, str) else own
-    try:
-        found = attrgetter(path)(layer)
-    except AttributeError:
-        raise TypeError(f"its rule names {path!r}, which it does not have") from None
-    if found is None:  # It goes without, as without a bias.
-        return
-    if not isinstance(found, Tensor):
-        raise TypeError(f"its rule names {path!r}, which is no parameter or buffer")
-    if axes is not None and sorted(axes) != list(range(found.ndim)):
-        raise TypeError(f"its rule transposes {path!r}, {tuple(found.shape)}, by {tuple(axes)}")
+    RULES[layer_type] = Rule(layers, whole=True)
 
 
-def _named(own: str | tuple[str, tuple[int, ...]]) -> Canonical:
-    if isinstance(own, str):
-        return Canonical((own,))
-    path, axes = own
-    return Canonical((path,), lambda t: t.permute(*axes))
+def forget_rule(layer_type: type) -> None:
+    """Remove a rule of the user's; a built-in one that it replaced is back."""
+    RULES.pop(layer_type, None)
+
+
+# The built-in rules.
+
+_Layers = Callable[[Any], dict[str, Known]]
+
+
+def _rule(*types: type, whole: bool = False) -> Callable[[_Layers], _Layers]:
+    """Register a function as the rule for these types."""
+
+    def register(function: _Layers) -> _Layers:
+        RULES.maps[1].update(dict.fromkeys(types, Rule(function, whole)))
+        return function
+
+    return register
 
 
 def swapped(t: Tensor) -> Tensor:
@@ -168,7 +191,18 @@ _GAMMA_BETA = {"gamma": Canonical(("weight",)), "beta": Canonical(("bias",))}
 _KERNEL_BIAS = {"kernel": Canonical(("weight",), swapped), "bias": Canonical(("bias",))}
 
 
-def _convolution(layer: nn.Module) -> dict[str, Known]:
+@_rule(nn.Linear)
+def _dense(layer: nn.Linear) -> dict[str, Known]:
+    return {"": Known("dense", _KERNEL_BIAS)}
+
+
+@_rule(nn.Embedding)
+def _embedding(layer: nn.Embedding) -> dict[str, Known]:
+    return {"": Known("embedding", {"embeddings": Canonical(("weight",))})}
+
+
+@_rule(nn.Conv1d, nn.Conv2d, nn.Conv3d)
+def _convolution(layer: Any) -> dict[str, Known]:
     if layer.groups == 1 or layer.groups != layer.in_channels:
         return {"": Known("conv", _KERNEL_BIAS)}
 
@@ -180,13 +214,20 @@ def _convolution(layer: nn.Module) -> dict[str, Known]:
     return {"": Known("depthwise_conv", _KERNEL_BIAS | {"kernel": kernel})}
 
 
-def _transposed(layer: nn.Module) -> dict[str, Known]:
+@_rule(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+def _transposed(layer: Any) -> dict[str, Known]:
     if layer.groups != 1:
         raise TypeError(f"groups={layer.groups}: Keras has none; split it into groups=1 layers")
     return {"": Known("conv_transpose", _KERNEL_BIAS)}
 
 
-def _layer_norm(layer: nn.Module) -> dict[str, Known]:
+@_rule(nn.GroupNorm)
+def _group_norm(layer: nn.GroupNorm) -> dict[str, Known]:
+    return {"": Known("group_norm", _GAMMA_BETA)}
+
+
+@_rule(nn.LayerNorm)
+def _layer_norm(layer: nn.LayerNorm) -> dict[str, Known]:
     if len(layer.normalized_shape) != 1:
         raise TypeError(
             f"normalizes over {len(layer.normalized_shape)} axes: flatten them into one before it"
@@ -194,6 +235,7 @@ def _layer_norm(layer: nn.Module) -> dict[str, Known]:
     return {"": Known("layer_norm", _GAMMA_BETA)}
 
 
+@_rule(nn.modules.batchnorm._BatchNorm, BiasedBatchNorm)
 def _batch_norm(layer: nn.Module) -> dict[str, Known]:
     statistics = {
         "moving_mean": Canonical(("running_mean",)),
@@ -202,35 +244,20 @@ def _batch_norm(layer: nn.Module) -> dict[str, Known]:
     return {"": Known("batch_norm", _GAMMA_BETA | statistics)}
 
 
-def _always(kind: str, tensors: Mapping[str, Canonical]) -> Rule:
-    return Rule(lambda layer: {"": Known(kind, tensors)})
-
-
-RULES[nn.Linear] = _always("dense", _KERNEL_BIAS)
-RULES[nn.Embedding] = _always("embedding", {"embeddings": Canonical(("weight",))})
-RULES[nn.GroupNorm] = _always("group_norm", _GAMMA_BETA)
-RULES[nn.LayerNorm] = Rule(_layer_norm)
-for _type in (nn.Conv1d, nn.Conv2d, nn.Conv3d):
-    RULES[_type] = Rule(_convolution)
-for _type in (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d):
-    RULES[_type] = Rule(_transposed)
-for _type in (nn.modules.batchnorm._BatchNorm, BiasedBatchNorm):
-    RULES[_type] = Rule(_batch_norm)
-
-
-_KINDS = {nn.RNN: "simple_rnn", nn.LSTM: "lstm", nn.GRU: "gru"}
+_RECURRENT = {nn.RNN: "simple_rnn", nn.LSTM: "lstm", nn.GRU: "gru"}
 
 
 def recurrent_kind(layer: nn.RNNBase) -> str:
     """`"simple_rnn"`, `"lstm"` or `"gru"`."""
-    return next(_KINDS[cls] for cls in type(layer).__mro__ if cls in _KINDS)
+    return next(kind for cls, kind in _RECURRENT.items() if isinstance(layer, cls))
 
 
+@_rule(*_RECURRENT)
 def _recurrent(layer: nn.RNNBase) -> dict[str, Known]:
     if layer.proj_size:
         raise TypeError(f"proj_size={layer.proj_size}: Keras has no projection; use a Linear")
-    known = {index: _one_layer(layer, index) for index in range(layer.num_layers)}
-    return {"" if len(known) == 1 else f"layer_{index}": one for index, one in known.items()}
+    known = {f"layer_{index}": _one_layer(layer, index) for index in range(layer.num_layers)}
+    return known if len(known) > 1 else {"": known["layer_0"]}
 
 
 def _one_layer(layer: nn.RNNBase, index: int) -> Known:
@@ -246,19 +273,15 @@ def _one_layer(layer: nn.RNNBase, index: int) -> Known:
 
 
 def _direction(layer: nn.RNNBase, ending: str) -> dict[str, Canonical]:
-    gates = _update_first if recurrent_kind(layer) == "gru" else _as_they_are
-
-    def kernel(t: Tensor) -> Tensor:
-        return gates(t).t()
-
+    gru = recurrent_kind(layer) == "gru"
+    gates = _update_first if gru else lambda t: t
     tensors = {
-        "kernel": Canonical((f"weight_ih_{ending}",), kernel),
-        "recurrent_kernel": Canonical((f"weight_hh_{ending}",), kernel),
+        "kernel": Canonical((f"weight_ih_{ending}",), lambda t: gates(t).t()),
+        "recurrent_kernel": Canonical((f"weight_hh_{ending}",), lambda t: gates(t).t()),
     }
     if layer.bias:
         own = (f"bias_ih_{ending}", f"bias_hh_{ending}")
-        joined = "stack" if recurrent_kind(layer) == "gru" else "sum"
-        tensors["bias"] = Canonical(own, gates, joined)
+        tensors["bias"] = Canonical(own, gates, "stack" if gru else "sum")
     return tensors
 
 
@@ -268,10 +291,7 @@ def _update_first(t: Tensor) -> Tensor:
     return torch.cat([z, r, n])
 
 
-def _as_they_are(t: Tensor) -> Tensor:
-    return t
-
-
+@_rule(nn.MultiheadAttention, whole=True)
 def _attention(layer: nn.MultiheadAttention) -> dict[str, Known]:
     if layer.bias_k is not None or layer.add_zero_attn:
         raise TypeError("bias_k, bias_v and zero attention are unknown to Keras: do without them")
@@ -281,7 +301,8 @@ def _attention(layer: nn.MultiheadAttention) -> dict[str, Known]:
         def move(t: Tensor) -> Tensor:
             own = t if third is None else t[third * size : (third + 1) * size]
             # (heads · k, d) as (d, heads, k); a bias (heads · k,) as (heads, k).
-            return own.t().unflatten(-1, (heads, -1))
+            split: Tensor = own.t().unflatten(-1, (heads, -1))
+            return split
 
         return move
 
@@ -300,8 +321,3 @@ def _attention(layer: nn.MultiheadAttention) -> dict[str, Known]:
         "attention_output/bias": Canonical(("out_proj.bias",)),
     }
     return {"": Known("attention", tensors)}
-
-
-for _type in _KINDS:
-    RULES[_type] = Rule(_recurrent)
-RULES[nn.MultiheadAttention] = Rule(_attention, whole=True)

@@ -1,4 +1,4 @@
-"""The settings of layers under Keras' names and by Keras' conventions."""
+"""Settings of layers, optimizers and losses under Keras' names; and what draws random numbers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from bn_torch.norm import BiasedBatchNorm
-from compare.backends.torch.layouts import is_recurrent
+from compare.backends.protocol import Objective
 from compare.backends.torch.preserve_state import as_found
-from compare.backends.torch.rules import recurrent_kind
+from compare.backends.torch.rules import is_recurrent, recurrent_kind
 from compare.backends.torch.weights import Layer
 
 Settings = dict[str, Any]
@@ -30,8 +30,8 @@ def settings(layer: Layer, *, frozen: bool = False) -> Settings:
         return _batch_norm(layer.module, frozen)
     if is_recurrent(layer.kind):
         return _recurrent(layer)
-    found = _OF_KIND.get(layer.kind)
-    return found(layer.module) if found is not None and _is_stock(layer.module) else {}
+    read = _OF_KIND.get(layer.kind)
+    return read(layer.module) if read is not None and _is_stock(layer.module) else {}
 
 
 def _is_stock(module: nn.Module) -> bool:
@@ -42,18 +42,16 @@ def _is_stock(module: nn.Module) -> bool:
 def _batch_norm(norm: nn.Module, frozen: bool) -> Settings:
     if not isinstance(norm, (nn.modules.batchnorm._BatchNorm, BiasedBatchNorm)):
         return {"frozen": frozen}
-    found = {
+    values: Settings = {
         "epsilon": norm.eps,
         # Torch counts the share of the new batch; None is the mean of all batches so far.
         "decay": None if norm.momentum is None else 1.0 - norm.momentum,
         "frozen": frozen,
     }
-    if isinstance(norm, BiasedBatchNorm):
-        found["biased"] = True
-    elif type(norm).__module__.startswith("torch.nn."):
-        # What a subclass tracks is its own affair.
-        found["biased"] = False
-    return found
+    # What a subclass tracks is its own affair.
+    if isinstance(norm, BiasedBatchNorm) or type(norm).__module__.startswith("torch.nn."):
+        values["biased"] = isinstance(norm, BiasedBatchNorm)
+    return values
 
 
 def _recurrent(layer: Layer) -> Settings:
@@ -61,31 +59,25 @@ def _recurrent(layer: Layer) -> Settings:
     if not isinstance(rnn, nn.RNNBase):
         return {}
     kind = recurrent_kind(rnn)
-    found: Settings = {
+    bias = next((c for name, c in layer.known.items() if name.endswith("bias")), None)
+    values: Settings = {
         "activation": rnn.nonlinearity if kind == "simple_rnn" else "tanh",
-        "trained_biases": _trained_biases(layer),
+        "trained_biases": sum(t.requires_grad for t in bias.tensors(rnn)) if bias else 0,
         "batch_first": rnn.batch_first,
     }
     if kind != "simple_rnn":
-        found["recurrent_activation"] = "sigmoid"
-    return found
-
-
-def _trained_biases(layer: Layer) -> int:
-    bias = next((c for name, c in layer.known.items() if name.endswith("bias")), None)
-    return 0 if bias is None else sum(t.requires_grad for t in bias.tensors(layer.module))
+        values["recurrent_activation"] = "sigmoid"
+    return values
 
 
 def _convolution(conv: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> Settings:
-    found = {
+    values: Settings = {
         "strides": list(conv.stride),
         "dilation": list(conv.dilation),
         "groups": conv.groups,
         "padding": _padding(conv.padding),
     }
-    if conv.padding_mode != "zeros":
-        found["padding_mode"] = conv.padding_mode
-    return found
+    return values if conv.padding_mode == "zeros" else {**values, "padding_mode": conv.padding_mode}
 
 
 def _padding(declared: str | tuple[int, ...]) -> str | list[int]:
@@ -140,93 +132,71 @@ _NAMES = {
     "amsgrad": "amsgrad",
 }
 _FROM_LOGITS = {
-    "BCEWithLogitsLoss": True,
-    "CrossEntropyLoss": True,
-    "BCELoss": False,
-    "NLLLoss": False,
-    "binary_cross_entropy_with_logits": True,
-    "cross_entropy": True,
-    "binary_cross_entropy": False,
-    "nll_loss": False,
+    **dict.fromkeys(("BCEWithLogitsLoss", "binary_cross_entropy_with_logits"), True),
+    **dict.fromkeys(("CrossEntropyLoss", "cross_entropy"), True),
+    **dict.fromkeys(("BCELoss", "binary_cross_entropy", "NLLLoss", "nll_loss"), False),
 }
 
 
-def optimizer_settings(
-    module: nn.Module, objective: tuple[Any, Any] | None = None
-) -> dict[str, Any]:
-    """Settings of the optimizer that would train a module; the module is left as it was found.
-
-    Args:
-        module: A LightningModule, or a plain module with an `objective`.
-        objective: `loss(output, target)` and `optimizer(parameters)` of a plain module.
-
-    Returns:
-        `kind` and the numbers that all groups of parameters share. `learning_rate` is
-        `{"schedule": class}` where a schedule changes it. `class` is there for a subclass of one of
-        Torch's. Empty where `configure_optimizers` cannot be called before training.
-    """
+def optimizer_settings(module: nn.Module, objective: Objective | None = None) -> Settings:
+    """Settings of the optimizer that would train a module; the module is left as it was found."""
     with as_found(module):
         try:
             if objective is not None:
-                found = objective[1](module.parameters())
+                optimizer: Any = objective[1]
+                configured = optimizer(module.parameters())
             else:
-                found = copy.deepcopy(module).configure_optimizers()
+                own: Any = copy.deepcopy(module)
+                configured = own.configure_optimizers()
         # One that asks its Trainer for the number of steps, say: it is judged by what it does.
         except Exception:
             return {}
-    optimizer, schedule = _first(found)
-    return {} if optimizer is None else _of(optimizer, schedule)
+    first, schedule = _first(configured)
+    return {} if first is None else _of(first, schedule)
 
 
-def _first(found: Any) -> tuple[torch.optim.Optimizer | None, str | None]:
+def _first(configured: Any) -> tuple[torch.optim.Optimizer | None, str | None]:
     """The first optimizer and the class of its schedule, of all that Lightning allows."""
     schedule = None
-    if isinstance(found, (tuple, list)):
-        if len(found) == 2 and isinstance(found[0], (tuple, list)):
-            found, schedules = found
+    if isinstance(configured, (tuple, list)):
+        if len(configured) == 2 and isinstance(configured[0], (tuple, list)):
+            configured, schedules = configured
             schedule = next(iter(schedules), None)
-        found = next(iter(found), None)
-    if isinstance(found, dict):
-        schedule = found.get("lr_scheduler", schedule)
-        found = found.get("optimizer")
+        configured = next(iter(configured), None)
+    if isinstance(configured, dict):
+        schedule = configured.get("lr_scheduler", schedule)
+        configured = configured.get("optimizer")
     if isinstance(schedule, dict):
         schedule = schedule.get("scheduler")
-    if not isinstance(found, torch.optim.Optimizer):
+    if not isinstance(configured, torch.optim.Optimizer):
         return None, None
-    return found, None if schedule is None else type(schedule).__name__
+    return configured, None if schedule is None else type(schedule).__name__
 
 
-def _of(optimizer: torch.optim.Optimizer, schedule: str | None) -> dict[str, Any]:
-    known = next((cls for cls in type(optimizer).__mro__ if cls in _KINDS), None)
-    found: dict[str, Any] = {"kind": _KINDS.get(known, type(optimizer).__name__.lower())}
-    if known is not None and type(optimizer) is not known:
-        found["class"] = type(optimizer).__name__
-    first = optimizer.param_groups[0]
+def _of(optimizer: torch.optim.Optimizer, schedule: str | None) -> Settings:
+    known = next((cls for cls in type(optimizer).__mro__ if cls in _KINDS), type(optimizer))
+    values: Settings = {"kind": _KINDS.get(known, known.__name__.lower())}
+    if known is not type(optimizer):
+        values["class"] = type(optimizer).__name__
     for own, name in _NAMES.items():
-        values = [group.get(own) for group in optimizer.param_groups]
-        if values[0] is not None and all(value == values[0] for value in values):
-            found[name] = values[0] if isinstance(values[0], bool) else float(values[0])
-    if "betas" in first:
-        found["beta_1"], found["beta_2"] = map(float, first["betas"])
-    if not found.get("dampening"):
-        found.pop("dampening", None)
+        first, *others = [group.get(own) for group in optimizer.param_groups]
+        if first is not None and all(value == first for value in others):
+            values[name] = first if isinstance(first, bool) else float(first)
+    if "betas" in optimizer.param_groups[0]:
+        values["beta_1"], values["beta_2"] = map(float, optimizer.param_groups[0]["betas"])
+    if not values.get("dampening"):
+        values.pop("dampening", None)
     if schedule is not None:
-        found["learning_rate"] = {"schedule": schedule}
-    return found
+        values["learning_rate"] = {"schedule": schedule}
+    return values
 
 
-def loss_settings(
-    module: nn.Module, objective: tuple[Callable[..., Any], Any] | None = None
-) -> dict[str, Any]:
-    """`name`, `from_logits` and `reduction` of a plain module's loss; empty where it is unknown.
-
-    Args:
-        module: Whose loss it is; a LightningModule's is inside its `training_step`.
-        objective: `loss(output, target)` and `optimizer(parameters)` of a plain module.
-    """
+def loss_settings(module: nn.Module, objective: Objective | None = None) -> Settings:
+    """`name`, `from_logits` and `reduction` of a plain module's loss; empty where it is unknown."""
     if objective is None:
         return {}
-    loss, keywords = objective[0], {}
+    loss: Any = objective[0]
+    keywords: dict[str, Any] = {}
     if isinstance(loss, functools.partial):
         loss, keywords = loss.func, loss.keywords
     if isinstance(loss, nn.Module):
@@ -247,8 +217,7 @@ _PATHS = ("DropPath", "StochasticDepth")
 def random_parts(module: nn.Module) -> list[str]:
     """`path (Dropout, rate 0.5)` for every part that draws numbers in training mode.
 
-    A part that stays in inference mode while the rest trains draws none. Functions such as
-    `torch.nn.functional.dropout` cannot be seen.
+    A part that stays in inference mode while the rest trains draws none.
     """
     return [
         f"{path.replace('.', '/') or 'the module itself'} ({type(part).__name__}, {what})"
@@ -257,7 +226,7 @@ def random_parts(module: nn.Module) -> list[str]:
     ]
 
 
-def _drawn(part: nn.Module) -> str | None:
+def _drawn(part: Any) -> str | None:
     if isinstance(part, nn.RReLU):
         return f"slope {part.lower} to {part.upper}" if part.lower != part.upper else None
     if isinstance(part, (nn.FractionalMaxPool2d, nn.FractionalMaxPool3d)):

@@ -1,49 +1,37 @@
-"""Samples and targets as they come: one tensor, or tuples, lists and dictionaries of them."""
+"""Samples as Torch takes them: arrays as tensors, and the arguments of `forward`."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-
-def mapped(structure: Any, function: Callable[[Any], Any]) -> Any:
-    """The same structure with the function's value at every leaf."""
-    if isinstance(structure, dict):
-        return {key: mapped(value, function) for key, value in structure.items()}
-    if isinstance(structure, tuple) and hasattr(structure, "_fields"):
-        return type(structure)(*(mapped(value, function) for value in structure))
-    if isinstance(structure, (tuple, list)):
-        return type(structure)(mapped(value, function) for value in structure)
-    return function(structure)
+from compare.backends.structures import Structure, mapped
 
 
-def leaves(structure: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Every leaf with its name: `name`, or `name/<index or key>`; None is no leaf."""
-    if isinstance(structure, dict):
-        items: Any = structure.items()
-    elif isinstance(structure, (tuple, list)):
-        items = enumerate(structure)
-    else:
-        items = ()
-        if structure is not None:
-            yield name, structure
-    for key, value in items:
-        yield from leaves(value, f"{name}/{key}")
+def tensors(structure: Structure) -> Structure:
+    """The same structure as new tensors; whole numbers as int64, as Torch's layers want."""
+    return mapped(_tensor, structure)
 
 
-def tensor(leaf: Any) -> Tensor:
-    """An array or tensor as a tensor of its own; whole numbers as int64, as Torch's layers want."""
-    found = leaf.clone() if isinstance(leaf, Tensor) else torch.from_numpy(np.array(leaf))
-    whole = not (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool)
-    return found.long() if whole else found
+def _tensor(leaf: Any) -> Tensor:
+    own = leaf.clone() if isinstance(leaf, Tensor) else torch.from_numpy(np.array(leaf))
+    whole = not (own.is_floating_point() or own.is_complex() or own.dtype == torch.bool)
+    return own.long() if whole else own
 
 
-def call(module: nn.Module, x: Any) -> Any:
+def to_numpy(tensor: Tensor) -> NDArray[Any]:
+    """A copy as an array."""
+    own = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+    array: NDArray[Any] = own.numpy()
+    return array
+
+
+def call(module: nn.Module, x: Structure) -> Any:
     """Call a module on samples.
 
     A tuple goes to a `forward` of several arguments one by one, a dictionary to one whose arguments

@@ -1,4 +1,4 @@
-"""`Trainer.fit` under a clock, as a user writes it, tuned, and beside it the floor."""
+"""`Trainer.fit` under a clock: as a user writes it, tuned, and beside it the floor."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.loggers import CSVLogger
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
@@ -20,13 +20,133 @@ from torch.utils.data import DataLoader, TensorDataset
 from bn_torch.data import channels_first
 from bn_torch.module import BinaryClassifier
 from compare.backends.torch import build
+from compare.data import Array
+
+CONFIGURATIONS = {
+    "idiomatic": "idiomatic",
+    "floor": "floor",
+    "no logger, no checkpoints": "tuned",
+    "barebones": "tuned",
+    "torch.compile": "tuned",
+    "validation": "tuned",
+    "validation in one batch": "tuned",
+}
+"""What can be timed → which kind it is; the floor is a bare loop over slices of tensors."""
+
+clock = time.perf_counter
+
+
+def configurations() -> dict[str, str]:
+    """What `time_fit` can time → its kind: `"idiomatic"`, `"floor"` or `"tuned"`."""
+    return dict(CONFIGURATIONS)
+
+
+def time_fit(
+    handle: BinaryClassifier,
+    data: Mapping[str, tuple[Array, Array]],
+    *,
+    configuration: str,
+    epochs: int,
+    batch_size: int,
+) -> dict[str, Any]:
+    """Train once; note when the first step and every epoch ended."""
+    halves = {name: (channels_first(x), y) for name, (x, y) in data.items()}
+    if CONFIGURATIONS[configuration] == "floor":
+        handle.to(build.device())
+        return _time_floor(handle, halves["train"], epochs, batch_size)
+    if configuration == "torch.compile":
+        handle.model.compile()
+    train_loader, test_loader = _loaders(halves, configuration, batch_size)
+    stamps = _Stamps()
+    with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch, warnings.catch_warnings():
+        # Lightning advises on workers and logging intervals in every fit; none of it is news here.
+        warnings.simplefilter("ignore")
+        trainer = L.Trainer(
+            max_epochs=epochs,
+            accelerator="gpu" if build.device().type == "cuda" else "cpu",
+            devices=1,
+            precision=build.precision(),
+            callbacks=[stamps],
+            default_root_dir=scratch,
+            **_trainer_options(configuration, scratch),
+        )
+        handle.train()
+        stamps.start = clock()
+        trainer.fit(handle, train_loader, test_loader)
+    note = f"logger={type(trainer.logger).__name__}" if trainer.logger else ""
+    return {"first_step": stamps.first_step, "epoch_ends": stamps.epoch_ends, "note": note}
+
+
+def _loaders(
+    halves: Mapping[str, tuple[Array, Array]], configuration: str, batch_size: int
+) -> tuple[DataLoader[Any], DataLoader[Any] | None]:
+    """For training, and for validation where the configuration has one."""
+    datasets = {
+        name: TensorDataset(torch.from_numpy(x), torch.from_numpy(y).unsqueeze(1))
+        for name, (x, y) in halves.items()
+    }
+    train_loader = DataLoader(datasets["train"], batch_size=batch_size, shuffle=True)
+    if not configuration.startswith("validation"):
+        return train_loader, None
+    whole = configuration == "validation in one batch"
+    size = len(datasets["test"]) if whole else batch_size
+    return train_loader, DataLoader(datasets["test"], batch_size=size)
+
+
+def _trainer_options(configuration: str, scratch: str) -> dict[str, Any]:
+    if configuration == "barebones":
+        return {"barebones": True}
+    quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False}
+    if configuration == "no logger, no checkpoints":
+        quiet |= {"logger": False, "enable_checkpointing": False}
+    else:
+        # Where tensorboard is installed, Lightning would choose it, and that imports TensorFlow.
+        quiet["logger"] = CSVLogger(scratch)
+    return quiet
+
+
+class _Stamps(L.Callback):
+    """Takes timestamps."""
+
+    def __init__(self) -> None:
+        self.start = 0.0
+        self.first_step: float | None = None
+        self.epoch_ends: list[float] = []
+
+    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
+        if self.first_step is None:
+            self.first_step = self._elapsed()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.epoch_ends.append(self._elapsed())
+
+    def _elapsed(self) -> float:
+        build.wait()
+        return clock() - self.start
+
+
+def _time_floor(
+    handle: BinaryClassifier, data: tuple[Array, Array], epochs: int, batch_size: int
+) -> dict[str, Any]:
+    ends: list[float] = []
+    rng = np.random.default_rng(0)
+    orders = np.stack([rng.permutation(len(data[0])) for _ in range(epochs)])
+    start = clock()
+    train(
+        handle,
+        data,
+        orders=orders,
+        batch_size=batch_size,
+        on_epoch=lambda loss, accuracy: ends.append(clock() - start),
+    )
+    return {"first_step": None, "epoch_ends": ends, "note": ""}
 
 
 def train(
     module: BinaryClassifier,
-    data: tuple[np.ndarray, np.ndarray],
+    data: tuple[Array, Array],
     *,
-    orders: np.ndarray,
+    orders: NDArray[np.int64],
     batch_size: int,
     on_epoch: Callable[[float, float], None],
 ) -> None:
@@ -69,140 +189,3 @@ def _step(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tens
     optimizer.step()
     hits = ((logits.detach() > 0) == (y > 0.5)).sum()
     return torch.stack([loss.detach() * len(y), hits.to(loss.dtype)])
-
-
-Arrays = tuple[np.ndarray, np.ndarray]
-
-CONFIGURATIONS: Mapping[str, str] = MappingProxyType(
-    {
-        "idiomatic": "idiomatic",
-        "floor": "floor",
-        "no logger, no checkpoints": "tuned",
-        "barebones": "tuned",
-        "torch.compile": "tuned",
-        "validation": "tuned",
-        "validation in one batch": "tuned",
-    }
-)
-"""What can be timed → which kind it is; the floor is a bare loop over slices of tensors."""
-
-clock = time.perf_counter
-
-
-def configurations() -> dict[str, str]:
-    """What `time_fit` can time → its kind: `"idiomatic"`, `"floor"` or `"tuned"`."""
-    return dict(CONFIGURATIONS)
-
-
-def time_fit(
-    handle: BinaryClassifier,
-    data: Mapping[str, Arrays],
-    *,
-    configuration: str,
-    epochs: int,
-    batch_size: int,
-) -> dict[str, Any]:
-    """Train once; note when the first step and every epoch ended.
-
-    A step or an epoch ends when the device has computed it.
-
-    Args:
-        handle: A fresh module, built by the adapter.
-        data: `"train"` and `"test"`: samples in Keras' layout, and labels, (n,).
-        configuration: A key of `CONFIGURATIONS`.
-        epochs: Passes over the training samples.
-        batch_size: Samples per batch; a short last batch is kept.
-
-    Returns:
-        `first_step`, seconds from the call to the end of the first step, None for a floor;
-        `epoch_ends`, seconds from the call to the end of every epoch; `note`, what was decided by
-        the framework.
-    """
-    halves = {name: (channels_first(x), y) for name, (x, y) in data.items()}
-    if CONFIGURATIONS[configuration] == "floor":
-        handle.to(build.chosen())
-        return _time_floor(handle, halves["train"], epochs, batch_size)
-    if configuration == "torch.compile":
-        handle.model.compile()
-    loaders = _loaders(halves, configuration, batch_size)
-    stamps = _Stamps()
-    with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch, warnings.catch_warnings():
-        # Lightning advises on workers and logging intervals in every fit; none of it is news here.
-        warnings.simplefilter("ignore")
-        trainer = L.Trainer(
-            max_epochs=epochs,
-            accelerator="gpu" if build.chosen().type == "cuda" else "cpu",
-            devices=1,
-            precision=build.precision(),
-            callbacks=[stamps],
-            default_root_dir=scratch,
-            **_trainer_options(configuration, scratch),
-        )
-        handle.train()
-        stamps.start = clock()
-        trainer.fit(handle, *loaders)
-    note = f"logger={type(trainer.logger).__name__}" if trainer.logger else ""
-    return {"first_step": stamps.first_step, "epoch_ends": stamps.epoch_ends, "note": note}
-
-
-def _loaders(halves: Mapping[str, Arrays], configuration: str, batch_size: int) -> list[DataLoader]:
-    loaders = [DataLoader(_dataset(halves["train"]), batch_size=batch_size, shuffle=True)]
-    if configuration.startswith("validation"):
-        whole = configuration == "validation in one batch"
-        size = len(halves["test"][0]) if whole else batch_size
-        loaders.append(DataLoader(_dataset(halves["test"]), batch_size=size))
-    return loaders
-
-
-def _trainer_options(configuration: str, scratch: str) -> dict[str, Any]:
-    if configuration == "barebones":
-        return {"barebones": True}
-    quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False}
-    if configuration == "no logger, no checkpoints":
-        quiet |= {"logger": False, "enable_checkpointing": False}
-    else:
-        # Where tensorboard is installed, Lightning would choose it, and that imports TensorFlow.
-        quiet["logger"] = CSVLogger(scratch)
-    return quiet
-
-
-class _Stamps(L.Callback):
-    """Takes timestamps."""
-
-    def __init__(self) -> None:
-        self.start = 0.0
-        self.first_step: float | None = None
-        self.epoch_ends: list[float] = []
-
-    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        if self.first_step is None:
-            self.first_step = self._elapsed()
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.epoch_ends.append(self._elapsed())
-
-    def _elapsed(self) -> float:
-        build.wait()
-        return clock() - self.start
-
-
-def _time_floor(
-    handle: BinaryClassifier, train: Arrays, epochs: int, batch_size: int
-) -> dict[str, Any]:
-    ends: list[float] = []
-    rng = np.random.default_rng(0)
-    orders = np.stack([rng.permutation(len(train[0])) for _ in range(epochs)])
-    start = clock()
-    train(
-        handle,
-        train,
-        orders=orders,
-        batch_size=batch_size,
-        on_epoch=lambda loss, accuracy: ends.append(clock() - start),
-    )
-    return {"first_step": None, "epoch_ends": ends, "note": ""}
-
-
-def _dataset(arrays: Arrays) -> TensorDataset:
-    x, y = map(torch.from_numpy, arrays)
-    return TensorDataset(x, y.unsqueeze(1))

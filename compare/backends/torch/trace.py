@@ -1,13 +1,14 @@
-"""What any Torch module computes on the way: one trace of a few steps of a real Trainer.
+"""A trace: what a module computes in a few steps of a real `Trainer`, and in one evaluation.
 
-A trace names arrays alike for every framework (see `compare.trace`), in Keras' layout. The module
-is left as it was found.
+`trace` trains and records, `describe` runs one forward pass, `repeats` two. Arrays are named alike
+for every framework (see `compare.trace`) and are in Keras' layout. The module is left as it was
+found. What the layers receive and return is recorded by `hooks`.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -15,164 +16,91 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from compare.backends.torch import arrangement
-from compare.backends.torch.arrangement import output_to_keras
-from compare.backends.torch.hooks import Recording, Sink
+from compare.backends.protocol import Batches, Sink
+from compare.backends.structures import Structure, leaves
+from compare.backends.torch import layouts
+from compare.backends.torch.hooks import Recording
 from compare.backends.torch.preserve_state import as_found, looking, tensors_as_found
 from compare.backends.torch.settings import settings
-from compare.backends.torch.structures import call, leaves, mapped, tensor
-from compare.backends.torch.weights import named_tensors, to_numpy, weighted_layers
+from compare.backends.torch.structures import call, tensors, to_numpy
+from compare.backends.torch.weights import named_tensors, weighted_layers
+from compare.trace import Layer
+
+_STATISTICS = ("moving_mean", "moving_variance")
+
+ToKeras = Callable[[int, Structure, Structure], tuple[Structure, Structure]]
+"""Step, samples and targets as training received them → both as Keras would have them."""
 
 
-def _velocity(buffer: Tensor, group: dict[str, Any], rate: float) -> Tensor:
-    # Keras keeps the learning rate within the velocity. Its SGD descends by adding it, its RMSprop
-    # by subtracting.
-    return (rate if "alpha" in group else -rate) * buffer
-
-
-def _itself(buffer: Tensor, group: dict[str, Any], rate: float) -> Tensor:
-    return buffer
-
-
-_SLOTS: dict[str, tuple[str, Callable[[Tensor, dict[str, Any], float], Tensor]]] = {
-    "momentum_buffer": ("velocity", _velocity),
-    "exp_avg": ("first_moment", _itself),
-    "exp_avg_sq": ("second_moment", _itself),
-    "max_exp_avg_sq": ("max_second_moment", _itself),
-    "square_avg": ("second_moment", _itself),
-    "grad_avg": ("average_gradient", _itself),
-}
-
-
-_KNOWN = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop)
-
-
-def _has_keras_slots(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether what it keeps is what Keras keeps; one that a user wrote is taken at its names."""
-    bases = {cls for cls in type(optimizer).__mro__ if cls.__module__.startswith("torch.optim.")}
-    return isinstance(optimizer, _KNOWN) or bases == {torch.optim.Optimizer}
-
-
-class Slots:
-    """Reads the slots of optimizers; learning rates are those that the step was taken with."""
-
-    def __init__(self) -> None:
-        self._rates: dict[int, list[float]] = {}
-
-    def note_rates(self, optimizer: torch.optim.Optimizer) -> None:
-        """Call it before the step: a schedule changes the rates after it."""
-        self._rates[id(optimizer)] = [float(group["lr"]) for group in optimizer.param_groups]
-
-    def read(
-        self, root: nn.Module, optimizer: torch.optim.Optimizer
-    ) -> Iterator[tuple[str, np.ndarray]]:
-        """`<layer>/<tensor>/<slot>` and its value, for everything that the optimizer keeps.
-
-        Of what is trained but got no gradient so far Torch keeps nothing, Keras zeros.
-        """
-        if not _has_keras_slots(optimizer):
-            return
-        groups = optimizer.param_groups
-        rates = self._rates.get(id(optimizer)) or [float(group["lr"]) for group in groups]
-        of_parameter = {
-            id(p): (group, rate)
-            for group, rate in zip(groups, rates, strict=True)
-            for p in group["params"]
-        }
-        kept = {key for state in optimizer.state.values() for key in state}
-        for key, (slot, convert) in _SLOTS.items():
-            if key not in kept:
-                continue
-
-            def of(p: Tensor, key: str = key, convert: Any = convert) -> Tensor | None:
-                state = optimizer.state.get(p, {})
-                if id(p) in of_parameter and not state and p.requires_grad and p.grad is None:
-                    return torch.zeros_like(p)
-                value = state.get(key)
-                return None if value is None else convert(value.detach(), *of_parameter[id(p)])
-
-            for name, values in named_tensors(root, of).items():
-                yield f"{name}/{slot}", to_numpy(values)
-
-
-class Objective(L.LightningModule):
-    """Trains a plain module.
+def trace(
+    module: nn.Module, root: nn.Module, batches: Batches, sink: Sink, *, to_keras: ToKeras
+) -> list[Layer]:
+    """Record a training step per batch, taken by a `Trainer`, and one evaluation.
 
     Args:
-        model: Any module.
-        loss: `loss(output, target)` → a scalar.
-        optimizer: `optimizer(parameters)` → a Torch optimizer, or anything else that
-            `configure_optimizers` may return.
+        module: Its `training_step` and `configure_optimizers` are used.
+        root: The part whose layers are recorded: `module` itself or a network within.
+        batches: Samples and targets of every step, tensors as a loader would yield them.
+        sink: Receives every array under its name.
+        to_keras: Puts a batch into Keras' layout, to be recorded.
+
+    Returns:
+        The weighted layers in the order in which they ran, see `structure`. Where the module
+        raises, the trace ends there and has the error's text as `error`.
+
+    Raises:
+        TypeError: No rule is known for a layer with weights of its own.
+        ValueError: A lazy layer has no weights yet, or the module optimizes by hand.
     """
-
-    def __init__(
-        self,
-        model: nn.Module,
-        loss: Callable[[Any, Any], Tensor],
-        optimizer: Callable[[Iterator[nn.Parameter]], Any],
-    ) -> None:
-        super().__init__()
-        self.model, self.loss, self.optimizer = model, loss, optimizer
-
-    def forward(self, x: Any) -> Any:
-        return call(self.model, x)
-
-    def training_step(self, batch: tuple[Any, Any], batch_idx: int) -> Tensor:
-        x, y = batch
-        return self.loss(self(x), y)
-
-    def configure_optimizers(self) -> Any:
-        return self.optimizer(self.model.parameters())
-
-
-def repeats(module: nn.Module, x: Any, *, to_torch: Callable[[Any], Any] | None = None) -> bool:
-    """Whether two forward passes from the same state return the same in training mode, to the bit.
-
-    A module that raises repeats: that is told where it is trained.
-
-    Args:
-        module: Any module; it is left as it was found.
-        x: Samples in Keras' layout.
-        to_torch: Puts them into the module's layout; None for the usual one.
-    """
-    arranged = arrangement.of_samples(module, x).to_torch if to_torch is None else to_torch
-    with as_found(module), torch.no_grad():
+    samples, targets = batches[0]
+    if targets is not None and not getattr(module, "automatic_optimization", True):
+        raise ValueError(
+            f"{type(module).__name__} optimizes by hand (automatic_optimization = False), which "
+            "cannot be followed: return the loss from training_step and let the Trainer step"
+        )
+    with as_found(module):
         if not module.training:
-            module.train()  # As where it is traced: a frozen part stays in eval().
-        outputs = []
+            module.train()  # What every training loop does first; a frozen part stays in eval().
+        recorder = _Recorder(root, sink, to_keras)
+        recorder.write_weights("initial")
         try:
-            for _ in range(2):
-                # What a buffer keeps is no random number.
-                with tensors_as_found(module):
-                    outputs.append(_kept(call(module, arrangement.unchanged(arranged(x)))))
-        except Exception:
-            return True
-    one, other = ([leaf for _, leaf in leaves(output)] for output in outputs)
-    return all(
-        torch.allclose(a, b, rtol=0.0, atol=0.0, equal_nan=True)
-        for a, b in zip(one, other, strict=True)
-        if isinstance(a, Tensor)
-    )
+            if targets is None:
+                recorder.forward(module, samples)
+            else:
+                _fit(module, batches, recorder)
+            _evaluate(module, root, samples, recorder)
+        # Whatever a port raises is a finding, reported with what was recorded before it.
+        except Exception as error:
+            recorder.stop()
+            sink("error", np.array(f"{type(error).__name__}: {error}"))
+        return structure(root, recorder.recording)
 
 
-def _kept(output: Any) -> Any:
-    """A copy: the output may be a buffer, which is put back."""
-    return mapped(output, lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf)
+def describe(module: nn.Module, x: Structure) -> list[Layer]:
+    """The layers in the order of one forward pass in inference mode; see `structure`."""
+    layers = weighted_layers(module)
+    modes = {name: layer.module.training for name, layer in layers.items()}
+    recording = Recording(module)
+    with looking(module), recording.watching():
+        try:
+            call(module, tensors(x))
+        except Exception as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from error
+    # A part in inference mode while the rest trains; a module all in inference mode is not frozen.
+    recording.frozen = {name for name, trains in modes.items() if module.training and not trains}
+    return structure(module, recording)
 
 
-def structure(root: nn.Module, recording: Recording) -> list[dict[str, Any]]:
-    """The layers of a module as numbers and strings.
+def structure(root: nn.Module, recording: Recording) -> list[Layer]:
+    """The layers of a module as numbers and strings, see `compare.trace.Layer`.
 
     Args:
         root: The module.
-        recording: What ran in it.
-
-    Returns:
-        For every layer, in the order in which they ran and then those that did not, `name`, `kind`,
-        `tensors` (name → shape), `trained` (number of trained values) and `settings`.
+        recording: What ran in it: those layers come first, in this order.
     """
     layers = weighted_layers(root)
     ran = [name for name in recording.order if name in layers]
@@ -188,109 +116,70 @@ def structure(root: nn.Module, recording: Recording) -> list[dict[str, Any]]:
     ]
 
 
-def describe(module: nn.Module, x: Any) -> list[dict[str, Any]]:
-    """The layers in the order of one forward pass in inference mode; see `structure`.
-
-    The module is left as it was found.
-
-    Args:
-        module: Any module of known layers.
-        x: A few samples in the module's layout: an array, or a tuple, list or dict of them.
-
-    Raises:
-        TypeError: No rule is known for a layer with weights of its own.
-        ValueError: The module raises on these samples, or has no weights yet.
-    """
-    layers = weighted_layers(module)
-    modes = {name: layer.module.training for name, layer in layers.items()}
-    recording = Recording(module)
-    with looking(module), recording.watching():
-        try:
-            call(module, mapped(x, tensor))
-        except Exception as error:
-            raise ValueError(f"{type(error).__name__}: {error}") from error
-    # A part in inference mode while the rest trains; a module all in inference mode is not frozen.
-    recording.frozen = {name for name, trains in modes.items() if module.training and not trains}
-    return structure(module, recording)
-
-
-_STATISTICS = ("moving_mean", "moving_variance")
-
-Back = Callable[[int, Any, Any], tuple[Any, Any]]
-"""Step, samples and targets as training got them → both as Keras would have them."""
-
-
-def trace(
-    module: nn.Module,
-    root: nn.Module,
-    batches: Sequence[tuple[Any, Any]],
-    sink: Sink,
-    *,
-    to_keras: Back = lambda step, x, y: (x, y),
-) -> list[dict[str, Any]]:
-    """Record a training step per batch, taken by a `Trainer`, and one evaluation.
-
-    Args:
-        module: Its `training_step` and `configure_optimizers` are used.
-        root: The part whose layers are recorded: `module` itself or a network within.
-        batches: Samples and targets of every step, tensors as a loader would yield them. Where the
-            targets are None, nothing is trained: a forward pass in training mode is all.
-        sink: Receives every array under its name, as soon as it is known.
-        to_keras: Puts a batch into Keras' layout, to be recorded.
-
-    Returns:
-        The weighted layers in the order in which they ran, see `torch.describing.structure`.
-        Where the module raises, the trace ends there and has the error's text as `error`.
-
-    Raises:
-        TypeError: No rule is known for a layer with weights of its own.
-        ValueError: A lazy layer has no weights yet, or the module optimizes by hand.
-    """
-    if batches[0][1] is not None and not getattr(module, "automatic_optimization", True):
-        raise ValueError(
-            f"{type(module).__name__} optimizes by hand (automatic_optimization = False), which "
-            "cannot be followed: return the loss from training_step and let the Trainer step"
-        )
-    with as_found(module):
+def repeats(
+    module: nn.Module, x: Structure, *, to_torch: Callable[[Structure], Structure] | None = None
+) -> bool:
+    """Whether two forward passes from the same state return the same in training mode, exactly."""
+    arranged = to_torch or layouts.of_samples(module, x).to_torch
+    outputs: list[list[Tensor]] = []
+    with as_found(module), torch.no_grad():
         if not module.training:
-            module.train()  # What every training loop does first; a frozen part stays in eval().
-        recorder = _Recorder(root, sink, to_keras)
-        recorder.write_weights("initial")
+            module.train()  # As where it is traced: a frozen part stays in eval().
         try:
-            if batches[0][1] is None:
-                recorder.forward(module, batches[0][0])
-            else:
-                _fit(module, batches, recorder)
-            _evaluate(module, root, batches[0][0], recorder)
-        # Whatever a port raises is a finding, told with what came first.
-        except Exception as error:
-            recorder.stop()
-            sink("error", np.array(f"{type(error).__name__}: {error}"))
-        return structure(root, recorder.recording)
+            for _ in range(2):
+                # What a buffer keeps is no random number.
+                with tensors_as_found(module):
+                    output = call(module, tensors(arranged(x)))
+                    # Copies: the output may be a buffer, which is put back.
+                    outputs.append([t.clone() for _, t in leaves(output) if isinstance(t, Tensor)])
+        except Exception:
+            return True
+    return all(
+        torch.allclose(a, b, rtol=0.0, atol=0.0, equal_nan=True)
+        for a, b in zip(*outputs, strict=True)
+    )
 
 
-def _evaluate(module: nn.Module, root: nn.Module, x: Any, recorder: _Recorder) -> None:
-    module.eval()
-    samples = recorder.recording.times.samples
-    recording = Recording(root, recorder.sink, "evaluation", samples=samples)
-    with torch.no_grad(), recording.watching():
-        output = call(module, x)
-    output = output_to_keras(output, recording)
-    for name, leaf in leaves(output, "prediction"):
-        recorder.sink(name, to_numpy(torch.as_tensor(leaf)))
+class Objective(L.LightningModule):
+    """Trains a plain module.
+
+    Args:
+        model: Any module.
+        loss: `loss(output, target)` → a scalar.
+        optimizer: `optimizer(parameters)` → a Torch optimizer, or anything else that
+            `configure_optimizers` may return.
+    """
+
+    def __init__(self, model: nn.Module, loss: Any, optimizer: Any) -> None:
+        super().__init__()
+        self.model, self.loss, self.optimizer = model, loss, optimizer
+
+    def forward(self, x: Any) -> Any:
+        return call(self.model, x)
+
+    def training_step(self, batch: tuple[Any, Any], batch_idx: int) -> Tensor:
+        x, y = batch
+        loss: Tensor = self.loss(self(x), y)
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        return self.optimizer(self.model.parameters())
 
 
-def _fit(module: L.LightningModule, batches: Sequence[Any], recorder: _Recorder) -> None:
+def _fit(module: Any, batches: Batches, recorder: _Recorder) -> None:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
-        warnings.filterwarnings("ignore", message=".*have no `val_dataloader`.*")
-        # A frozen part is meant to be in eval() here, and is compared as such.
-        warnings.filterwarnings("ignore", message=".*in eval mode.*")
-        # An error of its own, below.
-        warnings.filterwarnings("ignore", message=".*returned `None`.*")
-        # Batches of several tensors have several sizes to infer a mean of metrics from.
-        warnings.filterwarnings("ignore", message=".*infer the `batch_size`.*")
+        for advice in (
+            ".*does not have many workers.*",
+            ".*LeafSpec.*is deprecated",
+            ".*have no `val_dataloader`.*",
+            # A frozen part is meant to be in eval() here, and is compared as such.
+            ".*in eval mode.*",
+            # An error of its own, below.
+            ".*returned `None`.*",
+            # Batches of several tensors have several sizes to infer a mean of metrics from.
+            ".*infer the `batch_size`.*",
+        ):
+            warnings.filterwarnings("ignore", message=advice)
         trainer = L.Trainer(
             accelerator="cpu",
             devices=1,
@@ -304,16 +193,32 @@ def _fit(module: L.LightningModule, batches: Sequence[Any], recorder: _Recorder)
             callbacks=[recorder],
         )
         # The default would turn tuples into lists.
-        loader = DataLoader(list(batches), batch_size=None, collate_fn=lambda batch: batch)
+        steps: Any = list(batches)
+        loader: Any = DataLoader(steps, batch_size=None, collate_fn=lambda batch: batch)
         trainer.fit(module, loader)
     if recorder.steps < len(batches):
         raise RuntimeError(f"training stopped after {recorder.steps} of {len(batches)} steps")
 
 
+def _evaluate(module: nn.Module, root: nn.Module, x: Structure, recorder: _Recorder) -> None:
+    module.eval()
+    samples = recorder.recording.times.samples
+    recording = Recording(root, recorder.sink, "evaluation", samples=samples)
+    with torch.no_grad(), recording.watching():
+        output = call(module, x)
+    _hand_over(layouts.output_to_keras(output, recording), "prediction", recorder.sink)
+
+
+def _hand_over(structure: Structure, name: str, sink: Sink) -> None:
+    for path, leaf in leaves(structure, name):
+        if leaf is not None:
+            sink(path, to_numpy(torch.as_tensor(leaf)))
+
+
 class _Recorder(L.Callback):
     """Writes what a step computes, when it has been computed."""
 
-    def __init__(self, root: nn.Module, sink: Sink, to_keras: Back) -> None:
+    def __init__(self, root: nn.Module, sink: Sink, to_keras: ToKeras) -> None:
         self.root, self.sink, self.to_keras = root, sink, to_keras
         self.recording = Recording(root)
         self.steps = 0
@@ -321,25 +226,23 @@ class _Recorder(L.Callback):
         self._watching = ExitStack()
         self._differentiated = False
 
-    def forward(self, module: nn.Module, x: Any) -> None:
+    def forward(self, module: nn.Module, x: Structure) -> None:
         """Record a forward pass in training mode, and what it does to moving statistics."""
         self._data(1, x, None)
         self._watching.enter_context(self.recording.watching())
         with torch.no_grad():
-            output = output_to_keras(call(module, x), self.recording)
+            output = layouts.output_to_keras(call(module, x), self.recording)
         self.stop()
-        for name, leaf in leaves(output, "step/1/prediction"):
-            self.sink(name, to_numpy(torch.as_tensor(leaf)))
+        _hand_over(output, "step/1/prediction", self.sink)
         self.write_weights("step/1")
 
-    def _data(self, step: int, x: Any, y: Any) -> None:
+    def _data(self, step: int, x: Structure, y: Structure) -> None:
         x, y = self.to_keras(step, x, y)
         if step == 1:
             samples = next((len(leaf) for _, leaf in leaves(x)), None)
             self.recording = Recording(self.root, self.sink, samples=samples)
-        for part, arrays in (("x", x), ("y", y)):
-            for name, leaf in leaves(arrays, f"step/{step}/data/{part}"):
-                self.sink(name, to_numpy(torch.as_tensor(leaf)))
+        _hand_over(x, f"step/{step}/data/x", self.sink)
+        _hand_over(y, f"step/{step}/data/y", self.sink)
 
     def write_weights(self, prefix: str) -> None:
         """Hand over all weights and statistics as they are now."""
@@ -396,3 +299,61 @@ class _Recorder(L.Callback):
         for optimizer in trainer.optimizers:
             for name, value in self._slots.read(self.root, optimizer):
                 self.sink(f"step/{self.steps}/slots/{name}", value)
+
+
+_KNOWN = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop)
+_SLOTS = {
+    "momentum_buffer": "velocity",
+    "exp_avg": "first_moment",
+    "exp_avg_sq": "second_moment",
+    "max_exp_avg_sq": "max_second_moment",
+    "square_avg": "second_moment",
+    "grad_avg": "average_gradient",
+}
+"""What Torch's optimizers keep of a parameter → Keras' name."""
+
+
+class Slots:
+    """Reads the slots of optimizers; learning rates are those that the step was taken with."""
+
+    def __init__(self) -> None:
+        self._rates: dict[int, list[float]] = {}
+
+    def note_rates(self, optimizer: torch.optim.Optimizer) -> None:
+        """Call it before the step: a schedule changes the rates after it."""
+        self._rates[id(optimizer)] = [float(group["lr"]) for group in optimizer.param_groups]
+
+    def read(
+        self, root: nn.Module, optimizer: torch.optim.Optimizer
+    ) -> Iterator[tuple[str, NDArray[Any]]]:
+        """`<layer>/<tensor>/<slot>` and its value, for everything that the optimizer keeps.
+
+        Of what is trained but got no gradient so far Torch keeps nothing, Keras zeros.
+        """
+        bases = {c for c in type(optimizer).__mro__ if c.__module__.startswith("torch.optim.")}
+        # One that a user wrote is taken at its names.
+        if not isinstance(optimizer, _KNOWN) and bases != {torch.optim.Optimizer}:
+            return
+        groups = optimizer.param_groups
+        rates = self._rates.get(id(optimizer)) or [float(group["lr"]) for group in groups]
+        # Keras keeps the learning rate within the velocity. Its SGD descends by adding it, its
+        # RMSprop by subtracting.
+        scales = {
+            id(p): rate if "alpha" in group else -rate
+            for group, rate in zip(groups, rates, strict=True)
+            for p in group["params"]
+        }
+        kept = {key for state in optimizer.state.values() for key in state}
+        for key in (key for key in _SLOTS if key in kept):
+
+            def slot(p: Tensor, key: str = key) -> Tensor | None:
+                state = optimizer.state.get(p, {})
+                if id(p) in scales and not state and p.requires_grad and p.grad is None:
+                    return torch.zeros_like(p)
+                if (value := state.get(key)) is None:
+                    return None
+                tensor: Tensor = value.detach()
+                return scales[id(p)] * tensor if key == "momentum_buffer" else tensor
+
+            for name, values in named_tensors(root, slot).items():
+                yield f"{name}/{_SLOTS[key]}", to_numpy(values)

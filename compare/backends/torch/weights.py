@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from compare.backends.torch import rules  # noqa: F401  registers its rules
 from compare.backends.torch.rules import Canonical, Known, Of, Rule, rule_of
+from compare.backends.torch.structures import to_numpy
+from compare.data import Array
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,12 @@ class Layer:
     known: Mapping[str, Canonical]
 
     def tensors(self, of: Of = Tensor.detach, *, alone: bool = False) -> dict[str, Tensor]:
-        """Its tensors by canonical name, in Keras' layout; what `of` does not find is left out."""
-        found = {
-            name: canonical.read(self.module, of, alone=alone)
+        """Its tensors by canonical name, in Keras' layout, but where `of` returns None."""
+        return {
+            name: tensor
             for name, canonical in self.known.items()
+            if (tensor := canonical.read(self.module, of, alone=alone)) is not None
         }
-        return {name: tensor for name, tensor in found.items() if tensor is not None}
 
     @property
     def trained(self) -> int:
@@ -127,36 +128,18 @@ def named_tensors(
     }
 
 
-def read_weights(module: nn.Module) -> dict[str, np.ndarray]:
-    """Copies of all weights and running statistics, by canonical name, in Keras' layout.
-
-    An LSTM's `bias` is the sum of its two.
-    """
+def read_weights(module: nn.Module) -> dict[str, Array]:
+    """Copies of all weights and running statistics, by canonical name, in Keras' layout."""
     return {name: to_numpy(tensor) for name, tensor in named_tensors(module).items()}
 
 
-def to_numpy(tensor: Tensor) -> np.ndarray:
-    """A copy as an array."""
-    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format).numpy()
-
-
-def write_weights(module: nn.Module, weights: Mapping[str, np.ndarray]) -> None:
-    """Set all weights and running statistics.
-
-    An LSTM's `bias` goes to `bias_ih`; `bias_hh` becomes zero.
-
-    Args:
-        module: Any module of known layers.
-        weights: Exactly the names and shapes that `read_weights` returns.
-
-    Raises:
-        ValueError: A name is missing or too many, or a shape differs.
-    """
-    found = named_tensors(module)
-    if found.keys() != weights.keys():
-        odd = sorted(found.keys() ^ weights.keys())
+def write_weights(module: nn.Module, weights: Mapping[str, Array]) -> None:
+    """Set all weights and running statistics; names and shapes as `read_weights` returns them."""
+    own = named_tensors(module)
+    if own.keys() != weights.keys():
+        odd = sorted(own.keys() ^ weights.keys())
         raise ValueError(f"weights do not match {type(module).__name__}: {', '.join(odd)}")
-    for name, tensor in found.items():
+    for name, tensor in own.items():
         if tensor.shape != np.shape(weights[name]):
             raise ValueError(
                 f"{name}: expected shape {tuple(tensor.shape)}, received {np.shape(weights[name])}"

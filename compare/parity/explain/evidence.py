@@ -1,45 +1,72 @@
-"""What an explanation of a divergence may look at."""
+"""What an explanation of a divergence may look at, and the register of explanations.
+
+Each explanation is a hypothesis with a prediction: given what Keras computed, what would Torch have
+computed under the convention? It is named only when the prediction holds to rounding.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from compare.parity.ladder import Check
+from compare.study.runs import Outcome
 from compare.trace import Layer, Trace
 
 Plans = Mapping[str, NDArray[np.int64]]
-Histories = Mapping[str, Mapping[str, Sequence[float | None]]]
-"""Framework → metric → one value per epoch, as in a record."""
+"""Framework → batches as delivered."""
+
+Outcomes = Mapping[str, Outcome]
+"""Framework → what a whole training left."""
 
 Array = NDArray[np.floating]
 
 
+def double(array: ArrayLike) -> Array:
+    """An array in float64."""
+    return np.asarray(array, dtype=np.float64)
+
+
 @dataclass(frozen=True)
 class Evidence:
-    """All that an explanation may look at."""
+    """All that an explanation may look at.
+
+    Attributes:
+        check: The first check that failed.
+        keras: Keras' trace.
+        torch: Torch's trace, with Keras' layer names.
+        plans: Empty where no whole trainings are compared.
+        outcomes: Empty where nothing was trained.
+    """
 
     check: Check
     keras: Trace
     torch: Trace
-    plans: Plans | None
-    histories: Histories | None
+    plans: Plans
+    outcomes: Outcomes
 
-    def layer(self) -> Layer | None:
-        """The layer to blame, as Keras describes it."""
-        found = (layer for layer in self.keras.layers if layer["name"] == self.check.layer)
-        return next(found, None)
+    @property
+    def layer(self) -> Layer:
+        """The blamed layer, as Keras describes it; a LookupError where none is blamed."""
+        layers = {layer["name"]: layer for layer in self.keras.layers}
+        return layers[self.check.layer]
 
     def both(self, key: str) -> tuple[Array, Array]:
         """An array of both sides, in float64."""
-        return (
-            np.asarray(self.keras[key], dtype=np.float64),
-            np.asarray(self.torch[key], dtype=np.float64),
-        )
+        return double(self.keras[key]), double(self.torch[key])
+
+    def failed(self) -> tuple[Array, Array]:
+        """The arrays of both sides that differ, in float64."""
+        return self.both(self.check.path)
+
+    def curve(self, framework: str, metric: str) -> Array:
+        """A metric after every epoch, (epochs,); NaN where it has no value."""
+        history = self.outcomes[framework].record["history"]
+        return np.array(history[metric], dtype=np.float64)
 
     @property
     def single(self) -> bool:
@@ -48,20 +75,67 @@ class Evidence:
             self.keras[key].dtype == np.float32 for key in self.keras if key.startswith("initial/")
         )
 
-    def misfit(self, predicted: Array, found: Array) -> float:
+    @property
+    def unit(self) -> float:
+        """The unit in the last place of 1 in the trace's dtype."""
+        return float(np.finfo(np.float32 if self.single else np.float64).eps)
+
+    def misfit(self, predicted: Array, actual: Array) -> float:
         """Largest error of a prediction relative to its scale; infinite where shapes differ."""
-        if predicted.shape != found.shape or not np.isfinite(predicted).all():
+        if predicted.shape != actual.shape or not np.isfinite(predicted).all():
             return math.inf
         scale = max(1.0, float(np.abs(predicted).max(initial=0.0)))
-        return float(np.abs(predicted - found).max(initial=0.0)) / scale
+        return float(np.abs(predicted - actual).max(initial=0.0)) / scale
 
-    def close(self, predicted: Array, found: Array) -> bool:
+    def close(self, predicted: Array, actual: Array) -> bool:
         """Whether a prediction holds, to the rounding of the trace's dtype.
 
         A hundred units in the last place: predictions undo divisions by small numbers.
         """
-        unit = np.finfo(np.float32 if self.single else np.float64).eps
-        return bool(self.misfit(predicted, found) <= (100 if self.single else 5e4) * unit)
+        return self.misfit(predicted, actual) <= (100 if self.single else 5e4) * self.unit
+
+
+Test = Callable[[Evidence], bool | Sequence[str]]
+"""Whether a convention explains the failed check, or the names of those that do."""
+
+EXPLANATIONS: list[Callable[[Evidence], tuple[str, ...]]] = []
+"""All explanations; of those of a rung the first that returns names counts."""
+
+
+def explains(
+    rung: int, convention: str = "", *, kinds: Sequence[str] = (), step: int | None = None
+) -> Callable[[Test], Test]:
+    """Register a function as an explanation.
+
+    Args:
+        rung: Rung of the failed checks that it explains.
+        convention: What is named where the function returns True; empty where it returns names.
+        kinds: Kinds of the blamed layer; empty for any, and for what is no layer.
+        step: Step of the failed check; None for any.
+    """
+
+    def register(test: Test) -> Test:
+        def names(evidence: Evidence) -> tuple[str, ...]:
+            check = evidence.check
+            if check.rung != rung or step not in (None, check.step):
+                return ()
+            try:
+                if kinds and evidence.layer["kind"] not in kinds:
+                    return ()
+                # A prediction that overflows is not finite, and does not hold.
+                with np.errstate(all="ignore"):
+                    result = test(evidence)
+            # One side lacks the arrays that the hypothesis is about, has others, or only zeros.
+            except (ArithmeticError, LookupError, ValueError):
+                return ()
+            if isinstance(result, bool | np.bool_):
+                return (convention,) if result else ()
+            return tuple(result)
+
+        EXPLANATIONS.append(names)
+        return test
+
+    return register
 
 
 @dataclass(frozen=True)
@@ -93,14 +167,14 @@ class StatisticsUpdate:
 
 def statistics_update(trace: Trace, name: str) -> StatisticsUpdate:
     """Read the first step's update of a batch norm's moving statistics off a trace."""
-    x = np.asarray(trace[f"training/{name}/input"], dtype=np.float64)
+    x = double(trace[f"training/{name}/input"])
     axes = tuple(range(x.ndim - 1))
     mean = x.mean(axes)
-    old = np.asarray(trace[f"initial/{name}/moving_mean"], dtype=np.float64) - mean
-    new = np.asarray(trace[f"step/1/statistics/{name}/moving_mean"], dtype=np.float64) - mean
+    old = double(trace[f"initial/{name}/moving_mean"]) - mean
+    new = double(trace[f"step/1/statistics/{name}/moving_mean"]) - mean
     return StatisticsUpdate(
         decay=float(new @ old / (old @ old)),
-        before=np.asarray(trace[f"initial/{name}/moving_variance"], dtype=np.float64),
+        before=double(trace[f"initial/{name}/moving_variance"]),
         batch=x.var(axes),
         n=x.size // x.shape[-1],
     )

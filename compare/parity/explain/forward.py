@@ -5,7 +5,8 @@ Each explanation is a hypothesis about what Torch computed from the inputs on wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -13,51 +14,106 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy import special
 
-from compare.parity.explain.evidence import Array, Evidence
+from compare.parity.explain.evidence import Array, Evidence, double, explains
 from compare.parity.layouts import channels_before, nearest
 from compare.trace import split
 
 _TORCH_SLOPE = 0.01
-"""`nn.LeakyReLU`'s where nobody says otherwise."""
+"""The default of `nn.LeakyReLU`."""
 
 _READ_IN_TIME = ("simple_rnn", "lstm", "gru", "attention")
 
 
-def batch_first(e: Evidence) -> Sequence[str]:
+@explains(4, "lstm-batch-first")
+def _batch_first(e: Evidence) -> bool:
     """Torch took the batch for the time steps."""
-    keras, torch = e.both(e.check.path)
-    kind = _kind(e, _name(e.check.path))
+    keras, torch = e.failed()
+    name = _layer_of(e.check.path).partition("#")[0]
+    kind = next((layer["kind"] for layer in e.keras.layers if layer["name"] == name), "")
     ordered = kind.removeprefix("bidirectional_") in _READ_IN_TIME
-    swapped = ordered and keras.ndim == 3 and e.close(keras.transpose(1, 0, 2), torch)
-    return ("lstm-batch-first",) if swapped else ()
+    return ordered and keras.ndim == 3 and e.close(keras.transpose(1, 0, 2), torch)
 
 
-def flatten_order(e: Evidence) -> Sequence[str]:
+@explains(4, "flatten-order")
+def _flatten_order(e: Evidence) -> bool:
     """A dense layer receives Keras' features in the order of another layout of the image."""
-    keras, torch = e.both(e.check.path)
-    order = nearest(keras, torch, channels_before(e.keras, _name(e.check.path)))
-    return ("flatten-order",) if order is not None and e.close(keras[:, order], torch) else ()
+    keras, torch = e.failed()
+    order = nearest(keras, torch, channels_before(e.keras, _layer_of(e.check.path)))
+    return order is not None and e.close(keras[:, order], torch)
 
 
-def same_padding(e: Evidence) -> Sequence[str]:
-    """A strided convolution of the same image, padded otherwise at its beginning."""
-    layer = e.layer()
-    if layer is None or layer["kind"] not in ("conv", "depthwise_conv"):
-        return ()
-    settings = layer["settings"]
-    if settings.get("padding") != "same" or max(settings["strides"]) < 2:
-        return ()
-    name = layer["name"]
-    image, _ = e.both(f"training/{name}/input")
-    _, found = e.both(f"training/{name}/output")
-    kernel = np.asarray(e.keras[f"initial/{name}/kernel"], dtype=np.float64)
-    bias = e.keras.get(f"initial/{name}/bias")
-    # One sample tells, and the windows of a whole batch may not fit into memory.
-    for predicted in _convolutions(image[:1], kernel, settings):
-        shifted = predicted if bias is None else predicted + np.asarray(bias)
-        if e.close(shifted, found[:1]):
-            return ("same-padding-stride",)
+def _layer_of(path: str) -> str:
+    """The layer in the name of something that was recorded of it."""
+    return split(path)[1].rpartition("/")[0]
+
+
+@explains(4, kinds=["batch_norm"])
+def _batch_norm(e: Evidence) -> Sequence[str]:
+    """An epsilon that fits Torch's output, or moving statistics in training mode."""
+    name = e.check.layer
+    x, output, gamma, beta = _normalized(e)
+    channels = x.shape[-1]
+    axes = tuple(range(x.ndim - 1))
+    moving = [np.asarray(e.torch[f"initial/{name}/moving_{p}"]) for p in ("mean", "variance")]
+    hypotheses: tuple[tuple[str, Array, Array], ...] = (
+        ("bn-epsilon", x.mean(axes), x.var(axes)),
+        ("train-mode", moving[0], moving[1]),
+    )
+    for convention, mean, variance in hypotheses:
+        centred = gamma * (x - mean)
+        # Where rounding weighs least: the sample farthest from the mean, per channel.
+        far = np.abs(centred).reshape(-1, channels).argmax(axis=0), np.arange(channels)
+        ratio = centred.reshape(-1, channels)[far] / (output - beta).reshape(-1, channels)[far]
+        # A channel that is all zeros says nothing.
+        epsilon = float(np.nanmedian(ratio**2 - variance))
+        if epsilon > 0 and e.close(centred / np.sqrt(variance + epsilon) + beta, output):
+            return (convention,)
     return ()
+
+
+@explains(4, "norm-epsilon", kinds=["layer_norm", "group_norm"])
+def _norm_epsilon(e: Evidence) -> bool:
+    """An epsilon that fits Torch's output of a layer or group normalization."""
+    x, output, gamma, beta = _normalized(e)
+    axes: tuple[int, ...] = tuple(range(x.ndim - gamma.ndim, x.ndim))
+    grouped = x
+    if e.layer["kind"] == "group_norm":
+        grouped = x.reshape(*x.shape[:-1], e.layer["settings"].get("groups", 1), -1)
+        axes = (*range(1, x.ndim - 1), x.ndim)
+    mean, variance = (f(axis=axes, keepdims=True) for f in (grouped.mean, grouped.var))
+    centred = gamma * (grouped - mean).reshape(x.shape)
+    spread = np.broadcast_to(variance, grouped.shape).reshape(x.shape)
+    far = np.abs(centred) >= 0.5 * np.abs(centred).max(initial=0.0)
+    epsilon = float(np.median((centred[far] / (output - beta)[far]) ** 2 - spread[far]))
+    return epsilon > 0 and e.close(centred / np.sqrt(spread + epsilon) + beta, output)
+
+
+def _normalized(e: Evidence) -> tuple[Array, Array, Array, Array]:
+    """What a normalization received and returned in Torch, its scale and its shift.
+
+    Scale and shift are one and zero where it has none.
+    """
+    name = e.check.layer
+    x = double(e.torch[f"training/{name}/input"])
+    output = double(e.torch[f"training/{name}/output"])
+    parts = (("gamma", np.ones(x.shape[-1])), ("beta", np.zeros(x.shape[-1])))
+    gamma, beta = (np.asarray(e.keras.get(f"initial/{name}/{p}", other)) for p, other in parts)
+    return x, output, gamma, beta
+
+
+@explains(4, "same-padding-stride", kinds=["conv", "depthwise_conv"])
+def _same_padding(e: Evidence) -> bool:
+    """A strided convolution of the same image, padded otherwise at its beginning."""
+    settings, name = e.layer["settings"], e.check.layer
+    if settings.get("padding") != "same" or max(settings["strides"]) < 2:
+        return False
+    image, _ = e.both(f"training/{name}/input")
+    _, output = e.both(f"training/{name}/output")
+    kernel = double(e.keras[f"initial/{name}/kernel"])
+    bias = np.asarray(e.keras.get(f"initial/{name}/bias", np.zeros(())))
+    # One sample tells, and the windows of a whole batch may not fit into memory.
+    predictions = _convolutions(image[:1], kernel, settings)
+    return any(e.close(predicted + bias, output[:1]) for predicted in predictions)
 
 
 def _convolutions(image: Array, kernel: Array, settings: Mapping[str, Any]) -> Iterator[Array]:
@@ -81,17 +137,14 @@ def _convolutions(image: Array, kernel: Array, settings: Mapping[str, Any]) -> I
         (_windows(np.pad(part, [*((r, 2 * r) for r in reach), (0, 0)]), reach, dilation), weights)
         for part, weights in parts
     ]
+    axes = [*range(rank + 1, 2 * rank + 1), rank], [*range(rank), rank]
     for begin in product(*(range(r + 1) for r in reach)):
         every = tuple(
             slice(r - b, r - b + s * (n - 1) + 1, s)
             for r, b, s, n in zip(reach, begin, strides, outputs, strict=True)
         )
-        inner = list(range(rank + 1, 2 * rank + 1))
-        found = [
-            np.tensordot(view[every], weights, axes=([*inner, rank], [*range(rank), rank]))
-            for view, weights in windows
-        ]
-        yield np.concatenate(found, axis=-1)[None]
+        products = [np.tensordot(view[every], weights, axes=axes) for view, weights in windows]
+        yield np.concatenate(products, axis=-1)[None]
 
 
 def _windows(image: Array, reach: Sequence[int], dilation: Sequence[int]) -> Array:
@@ -102,124 +155,58 @@ def _windows(image: Array, reach: Sequence[int], dilation: Sequence[int]) -> Arr
     return np.asarray(view[taken])
 
 
-def norm_epsilon(e: Evidence) -> Sequence[str]:
-    """An epsilon that fits Torch's output of a layer or group normalization."""
-    layer = e.layer()
-    if layer is None or layer["kind"] not in ("layer_norm", "group_norm"):
-        return ()
-    name = layer["name"]
-    x = np.asarray(e.torch[f"training/{name}/input"], dtype=np.float64)
-    _, found = e.both(f"training/{name}/output")
-    gamma, beta = _affine_of(e, name)
-    groups = layer["settings"].get("groups", 1)
-    axes: tuple[int, ...] = tuple(range(x.ndim - gamma.ndim, x.ndim))
-    grouped = x
-    if layer["kind"] == "group_norm":
-        grouped = x.reshape(*x.shape[:-1], groups, -1)
-        axes = (*range(1, x.ndim - 1), x.ndim)
-    mean, variance = (f(axis=axes, keepdims=True) for f in (grouped.mean, grouped.var))
-    centred = gamma * (grouped - mean).reshape(x.shape)
-    spread = np.broadcast_to(variance, grouped.shape).reshape(x.shape)
-    far = np.abs(centred) >= 0.5 * np.abs(centred).max(initial=0.0)
-    epsilon = float(np.median((centred[far] / (found - beta)[far]) ** 2 - spread[far]))
-    fits = e.close(centred / np.sqrt(spread + epsilon) + beta, found)
-    return ("norm-epsilon",) if epsilon > 0 and fits else ()
-
-
-def batch_norm(e: Evidence) -> Sequence[str]:
-    """An epsilon that fits Torch's output, or moving statistics in training mode."""
-    layer = e.layer()
-    if layer is None or layer["kind"] != "batch_norm":
-        return ()
-    name = layer["name"]
-    x = np.asarray(e.torch[f"training/{name}/input"], dtype=np.float64)
-    _, found = e.both(f"training/{name}/output")
-    gamma, beta = _affine_of(e, name)
-    axes = tuple(range(x.ndim - 1))
-    moving_mean, moving_variance = (
-        np.asarray(e.torch[f"initial/{name}/moving_{part}"]) for part in ("mean", "variance")
-    )
-    hypotheses: tuple[tuple[str, Array, Array], ...] = (
-        ("bn-epsilon", x.mean(axes), x.var(axes)),
-        ("train-mode", moving_mean, moving_variance),
-    )
-    for convention, mean, variance in hypotheses:
-        centred = gamma * (x - mean)
-        shifted = found - beta
-        # Where rounding weighs least: the sample farthest from the mean, per channel.
-        far = np.abs(centred).reshape(-1, x.shape[-1]).argmax(axis=0)
-        columns = np.arange(x.shape[-1])
-        pick = [part.reshape(-1, x.shape[-1])[far, columns] for part in (centred, shifted)]
-        # A channel that is all zeros says nothing.
-        epsilon = float(np.nanmedian((pick[0] / pick[1]) ** 2 - variance))
-        predicted = centred / np.sqrt(variance + epsilon) + beta
-        if epsilon > 0 and e.close(predicted, found):
-            return (convention,)
-    return ()
-
-
-def _affine_of(e: Evidence, name: str) -> tuple[Array, Array]:
-    """Scale and shift of a normalization; one and zero where it has none."""
-    x = e.keras[f"training/{name}/input"]
-    parts = (("gamma", np.ones(x.shape[-1])), ("beta", np.zeros(x.shape[-1])))
-    gamma, beta = (np.asarray(e.keras.get(f"initial/{name}/{p}", other)) for p, other in parts)
-    return gamma, beta
-
-
-def leaky_slope(e: Evidence) -> Sequence[str]:
+@explains(4, "leaky-relu-slope")
+def _leaky_slope(e: Evidence) -> bool:
     """Between two layers: a leaky ReLU with Torch's default slope, in Keras with another."""
     keras, torch, before = _between(e)
     slope = _slope(before, keras)
-    default = e.close(_leaky(before, _TORCH_SLOPE), torch)
-    other = slope is not None and abs(slope - _TORCH_SLOPE) > 1e-6
-    fits = default and other and e.close(_leaky(before, slope or 0.0), keras)
-    return ("leaky-relu-slope",) if fits else ()
+    return (
+        slope is not None
+        and abs(slope - _TORCH_SLOPE) > 1e-6
+        and e.close(_leaky(before, _TORCH_SLOPE), torch)
+        and e.close(_leaky(before, slope), keras)
+    )
 
 
-def rounded_constants(e: Evidence) -> Sequence[str]:
+@explains(4, "float32-constants")
+def _rounded_constants(e: Evidence) -> bool:
     """Keras' arithmetic with a number rounded to float32, and Torch's with the double."""
     if e.single:
-        return ()
+        return False
+    functions: list[tuple[Callable[[float], Array], float]]
     if e.check.path.endswith("/output"):
-        return _rounded_attention(e)
-    keras, torch, before = _between(e)
-    slope = _slope(before, torch)
-    pairs = [
-        (_gelu(before, float(np.float32(np.sqrt(0.5)))), _gelu(before, np.sqrt(0.5))),
-        *([] if slope is None else [(_leaky(before, np.float32(slope)), _leaky(before, slope))]),
-    ]
-    fits = any(e.close(ours, keras) and e.close(theirs, torch) for ours, theirs in pairs)
-    return ("float32-constants",) if fits else ()
-
-
-def _rounded_attention(e: Evidence) -> Sequence[str]:
-    layer = e.layer()
-    if layer is None or layer["kind"] != "attention":
-        return ()
-    keras, torch = e.both(e.check.path)
-    exact = 1.0 / np.sqrt(float(layer["settings"]["key_dim"]))
-    fits = (
-        e.close(_attention(e, layer["name"], scale), out)
-        for scale, out in ((float(np.float32(exact)), keras), (exact, torch))
+        if e.layer["kind"] != "attention":
+            return False
+        keras, torch = e.failed()
+        functions = [(partial(_attention, e), 1.0 / np.sqrt(float(e.layer["settings"]["key_dim"])))]
+    else:
+        keras, torch, before = _between(e)
+        slope = _slope(before, torch)
+        functions = [(partial(_gelu, before), np.sqrt(0.5))]
+        if slope is not None:
+            functions.append((partial(_leaky, before), slope))
+    return any(
+        e.close(compute(float(np.float32(constant))), keras) and e.close(compute(constant), torch)
+        for compute, constant in functions
     )
-    return ("float32-constants",) if all(fits) else ()
 
 
-def _attention(e: Evidence, name: str, scale: float) -> Array:
+def _attention(e: Evidence, scale: float) -> Array:
+    """What an attention returns in Keras whose scores are multiplied by a scale."""
+
     def weights(part: str) -> tuple[Array, Array]:
-        start = f"initial/{name}/{part}"
-        bias = e.keras.get(f"{start}/bias")
-        return e.both(f"{start}/kernel")[0], np.zeros(()) if bias is None else np.asarray(bias)
+        start = f"initial/{e.check.layer}/{part}"
+        return e.both(f"{start}/kernel")[0], np.asarray(e.keras.get(f"{start}/bias", np.zeros(())))
 
-    ends = {"query": "input", "value": "input_value", "key": "input_key"}
-    first = e.keras[f"training/{name}/input"]
-    value = e.keras.get(f"training/{name}/input_value", first)
-    given = {"query": first, "value": value}
-    given["key"] = e.keras.get(f"training/{name}/{ends['key']}", value)
-    q, k, v = (
-        np.einsum("btd,dhk->bhtk", given[part], weights(part)[0]) + weights(part)[1][..., None, :]
-        for part in ("query", "key", "value")
-    )
+    def projected(part: str, x: Array) -> Array:
+        kernel, bias = weights(part)
+        return np.asarray(np.einsum("btd,dhk->bhtk", x, kernel) + bias[..., None, :])
+
+    start = f"training/{e.check.layer}/input"
+    query = e.keras[start]
+    value = e.keras.get(f"{start}_value", query)
+    key = e.keras.get(f"{start}_key", value)
+    q, k, v = projected("query", query), projected("key", key), projected("value", value)
     seen = special.softmax(np.einsum("bhtk,bhsk->bhts", q * scale, k), axis=-1) @ v
     kernel, bias = weights("attention_output")
     return np.asarray(np.einsum("bhtk,hkd->btd", seen, kernel) + bias)
@@ -227,7 +214,7 @@ def _attention(e: Evidence, name: str, scale: float) -> Array:
 
 def _between(e: Evidence) -> tuple[Array, Array, Array]:
     """What a layer receives on either side, and what the layer before it returned."""
-    keras, torch = e.both(e.check.path)
+    keras, torch = e.failed()
     before = e.check.layer.removeprefix("between ").partition(" and ")[0]
     key = "step/1/data/x" if before == "the input" else f"training/{before}/output"
     returned = e.both(key)[0]
@@ -245,8 +232,8 @@ def _slope(before: Array, after: Array) -> float | None:
     return float(after.ravel()[place] / before.ravel()[place])
 
 
-def _leaky(x: Array, slope: float | np.floating) -> Array:
-    return np.where(x > 0.0, x, float(slope) * x)
+def _leaky(x: Array, slope: float) -> Array:
+    return np.where(x > 0.0, x, slope * x)
 
 
 def _gelu(x: Array, root: float) -> Array:
@@ -254,24 +241,15 @@ def _gelu(x: Array, root: float) -> Array:
     return np.asarray(0.5 * x * special.erfc(-x * root))
 
 
-def mask_zero(e: Evidence) -> Sequence[str]:
+@explains(4, "mask-zero")
+def _mask_zero(e: Evidence) -> bool:
     """Samples without padding agree to rounding, and only samples with padding differ."""
-    keras, torch = e.both(e.check.path)
-    masked = (x for x in e.keras.layers if x["settings"].get("mask_zero"))
-    tokens = next((e.keras[f"training/{x['name']}/input"] for x in masked), None)
+    keras, torch = e.failed()
+    masked = (layer for layer in e.keras.layers if layer["settings"].get("mask_zero"))
+    tokens = next((e.keras[f"training/{layer['name']}/input"] for layer in masked), None)
     if tokens is None or tokens.ndim != 2 or keras.shape != torch.shape or not keras.ndim:
-        return ()
+        return False
     padded = (np.asarray(tokens) == 0).any(axis=1)
     if len(keras) != len(padded) or padded.all() or e.close(keras[padded], torch[padded]):
-        return ()
-    return ("mask-zero",) if e.close(keras[~padded], torch[~padded]) else ()
-
-
-def _name(path: str) -> str:
-    """The layer in the name of something that was recorded of it."""
-    return split(path)[1].rpartition("/")[0]
-
-
-def _kind(e: Evidence, name: str) -> str:
-    found = (x["kind"] for x in e.keras.layers if x["name"] == name.partition("#")[0])
-    return next(found, "")
+        return False
+    return e.close(keras[~padded], torch[~padded])

@@ -1,0 +1,80 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from made_up_trace import written
+from torch import nn
+
+from compare.porting.compare_traces import CEILING, LEAST, MARGIN, jog, jogged, measure
+from compare.porting.models import TorchSide
+
+PATHS = ("prediction", "training/a/output")
+X = np.random.default_rng(0).normal(size=(8, 4))
+
+
+def traced(tmp_path, module, dtype):
+    side = TorchSide(module)
+    batches = [(X.astype(dtype), None)]
+    return side, batches, side.trace(batches, tmp_path / "found")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rounding_is_measured_on_the_network_itself(tmp_path, dtype):
+    module = nn.Sequential(*[nn.Linear(4, 4) for _ in range(3)]).to(getattr(torch, dtype))
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    side, batches, found = traced(tmp_path, module, dtype)
+    wide = measure(side, batches, found, dtype)
+    unit = np.finfo(dtype).eps
+    assert 0.0 < wide["prediction"] < MARGIN * 30 * unit
+    assert all(torch.equal(before[name], t) for name, t in module.state_dict().items())
+
+
+def test_what_is_given_is_not_widened_and_nothing_beyond_the_ceiling(tmp_path):
+    module = nn.Linear(4, 4).double()
+    module.weight.data *= 1e12
+    side, batches, _ = traced(tmp_path, module, "float64")
+    module.register_forward_hook(lambda m, args, output: torch.sin(output))
+    wide = measure(side, batches, side.trace(batches, tmp_path / "again"), "float64")
+    assert not [path for path in wide if path.startswith("initial/") or "/data/" in path]
+    assert wide["prediction"] == CEILING["float64"]
+
+
+def test_nan_widens_nothing(tmp_path):
+    def stream(batches, sink):
+        sink("prediction", np.array([np.nan]))
+        sink("training/a/output", np.array([np.nan]))
+
+    found = written(tmp_path / "a", {path: np.array([np.nan]) for path in PATHS})
+    side = SimpleNamespace(changed=lambda change: SimpleNamespace(stream=stream))
+    wide = measure(side, [], found, "float64")
+    assert wide == {"prediction": LEAST * np.finfo("float64").eps, "training/a/output": 0.0}
+
+
+def test_a_jog_is_to_a_neighbour_and_spares_zeros_and_whole_numbers():
+    rng = np.random.default_rng(0)
+    values = np.array([0.0, 1.0, -3.5, 1e-3] * 50, dtype=np.float32)
+    moved = jog(values, rng)
+    assert moved.dtype == np.float32
+    assert np.array_equal(moved == values, values == 0)
+    assert np.abs(moved / np.where(values == 0, 1, values) - (values != 0)).max() < 2e-7
+    assert {m > 1.0 for m in moved[1::4]} == {True, False}
+    assert np.array_equal(jog(np.arange(3), rng), np.arange(3))
+    ((x, y),) = jogged([({"a": values, "b": np.arange(200)}, 5)], rng)
+    assert y == 5
+    assert np.array_equal(x["b"], np.arange(200))
+
+
+def test_an_array_that_is_another_one_is_measured_once(tmp_path):
+    module = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)).double()
+    side, batches, found = traced(tmp_path, module, "float64")
+    assert found.files["training/1/input"] == found.files["training/0/output"]
+    wide = measure(side, batches, found, "float64")
+    assert wide["training/1/input"] == wide["training/0/output"] > 0.0
+
+
+def test_nothing_is_measured_of_a_module_that_cannot_be_copied(tmp_path):
+    module = nn.Linear(4, 4).double()
+    side, batches, found = traced(tmp_path, module, "float64")
+    module.seen = [module(torch.ones(1, 4, dtype=torch.float64))]
+    assert measure(side, batches, found, "float64") == {}
