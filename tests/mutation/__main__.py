@@ -129,6 +129,22 @@ def reaching(fault: dict[str, Any], database: Path) -> list[str] | None:
     return tests
 
 
+def near(fault: dict[str, Any], tree: Path) -> list[str]:
+    """The test files of a fault's room, and those that name its module: in place of coverage."""
+    module = Path(fault["file"]).with_suffix("")
+    full, package = ".".join(module.parts), f"from {'.'.join(module.parts[:-1])} import"
+    room = "_".join(module.parts[1:-1]).replace("parity_explain", "parity_expl")
+    chosen = []
+    for file in sorted((tree / "tests").rglob("test_*.py")):
+        lines = file.read_text(encoding="utf-8").splitlines()
+        named = any(full in line or (package in line and module.name in line) for line in lines)
+        if "benchmarks" not in file.parts and (
+            named or (room and file.stem.startswith(f"test_{room}"))
+        ):
+            chosen.append(str(file.relative_to(tree)))
+    return sorted(chosen, key=lambda name: module.name not in name)
+
+
 def put(fault: dict[str, Any], tree: Path) -> None:
     """Write a fault into a tree.
 
@@ -153,6 +169,8 @@ def run(fault: dict[str, Any], tree: Path, options: argparse.Namespace) -> dict[
         put(fault, tree)
         # Coverage does not see what runs in processes of its own: then every test may reach it.
         tests = reaching(fault, Path(options.coverage)) or None
+        if options.near:
+            tests = near(fault, tree) or None
         caught = first_failure(tree, tests, options)
     finally:
         (tree / fault["file"]).write_text(original, encoding="utf-8")
@@ -196,6 +214,7 @@ def main() -> None:
     running.add_argument("faults", type=Path)
     running.add_argument("--coverage", default=".coverage")
     running.add_argument("--workers", type=int, default=2)
+    running.add_argument("--near", action="store_true", help="only test files that name the module")
     running.add_argument("--out", type=Path, default=None, help="also write the results here")
     options = parser.parse_args()
     if options.command == "draw":
