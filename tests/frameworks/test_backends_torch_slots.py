@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from compare.backends.torch.trace import Slots
+from compare.backends.torch.trace import learning_rates, slots
 
 
 class Idle(nn.Module):
@@ -20,7 +20,7 @@ def kept(build, of="parameters"):
     optimizer = build(getattr(module, of)())
     module.used(torch.ones(3, 2)).sum().backward()
     optimizer.step()
-    return dict(Slots().read(module, optimizer))
+    return dict(slots(module, optimizer, learning_rates(optimizer)))
 
 
 class ByHand(torch.optim.Optimizer):
@@ -33,7 +33,7 @@ class ByHand(torch.optim.Optimizer):
 
 
 @pytest.mark.parametrize(
-    ("build", "slots"),
+    ("build", "expected"),
     [
         (lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9), {"velocity"}),
         (lambda p: torch.optim.SGD(p, lr=0.1), set()),
@@ -45,10 +45,10 @@ class ByHand(torch.optim.Optimizer):
         (ByHand, {"first_moment"}),
     ],
 )
-def test_slots_are_those_that_keras_has_and_zeros_without_a_gradient(build, slots):
+def test_slots_are_those_that_keras_has_and_zeros_without_a_gradient(build, expected):
     found = kept(build)
     tensors = [f"{layer}/{tensor}" for layer in ("used", "idle") for tensor in ("kernel", "bias")]
-    assert found.keys() == {f"{tensor}/{slot}" for tensor in tensors for slot in slots}
+    assert found.keys() == {f"{tensor}/{slot}" for tensor in tensors for slot in expected}
     for name, value in found.items():
         assert np.any(value != 0.0) == name.startswith("used/")
         assert value.shape == ((2, 1) if "/kernel/" in name else (1,))

@@ -64,9 +64,7 @@ def embedding(**options: Any) -> layers.Embedding:
 
 def sgd(**options: Any) -> optimizers.SGD:
     """SGD with momentum 0.9, of which Keras keeps every digit."""
-    return optimizers.SGD(
-        **{"learning_rate": RATE, "momentum": np.float64(0.9), **options},
-    )
+    return optimizers.SGD(**{"learning_rate": RATE, "momentum": np.float64(0.9), **options})
 
 
 def adam() -> optimizers.Adam:

@@ -156,12 +156,7 @@ def _watched(stack: ExitStack, weighted: Weighted, taps: _Taps) -> Callable[...,
         nonlocal name, activated
         first, name = taps.run(weighted)
         bound = signature.bind(*args, **kwargs)
-        with _entered(
-            layer,
-            bound.arguments,
-            lambda label, x: taps.enter(f"{first}/{label}", x, form),
-            lambda label, x: taps.note(f"{first}/{label}", form(x)),
-        ):
+        with _entered(layer, first, bound.arguments, taps):
             activated = False
             output = call(*bound.args, **bound.kwargs)
         if activated:
@@ -175,21 +170,22 @@ def _watched(stack: ExitStack, weighted: Weighted, taps: _Taps) -> Callable[...,
 
 @contextmanager
 def _entered(
-    layer: keras.Layer, arguments: dict[str, Any], tap: Callable[[str, Any], Any], note: Note
+    layer: keras.Layer, name: str, arguments: dict[str, Any], taps: _Taps
 ) -> Iterator[None]:
-    """Replace the tensors among a layer's arguments by what `tap` returns for label and tensor.
+    """Note the tensors among a layer's arguments, and let each go in through a tap.
 
     A tensor that comes twice, as in self-attention, is noted twice and stays one: what comes back
     is what the layer adds in all its places.
     """
+    form = _channels_last(layer)
     pairs: list[tuple[Any, Any]] = []
 
     def enter(label: str, x: Any) -> Any:
         same = next((new for old, new in pairs if old is x), None)
         if same is not None:
-            note(label, x)
+            taps.note(f"{name}/{label}", form(x))
             return same
-        pairs.append((x, tap(label, x)))
+        pairs.append((x, taps.enter(f"{name}/{label}", x, form)))
         return pairs[-1][1]
 
     def count(x: Any) -> Any:
@@ -200,13 +196,13 @@ def _entered(
     if isinstance(layer, _K.MultiHeadAttention):
         if arguments.get("key") is arguments["value"]:
             arguments["key"] = None
-        for name, label in _ATTENTION_INPUTS.items():
-            if arguments.get(name) is not None:
-                arguments[name] = enter(label, arguments[name])
+        for key, label in _ATTENTION_INPUTS.items():
+            if arguments.get(key) is not None:
+                arguments[key] = enter(label, arguments[key])
     else:
-        for name, value in arguments.items():
-            if name not in _NOT_NOTED and not name.endswith("mask"):
-                arguments[name] = keras.tree.map_structure(count, value)
+        for key, value in arguments.items():
+            if key not in _NOT_NOTED and not key.endswith("mask"):
+                arguments[key] = keras.tree.map_structure(count, value)
     yield
     for old, new in pairs:
         # Attention takes the mask off what it receives, which others may receive as well.

@@ -7,13 +7,15 @@ whole epoch; the model's own layers compute it, through `stateless_call`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
+from operator import itemgetter
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from compare.backends.keras.preserve_state import shadow
 from compare.backends.keras.structures import to_numpy
 from compare.backends.protocol import OnEpoch, Views
 from compare.data import Array
@@ -56,7 +58,10 @@ class ManySeeds:
             states = [tf.nest.map_structure(lambda *seeds: tf.stack(seeds), *states)]
         for epoch_orders in np.stack(orders, axis=1).astype(np.int32):
             groups = epoch_orders[np.newaxis] if self._vectorized else epoch_orders
-            with self._unrolled():  # The first call traces.
+            with ExitStack() as stack:
+                # The first call traces recurrent layers, step by step and not as a loop.
+                for layer in self._recurrent:
+                    shadow(stack, layer, "unroll", True)
                 runs = [self._run(s, tf.constant(o)) for s, o in zip(states, groups, strict=True)]
             states = [state for state, _ in runs]
             on_epoch(*self._joined([measured for _, measured in runs]))
@@ -83,28 +88,11 @@ class ManySeeds:
         join: Any = np.concatenate if self._vectorized else np.stack
         return tf.nest.map_structure(lambda *parts: join([to_numpy(p) for p in parts]), *runs)
 
-    @contextmanager
-    def _unrolled(self) -> Iterator[None]:
-        """While the block runs, recurrent layers are traced step by step, not as a loop."""
-        before = [layer.unroll for layer in self._recurrent]
-        try:
-            for layer in self._recurrent:
-                layer.unroll = True
-            yield
-        finally:
-            for layer, unroll in zip(self._recurrent, before, strict=True):
-                layer.unroll = unroll
-
 
 def _unstacked(state: State) -> Iterator[State]:
     """The state of one seed after the other."""
-    trained, tracked, velocities = tf.nest.map_structure(tf.unstack, state)
-    for seed in range(len(trained[0])):
-        yield (
-            [tensor[seed] for tensor in trained],
-            [tensor[seed] for tensor in tracked],
-            [tensor[seed] for tensor in velocities],
-        )
+    for seed in range(len(state[0][0])):
+        yield tf.nest.map_structure(itemgetter(seed), state)
 
 
 def state_of(model: keras.Model) -> State:

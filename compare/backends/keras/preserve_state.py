@@ -11,8 +11,6 @@ import keras
 from compare.backends.keras.rules import states_between_batches
 from compare.backends.keras.structures import to_numpy
 
-_ABSENT = object()
-
 
 @contextmanager
 def as_found(model: keras.Model, *, generators: bool = True) -> Iterator[None]:
@@ -49,13 +47,9 @@ def shadow(stack: ExitStack, owner: Any, attribute: str, value: Any) -> None:
 
     In the instance's own dictionary: setting it the usual way would have Keras track it.
     """
-    before = owner.__dict__.get(attribute, _ABSENT)
-    owner.__dict__[attribute] = value
-
-    def put_back() -> None:
-        if before is _ABSENT:
-            del owner.__dict__[attribute]
-        else:
-            owner.__dict__[attribute] = before
-
-    stack.callback(put_back)
+    own = vars(owner)
+    if attribute in own:
+        stack.callback(own.__setitem__, attribute, own[attribute])
+    else:
+        stack.callback(own.pop, attribute)
+    own[attribute] = value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -42,26 +42,26 @@ def of_part(layer: Any, name: str, part: Part) -> dict[str, Any]:
         return _convolution(layer, name, part)
     if kind.removeprefix("bidirectional_") in ("simple_rnn", "lstm", "gru"):
         return _recurrent(layer, part)
-    if kind == "batch_norm":
-        return {
-            "epsilon": float(layer.epsilon),
-            "decay": float(layer.momentum),
-            "biased": True,
-            "frozen": not layer.trainable,
-        }
-    if kind == "layer_norm":
-        return {"epsilon": float(layer.epsilon)}
-    if kind == "group_norm":
-        return {"epsilon": float(layer.epsilon), "groups": int(layer.groups)}
-    if kind == "embedding":
-        return {"mask_zero": bool(layer.mask_zero)}
-    if kind == "attention":
-        return {
-            "heads": int(layer.num_heads),
-            "key_dim": int(layer.key_dim),
-            "dropout": float(layer.dropout),
-        }
-    return {}
+    read = _OF_KIND.get(kind)
+    return {} if read is None else read(layer)
+
+
+_OF_KIND: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "batch_norm": lambda norm: {
+        "epsilon": float(norm.epsilon),
+        "decay": float(norm.momentum),
+        "biased": True,
+        "frozen": not norm.trainable,
+    },
+    "layer_norm": lambda norm: {"epsilon": float(norm.epsilon)},
+    "group_norm": lambda norm: {"epsilon": float(norm.epsilon), "groups": int(norm.groups)},
+    "embedding": lambda embedding: {"mask_zero": bool(embedding.mask_zero)},
+    "attention": lambda attention: {
+        "heads": int(attention.num_heads),
+        "key_dim": int(attention.key_dim),
+        "dropout": float(attention.dropout),
+    },
+}
 
 
 def _convolution(layer: Any, name: str, part: Part) -> dict[str, Any]:

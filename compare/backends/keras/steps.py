@@ -123,17 +123,14 @@ class Training:
             model's own, which runs as it is.
 
     Raises:
-        ValueError: An optimizer cannot be copied, or there is none.
+        ValueError: An optimizer cannot be copied.
     """
 
     def __init__(self, model: keras.Model, *, jit_compile: bool = False) -> None:
         self._model = model
-        originals = optimizers_of(model)
-        if not originals:
-            raise ValueError(f"{model.name} is not compiled: call compile(optimizer=…, loss=…)")
         self._copies = {
             name: _copied(o, model.trainable_variables if name == "optimizer" else None)
-            for name, o in originals.items()
+            for name, o in optimizers_of(model).items()
         }
         self._used: set[str] = set()
         self._own = has_own_step(model)

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from functools import partial
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from compare.backends.floor import time_floor
 from compare.backends.keras.many_seeds import assign, epoch_of, state_of
 from compare.data import Array
 
-CONFIGURATIONS: Mapping[str, str] = MappingProxyType(
-    {
-        "idiomatic": "idiomatic",
-        "floor (XLA)": "floor",
-        "floor (graph)": "floor",
-        "steps_per_execution=16": "tuned",
-        "jit_compile=False": "tuned",
-        "jit_compile=True": "tuned",
-        "validation": "tuned",
-        "validation in one batch": "tuned",
-    }
-)
+CONFIGURATIONS = {
+    "idiomatic": "idiomatic",
+    "floor (XLA)": "floor",
+    "floor (graph)": "floor",
+    "steps_per_execution=16": "tuned",
+    "jit_compile=False": "tuned",
+    "jit_compile=True": "tuned",
+    "validation": "tuned",
+    "validation in one batch": "tuned",
+}
 """What can be timed → which kind it is; the floors are whole epochs in one compiled function."""
 
 _COMPILED: Mapping[str, Mapping[str, Any]] = {
@@ -54,7 +52,9 @@ def time_fit(
 ) -> dict[str, Any]:
     """See `Framework.time_fit`; `note` says whether Keras chose to compile by XLA."""
     if CONFIGURATIONS[configuration] == "floor":
-        return _time_floor(handle, data["train"], configuration, epochs, batch_size)
+        jit = configuration == "floor (XLA)"
+        floor = partial(train, handle, data["train"], batch_size=batch_size, jit_compile=jit)
+        return time_floor(floor, len(data["train"][0]), epochs=epochs, clock=clock)
     compiled = _COMPILED.get(configuration, {})
     if compiled:
         handle.compile(
@@ -103,28 +103,6 @@ class _Stamps(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         float((logs or {}).get("loss", 0.0))
         self.epoch_ends.append(clock() - self.start)
-
-
-def _time_floor(
-    handle: keras.Model,
-    data: tuple[Array, Array],
-    configuration: str,
-    epochs: int,
-    batch_size: int,
-) -> dict[str, Any]:
-    ends: list[float] = []
-    rng = np.random.default_rng(0)
-    orders = np.stack([rng.permutation(len(data[0])) for _ in range(epochs)])
-    start = clock()
-    train(
-        handle,
-        data,
-        orders=orders,
-        batch_size=batch_size,
-        on_epoch=lambda loss, accuracy: ends.append(clock() - start),
-        jit_compile=configuration == "floor (XLA)",
-    )
-    return {"first_step": None, "epoch_ends": ends, "note": ""}
 
 
 def train(

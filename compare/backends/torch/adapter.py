@@ -14,7 +14,7 @@ import lightning as L
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from bn_torch.data import CirclesDataModule, channels_first
 from bn_torch.module import BinaryClassifier
@@ -22,17 +22,18 @@ from bn_torch.training import Reporting, fit
 from compare.backends.protocol import Batches, Objective, Sink, Views
 from compare.backends.structures import Structure
 from compare.backends.torch import build as networks
-from compare.backends.torch import demos, layouts, rules, settings, timing, weights
+from compare.backends.torch import layouts, rules, settings, timing, weights
 from compare.backends.torch import trace as tracing
+from compare.backends.torch.demos import DEMONSTRATIONS
 from compare.backends.torch.events import EventLog
 from compare.backends.torch.many_seeds import ManySeeds
+from compare.backends.torch.structures import to_numpy
 from compare.data import Array
 from compare.trace import Layer
 
 # Lightning announces every Trainer and its devices; warnings still pass.
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
-DEMONSTRATIONS = demos.DEMONSTRATIONS
 accelerator, configure = networks.accelerator, networks.configure
 build, building, versions = networks.build, networks.building, networks.versions
 dtype_of, is_model = networks.dtype_of, networks.is_model
@@ -124,7 +125,10 @@ def predict_proba(handle: BinaryClassifier, x: Array, *, batch_statistics: bool 
 
 def demonstrate(name: str, *, remedied: bool) -> dict[str, Array]:
     """The arrays of a convention's demonstration."""
-    return DEMONSTRATIONS[name](remedied)
+    return {
+        key: to_numpy(value) if isinstance(value, Tensor) else np.asarray(value)
+        for key, value in DEMONSTRATIONS[name](remedied).items()
+    }
 
 
 def is_lightning(module: nn.Module) -> bool:

@@ -67,14 +67,7 @@ def _bn_statistics_detached(handle: Any, size: float) -> None:
     override(norm, forward=forward)
 
 
-@bug(
-    "learning rate × 1.0001",
-    variant=AFTER,
-    rung=7,
-    blame="optimizer",
-    size=1e-4,
-    unit=RELATIVE,
-)
+@bug("learning rate × 1.0001", variant=AFTER, rung=7, blame="optimizer", size=1e-4, unit=RELATIVE)
 def _learning_rate_off(handle: Any, size: float) -> None:
     configured = type(handle).configure_optimizers
 

@@ -115,16 +115,13 @@ def misplaced(weights: Mapping[str, Array]) -> dict[str, Array]:
     Args:
         weights: Canonical name → array in Keras' layout.
     """
-    return {
-        name: _reshaped(array) if name.endswith("kernel") else array
-        for name, array in weights.items()
-    }
-
-
-def _reshaped(kernel: Array) -> Array:
-    to_torch = (1, 0) if kernel.ndim == 2 else (3, 2, 0, 1)
-    shape = [kernel.shape[axis] for axis in to_torch]
-    return kernel.reshape(shape).transpose(np.argsort(to_torch))
+    arrays = dict(weights)
+    for name, kernel in weights.items():
+        if name.endswith("kernel"):
+            to_torch = (1, 0) if kernel.ndim == 2 else (3, 2, 0, 1)
+            shape = [kernel.shape[axis] for axis in to_torch]
+            arrays[name] = kernel.reshape(shape).transpose(np.argsort(to_torch))
+    return arrays
 
 
 _on_gpu = False

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,15 +24,15 @@ from torchmetrics.functional.classification import binary_accuracy
 
 from bn_torch.data import PlannedSampler
 from bn_torch.norm import BiasedBatchNorm
-from compare.backends.torch.structures import to_numpy
+from compare.backends.torch.hooks import channels_last
 from compare.backends.torch.weights import named_tensors, read_weights
 from compare.data import Array
 
 Demonstration = Callable[[bool], dict[str, Any]]
 """From whether the remedy is in place to arrays, tensors or numbers by name."""
 
-DEMONSTRATIONS: dict[str, Callable[[bool], dict[str, Array]]] = {}
-"""Name of the convention → function of whether its remedy is in place."""
+Before = Callable[[torch.optim.Optimizer, int], object]
+"""Called before each step of an optimizer, when gradients are known."""
 
 STEPS = 30
 RATE, LOWER_RATE, DECAY, LARGEST_NORM = 0.05, 0.005, 0.125, 0.5
@@ -40,25 +41,19 @@ TOKENS = torch.tensor([[1, 2, 3, 1], [2, 1, 1, 0], [3, 4, 0, 0], [4, 0, 0, 0]])
 """Four sequences; token 0 pads them at the end."""
 
 
-def demonstration(function: Demonstration) -> Demonstration:
-    """Register a demonstration under its name: `bn_axis` shows the convention `bn-axis`."""
-
-    def arrays(remedied: bool) -> dict[str, Array]:
-        return {
-            name: to_numpy(value) if isinstance(value, Tensor) else np.asarray(value)
-            for name, value in function(remedied).items()
-        }
-
-    DEMONSTRATIONS[function.__name__.replace("_", "-")] = arrays
-    return function
-
-
-# What they share: numbers, small models, and training.
-
-
 def normal(*shape: int) -> Tensor:
     """Normal numbers in float64: the same for a shape in every call, and in the Keras twin."""
     return torch.from_numpy(np.random.default_rng(shape).standard_normal(shape))
+
+
+def images(*shape: int) -> Tensor:
+    """The numbers that the Keras twin draws for images of this shape (n, height, width, c)."""
+    return normal(*shape).permute(0, 3, 1, 2)
+
+
+def kernel(*shape: int) -> Tensor:
+    """The numbers that the Keras twin draws for a kernel of this shape (height, width, …)."""
+    return normal(*shape).permute(3, 2, 0, 1)
 
 
 def samples() -> tuple[Tensor, Tensor]:
@@ -84,9 +79,12 @@ def dense() -> nn.Sequential:
     return filled(output=nn.Linear(3, 1, dtype=torch.float64))
 
 
-def keras_norm(channels: int) -> BiasedBatchNorm:
+def keras_norm(channels: int, *, scale: bool = True) -> BiasedBatchNorm:
     """Batch normalization with the defaults of Keras, in float64."""
-    return BiasedBatchNorm(channels, eps=1e-3, momentum=1.0 - 0.99).double()
+    norm = BiasedBatchNorm(channels, eps=1e-3, momentum=1.0 - 0.99).double()
+    if not scale:
+        norm.weight = None
+    return norm
 
 
 def embedding(**options: Any) -> nn.Embedding:
@@ -106,52 +104,26 @@ def recurrent(layer: type[nn.RNN] | type[nn.GRU], *weights: Tensor) -> Any:
     return rnn
 
 
-def sgd(model: nn.Module, **options: Any) -> torch.optim.SGD:
-    """SGD with momentum 0.9."""
-    return torch.optim.SGD(model.parameters(), **{"lr": RATE, "momentum": 0.9, **options})
+def gru(*weights: Tensor) -> dict[str, Tensor]:
+    """The last output of a GRU of four units with these weights."""
+    return {"output": recurrent(nn.GRU, *weights)(normal(8, 5, 3))[0][:, -1]}
 
 
-def train(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    data: tuple[Tensor, Tensor],
-    before: Callable[[int], None] = lambda step: None,
-) -> None:
-    """30 steps on the mean squared error; `before` runs before each, when gradients are known."""
-    x, y = data
-    for step in range(STEPS):
-        optimizer.zero_grad()
-        F.mse_loss(model(x), y).backward()
-        before(step)
-        optimizer.step()
+def reset_first(weight: Tensor) -> Tensor:
+    """Keras' gates z, r, h as Torch has them: r, z, n."""
+    update, reset, new = weight.chunk(3)
+    return torch.cat((reset, update, new))
 
 
-def trained_dense(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    before: Callable[[int], None] = lambda step: None,
-) -> dict[str, Array]:
-    """The weights of three inputs and an output after training."""
-    train(model, optimizer, samples(), before)
-    return read_weights(model)
-
-
-def trained_norm(norm: nn.Module) -> dict[str, Array]:
-    """All weights after training a dense layer, `norm` and a dense layer."""
-    hidden = nn.Linear(3, 4, dtype=torch.float64)
-    output = nn.Linear(4, 1, dtype=torch.float64)
-    model = filled(hidden=hidden, batch_norm=norm, output=output)
-    trained = [p for p in model.parameters() if p.requires_grad]
-    train(model, torch.optim.SGD(trained, lr=0.05), (normal(20, 3), normal(20, 1)))
-    return read_weights(model)
-
-
-def trained_tokens(
-    table: nn.Embedding, rate: float, before: Callable[[int], None] = lambda step: None
-) -> dict[str, Tensor]:
-    """The table of tokens after training towards random targets."""
-    train(table, sgd(table, lr=rate, momentum=0.0), (TOKENS, normal(4, 4, 3)), before)
-    return {"tokens": table.weight}
+def reset_before(x: Tensor, kernel: Tensor, recurrent: Tensor) -> Tensor:
+    """The last state of a GRU that resets its state before the recurrent kernel."""
+    h = x.new_zeros(len(x), recurrent.shape[0])
+    update, reset, new = recurrent.chunk(3, dim=1)
+    for step in x.unbind(dim=1):
+        z, r, n = (step @ kernel).chunk(3, dim=1)
+        z, r = torch.sigmoid(z + h @ update), torch.sigmoid(r + h @ reset)
+        h = z * h + (1.0 - z) * torch.tanh(n + (r * h) @ new)
+    return h
 
 
 def statistics(norm: Any, *batches: Tensor) -> dict[str, Tensor]:
@@ -161,65 +133,213 @@ def statistics(norm: Any, *batches: Tensor) -> dict[str, Tensor]:
     return {"moving_mean": norm.running_mean, "moving_variance": norm.running_var}
 
 
-def gradient_of(p: Tensor) -> Tensor:
-    """The gradient of a tensor that has one."""
-    assert p.grad is not None
-    return p.grad
+def sgd(**options: Any) -> Callable[..., torch.optim.Optimizer]:
+    """What makes SGD with momentum 0.9 of parameters."""
+    return partial(torch.optim.SGD, **{"lr": RATE, "momentum": 0.9, **options})
 
 
-def keras_rmsprop(model: nn.Module) -> Callable[[int], None]:
+def train(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    data: tuple[Tensor, Tensor],
+    before: Before = lambda optimizer, step: None,
+) -> dict[str, Array]:
+    """The weights after 30 steps on the mean squared error."""
+    x, y = data
+    for step in range(STEPS):
+        optimizer.zero_grad()
+        F.mse_loss(model(x), y).backward()
+        before(optimizer, step)
+        optimizer.step()
+    return read_weights(model)
+
+
+def trained_dense(
+    optimizer: Callable[..., torch.optim.Optimizer],
+    before: Before = lambda optimizer, step: None,
+) -> dict[str, Array]:
+    """The weights of three inputs and an output after training."""
+    model = dense()
+    return train(model, optimizer(model.parameters()), samples(), before)
+
+
+def trained_norm(norm: nn.Module) -> dict[str, Array]:
+    """All weights after training a dense layer, `norm` and a dense layer."""
+    hidden = nn.Linear(3, 4, dtype=torch.float64)
+    output = nn.Linear(4, 1, dtype=torch.float64)
+    model = filled(hidden=hidden, batch_norm=norm, output=output)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return train(model, torch.optim.SGD(trained, lr=0.05), (normal(20, 3), normal(20, 1)))
+
+
+def trained_tokens(
+    table: nn.Embedding, rate: float, before: Before = lambda optimizer, step: None
+) -> dict[str, Tensor]:
+    """The table of tokens after training towards random targets."""
+    optimizer = torch.optim.SGD(table.parameters(), lr=rate)
+    train(table, optimizer, (TOKENS, normal(4, 4, 3)), before)
+    return {"tokens": table.weight}
+
+
+# What a step does beside the optimizer's own.
+
+
+def keras_epsilon(adam: torch.optim.Optimizer, step: int) -> None:
+    """Adam's epsilon as Keras has it, which the correction of its moments does not touch."""
+    adam.param_groups[0]["eps"] = 1e-7 / math.sqrt(1.0 - 0.999 ** (step + 1))
+
+
+def keras_rmsprop() -> Before:
     """What makes each step of plain SGD one of Keras' RMSprop."""
-    squares = {p: torch.zeros_like(p) for p in model.parameters()}
+    squares: dict[Tensor, Tensor] = {}
 
-    def rescale(step: int) -> None:
-        for p, square in squares.items():
-            gradient = gradient_of(p)
-            square.mul_(0.9).add_((1.0 - 0.9) * gradient**2)
-            gradient /= torch.sqrt(square + 1e-7)
+    def rescale(sgd: torch.optim.Optimizer, step: int) -> None:
+        for p in sgd.param_groups[0]["params"]:
+            square = squares.setdefault(p, torch.zeros_like(p))
+            square.mul_(0.9).add_((1.0 - 0.9) * p.grad**2)
+            p.grad /= torch.sqrt(square + 1e-7)
 
     return rescale
 
 
-# Batch normalization.
+@torch.no_grad()
+def shrink(sgd: torch.optim.Optimizer, step: int) -> None:
+    """Decay the weights beside the gradient step."""
+    for p in sgd.param_groups[0]["params"]:
+        p.sub_(p * DECAY * RATE)
 
 
-@demonstration
-def bn_frozen(remedied: bool) -> dict[str, Any]:
-    """Batch normalization frozen: in evaluation mode too, or only left out of the training."""
-    norm = keras_norm(4).requires_grad_(False)
-    return trained_norm(norm.eval() if remedied else norm)
+def clip_together(sgd: torch.optim.Optimizer, step: int) -> None:
+    """Bound the norm of all gradients."""
+    nn.utils.clip_grad_norm_(sgd.param_groups[0]["params"], LARGEST_NORM)
 
 
-@demonstration
-def bn_center_only(remedied: bool) -> dict[str, Any]:
-    """Batch normalization that learns a shift and no scale, or both."""
-    norm = keras_norm(4)
-    if remedied:
-        norm.weight = None
-    return {"batch_norm/gamma": np.ones(4), **trained_norm(norm)}
+def clip_each(sgd: torch.optim.Optimizer, step: int) -> None:
+    """Bound the norm of each weight's gradient."""
+    for p in sgd.param_groups[0]["params"]:
+        p.grad *= LARGEST_NORM / torch.clamp(p.grad.norm(), min=LARGEST_NORM)
 
 
-@demonstration
-def bn_batch_of_one(remedied: bool) -> dict[str, Any]:
-    """A batch of four, then one of a single sample."""
-    batches = [normal(4, 3), normal(1, 3)]
-    # Torch's own layer raises on the second, and leaving it out is the usual way around.
-    return statistics(keras_norm(3), *(batches if remedied else batches[:1]))
+DEMONSTRATIONS: dict[str, Demonstration] = {
+    # Batch normalization frozen: in evaluation mode too, or only left out of the training.
+    "bn-frozen": lambda remedied: trained_norm(
+        keras_norm(4).requires_grad_(False).train(not remedied)
+    ),
+    # Batch normalization that learns a shift and no scale, or both.
+    "bn-center-only": lambda remedied: {
+        "batch_norm/gamma": np.ones(4),
+        **trained_norm(keras_norm(4, scale=not remedied)),
+    },
+    # A batch of four, then one of a single sample: Torch's own layer raises on the second, and
+    # leaving it out is the usual way around.
+    "bn-batch-of-one": lambda remedied: statistics(
+        keras_norm(3), normal(4, 3), *([normal(1, 3)] if remedied else [])
+    ),
+    # Sequences (8, 4, 4) of as many steps as features.
+    "bn-axis": lambda remedied: {
+        "output": keras_norm(4)(normal(8, 4, 4).mT).mT
+        if remedied
+        else keras_norm(4)(normal(8, 4, 4))
+    },
+    # Padded sequences; Torch knows no mask, and the remedy is on Keras' side.
+    "bn-mask": lambda remedied: statistics(keras_norm(3), normal(4, 5, 3).mT),
+    # A GRU of four units with Keras' weights, gates reordered or not.
+    "gru-gate-order": lambda remedied: gru(
+        *(
+            reset_first(weight) if remedied else weight
+            for weight in (normal(3, 12).T, normal(4, 12).T, *normal(2, 12))
+        )
+    ),
+    # A GRU of four units with Keras' weights, in a cell by hand or in Torch's.
+    "gru-reset-after": lambda remedied: (
+        {"output": reset_before(normal(8, 5, 3), normal(3, 12), normal(4, 12))}
+        if remedied
+        else gru(reset_first(normal(3, 12).T), reset_first(normal(4, 12).T))
+    ),
+    # A 3×3 convolution of stride 2 over 6×6 images, padded to half the size.
+    "same-padding-stride": lambda remedied: {
+        "output": channels_last(
+            F.conv2d(F.pad(images(2, 6, 6, 1), (0, 1, 0, 1)), kernel(3, 3, 1, 2), stride=2)
+            if remedied
+            else F.conv2d(images(2, 6, 6, 1), kernel(3, 3, 1, 2), stride=2, padding=1)
+        )
+    },
+    # Averages over 3×3 windows, at the border over fewer pixels or over zeros too.
+    "average-pool-same": lambda remedied: {
+        "output": channels_last(
+            F.avg_pool2d(images(2, 6, 6, 1), 3, stride=1, padding=1, count_include_pad=not remedied)
+        )
+    },
+    # A transposed 3×3 convolution of stride 2, cropped at the end or at the beginning.
+    "transposed-padding": lambda remedied: {
+        "output": channels_last(
+            F.conv_transpose2d(images(2, 4, 4, 1), kernel(3, 3, 2, 1), stride=2)[..., :-1, :-1]
+            if remedied
+            else F.conv_transpose2d(
+                images(2, 4, 4, 1), kernel(3, 3, 2, 1), stride=2, padding=1, output_padding=1
+            )
+        )
+    },
+    # A leaky ReLU with Keras' slope, or Torch's default.
+    "leaky-relu-slope": lambda remedied: {
+        "output": F.leaky_relu(normal(20, 3), float(np.float32(0.3)) if remedied else 0.01)
+    },
+    # A leaky ReLU of large values, its slope rounded to float32 or not.
+    "float32-constants": lambda remedied: {
+        "output": F.leaky_relu(100.0 * normal(20, 3), float(np.float32(0.3)) if remedied else 0.3)
+    },
+    # A dense layer made double before its weights are loaded, or after.
+    "float64-plumbing": lambda remedied: {
+        "output": filled(
+            dense=nn.Linear(3, 4, dtype=torch.float64 if remedied else torch.float32)
+        ).double()(normal(20, 3))
+    },
+    # Adam's epsilon: on Torch's side the remedy is to set it before every step.
+    "adam-epsilon": lambda remedied: trained_dense(
+        partial(torch.optim.Adam, lr=RATE), *([keras_epsilon] if remedied else [])
+    ),
+    # Adam's betas, with Keras' epsilon: the remedy is on Keras' side.
+    "adam-beta-float32": lambda remedied: trained_dense(
+        partial(torch.optim.Adam, lr=RATE), keras_epsilon
+    ),
+    # RMSprop as Keras computes it, or Torch's.
+    "rmsprop-epsilon": lambda remedied: (
+        trained_dense(sgd(momentum=0.0), keras_rmsprop())
+        if remedied
+        else trained_dense(partial(torch.optim.RMSprop, lr=RATE))
+    ),
+    # RMSprop as Keras computes it, with its default learning rate or with Torch's.
+    "optimizer-defaults": lambda remedied: trained_dense(
+        sgd(lr=0.001 if remedied else 0.01, momentum=0.0), keras_rmsprop()
+    ),
+    # Weights that shrink beside the gradient step, or through the gradient and its momentum.
+    "weight-decay": lambda remedied: (
+        trained_dense(sgd(), shrink) if remedied else trained_dense(sgd(weight_decay=DECAY))
+    ),
+    # The norm of each weight's gradient bounded, or the norm of them all.
+    "gradient-clipping": lambda remedied: trained_dense(
+        sgd(), clip_each if remedied else clip_together
+    ),
+    # A table all of whose rows are trained, or all but that of padding.
+    "padding-idx": lambda remedied: trained_tokens(
+        embedding(padding_idx=None if remedied else 0), 0.5
+    ),
+    # RMSprop as Keras computes it for dense gradients: the remedy is on Keras' side.
+    "sparse-gradients": lambda remedied: trained_tokens(embedding(), 0.01, keras_rmsprop()),
+    # The cross-entropy of logits, or of what is a softmax already.
+    "cross-entropy-logits": lambda remedied: {
+        "loss": F.cross_entropy(
+            normal(20, 3) if remedied else normal(20, 3).softmax(dim=1), torch.arange(20) % 3
+        )
+    },
+}
+"""Name of the convention → its demonstration; what takes more than one expression is below."""
 
 
-@demonstration
-def bn_axis(remedied: bool) -> dict[str, Any]:
-    """Sequences (8, 4, 4) of as many steps as features."""
-    x = normal(8, 4, 4)
-    if remedied:
-        return {"output": keras_norm(4)(x.transpose(1, 2)).transpose(1, 2)}
-    return {"output": keras_norm(4)(x)}
-
-
-@demonstration
-def bn_mask(remedied: bool) -> dict[str, Any]:
-    """Padded sequences; Torch knows no mask, and the remedy is on Keras' side."""
-    return statistics(keras_norm(3), normal(4, 5, 3).transpose(1, 2))
+def demonstration(function: Demonstration) -> Demonstration:
+    """Register a demonstration under its name: `bn_axis` shows the convention `bn-axis`."""
+    DEMONSTRATIONS[function.__name__.replace("_", "-")] = function
+    return function
 
 
 class _BiasedSubclass(nn.BatchNorm1d):
@@ -238,44 +358,6 @@ def bn_sync(remedied: bool) -> dict[str, Any]:
     return statistics(norm, normal(4, 3), normal(5, 3))
 
 
-# Recurrent layers.
-
-
-@demonstration
-def gru_gate_order(remedied: bool) -> dict[str, Any]:
-    """A GRU of four units with Keras' weights, gates reordered or not."""
-    weights = [normal(3, 12).T, normal(4, 12).T, *normal(2, 12)]
-    gru = recurrent(nn.GRU, *(_reset_first(w) if remedied else w for w in weights))
-    return {"output": gru(normal(8, 5, 3))[0][:, -1]}
-
-
-@demonstration
-def gru_reset_after(remedied: bool) -> dict[str, Any]:
-    """A GRU of four units with Keras' weights, in a cell by hand or in Torch's."""
-    x, kernel, recurrent_kernel = normal(8, 5, 3), normal(3, 12), normal(4, 12)
-    if remedied:
-        return {"output": _reset_before(x, kernel, recurrent_kernel)}
-    gru = recurrent(nn.GRU, _reset_first(kernel.T), _reset_first(recurrent_kernel.T))
-    return {"output": gru(x)[0][:, -1]}
-
-
-def _reset_first(weight: Tensor) -> Tensor:
-    """Keras' gates z, r, h as Torch has them: r, z, n."""
-    update, reset, new = weight.chunk(3)
-    return torch.cat((reset, update, new))
-
-
-def _reset_before(x: Tensor, kernel: Tensor, recurrent: Tensor) -> Tensor:
-    """The last state of a GRU that resets its state before the recurrent kernel."""
-    h = x.new_zeros(len(x), recurrent.shape[0])
-    update, reset, new = recurrent.chunk(3, dim=1)
-    for step in x.unbind(dim=1):
-        z, r, n = (step @ kernel).chunk(3, dim=1)
-        z, r = torch.sigmoid(z + h @ update), torch.sigmoid(r + h @ reset)
-        h = z * h + (1.0 - z) * torch.tanh(n + (r * h) @ new)
-    return h
-
-
 @demonstration
 def mask_zero(remedied: bool) -> dict[str, Any]:
     """A recurrent layer that stops at the end of each sequence, or sees zeros behind it."""
@@ -287,66 +369,12 @@ def mask_zero(remedied: bool) -> dict[str, Any]:
     return {"output": rnn(steps)[1][0]}
 
 
-# Convolutions, pooling, normalization and activations.
-
-
-@demonstration
-def same_padding_stride(remedied: bool) -> dict[str, Any]:
-    """A 3×3 convolution of stride 2 over 6×6 images, padded to half the size."""
-    image, kernel = normal(2, 6, 6, 1).permute(0, 3, 1, 2), normal(3, 3, 1, 2).permute(3, 2, 0, 1)
-    if remedied:
-        output = F.conv2d(F.pad(image, (0, 1, 0, 1)), kernel, stride=2)
-    else:
-        output = F.conv2d(image, kernel, stride=2, padding=1)
-    return {"output": output.permute(0, 2, 3, 1)}
-
-
-@demonstration
-def average_pool_same(remedied: bool) -> dict[str, Any]:
-    """Averages over 3×3 windows, at the border over fewer pixels or over zeros too."""
-    image = normal(2, 6, 6, 1).permute(0, 3, 1, 2)
-    output = F.avg_pool2d(image, 3, stride=1, padding=1, count_include_pad=not remedied)
-    return {"output": output.permute(0, 2, 3, 1)}
-
-
-@demonstration
-def transposed_padding(remedied: bool) -> dict[str, Any]:
-    """A transposed 3×3 convolution of stride 2, cropped at the end or at the beginning."""
-    image, kernel = normal(2, 4, 4, 1).permute(0, 3, 1, 2), normal(3, 3, 2, 1).permute(3, 2, 0, 1)
-    if remedied:
-        output = F.conv_transpose2d(image, kernel, stride=2)[..., :-1, :-1]
-    else:
-        output = F.conv_transpose2d(image, kernel, stride=2, padding=1, output_padding=1)
-    return {"output": output.permute(0, 2, 3, 1)}
-
-
 @demonstration
 def norm_epsilon(remedied: bool) -> dict[str, Any]:
     """Layer and group normalization of four features with Keras' epsilon, or Torch's."""
     x, eps = normal(8, 4), 1e-3 if remedied else 1e-5
     norms = {"layer": nn.LayerNorm(4, eps), "group": nn.GroupNorm(2, 4, eps)}
     return {name: norm.double()(x) for name, norm in norms.items()}
-
-
-@demonstration
-def leaky_relu_slope(remedied: bool) -> dict[str, Any]:
-    """A leaky ReLU with Keras' slope, or Torch's default."""
-    relu = nn.LeakyReLU(float(np.float32(0.3))) if remedied else nn.LeakyReLU()
-    return {"output": relu(normal(20, 3))}
-
-
-@demonstration
-def float32_constants(remedied: bool) -> dict[str, Any]:
-    """A leaky ReLU of large values, its slope rounded to float32 or not."""
-    slope = float(np.float32(0.3)) if remedied else 0.3
-    return {"output": F.leaky_relu(100.0 * normal(20, 3), slope)}
-
-
-@demonstration
-def float64_plumbing(remedied: bool) -> dict[str, Any]:
-    """A dense layer made double before its weights are loaded, or after."""
-    layer = nn.Linear(3, 4, dtype=torch.float64 if remedied else torch.float32)
-    return {"output": filled(dense=layer).double()(normal(20, 3))}
 
 
 @demonstration
@@ -364,119 +392,32 @@ def shuffle_seed(remedied: bool) -> dict[str, Any]:
     return {"orders": np.array(orders), "same_again": np.float64(orders[0] == orders[1])}
 
 
-# Optimizers.
-
-
-@demonstration
-def adam_epsilon(remedied: bool) -> dict[str, Any]:
-    """Adam's epsilon: on Torch's side the remedy is to set it before every step."""
-    model = dense()
-    optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
-
-    def set_epsilon(step: int) -> None:
-        if remedied:
-            optimizer.param_groups[0]["eps"] = 1e-7 / math.sqrt(1.0 - 0.999 ** (step + 1))
-
-    return trained_dense(model, optimizer, set_epsilon)
-
-
-@demonstration
-def adam_beta_float32(remedied: bool) -> dict[str, Any]:
-    """Adam's betas, with Keras' epsilon: the remedy is on Keras' side."""
-    return adam_epsilon(True)
-
-
-@demonstration
-def rmsprop_epsilon(remedied: bool) -> dict[str, Any]:
-    """RMSprop as Keras computes it, or Torch's."""
-    model = dense()
-    if not remedied:
-        return trained_dense(model, torch.optim.RMSprop(model.parameters(), lr=RATE))
-    return trained_dense(model, sgd(model, momentum=0.0), keras_rmsprop(model))
-
-
-@demonstration
-def optimizer_defaults(remedied: bool) -> dict[str, Any]:
-    """RMSprop as Keras computes it, with its default learning rate or with Torch's."""
-    model = dense()
-    plain = sgd(model, lr=0.001 if remedied else 0.01, momentum=0.0)
-    return trained_dense(model, plain, keras_rmsprop(model))
-
-
-@demonstration
-def weight_decay(remedied: bool) -> dict[str, Any]:
-    """Weights that shrink beside the gradient step, or through the gradient and its momentum."""
-    model = dense()
-    if not remedied:
-        return trained_dense(model, sgd(model, weight_decay=DECAY))
-
-    @torch.no_grad()
-    def shrink(step: int) -> None:
-        for p in model.parameters():
-            p.sub_(p * DECAY * RATE)
-
-    return trained_dense(model, sgd(model), shrink)
-
-
 @demonstration
 def sgd_learning_rate_change(remedied: bool) -> dict[str, Any]:
     """A learning rate that drops half way, with momentum."""
-    model = dense()
-    optimizer = sgd(model)
 
-    def lower(step: int) -> None:
+    def lower(optimizer: torch.optim.Optimizer, step: int) -> None:
         if step == STEPS // 2:
             optimizer.param_groups[0]["lr"] = LOWER_RATE
             for state in optimizer.state.values() if remedied else ():
                 state["momentum_buffer"] *= RATE / LOWER_RATE
 
-    return trained_dense(model, optimizer, lower)
+    return trained_dense(sgd(), lower)
 
 
 @demonstration
 def learning_rate_schedule(remedied: bool) -> dict[str, Any]:
     """An exponential schedule that advances with every step, or with every epoch of ten steps."""
     model = dense()
-    optimizer = sgd(model, momentum=0.0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
     scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.9)
     interval = 1 if remedied else 10
 
-    def advance(step: int) -> None:
+    def advance(optimizer: torch.optim.Optimizer, step: int) -> None:
         if step and step % interval == 0:
             scheduler.step()
 
-    return trained_dense(model, optimizer, advance)
-
-
-@demonstration
-def gradient_clipping(remedied: bool) -> dict[str, Any]:
-    """The norm of each weight's gradient bounded, or the norm of them all."""
-    model = dense()
-
-    def clip(step: int) -> None:
-        if not remedied:
-            nn.utils.clip_grad_norm_(model.parameters(), LARGEST_NORM)
-            return
-        for gradient in map(gradient_of, model.parameters()):
-            gradient *= LARGEST_NORM / torch.clamp(gradient.norm(), min=LARGEST_NORM)
-
-    return trained_dense(model, sgd(model), clip)
-
-
-@demonstration
-def padding_idx(remedied: bool) -> dict[str, Any]:
-    """A table all of whose rows are trained, or all but that of padding."""
-    return trained_tokens(embedding() if remedied else embedding(padding_idx=0), 0.5)
-
-
-@demonstration
-def sparse_gradients(remedied: bool) -> dict[str, Any]:
-    """RMSprop as Keras computes it for dense gradients: the remedy is on Keras' side."""
-    table = embedding()
-    return trained_tokens(table, 0.01, keras_rmsprop(table))
-
-
-# Losses and metrics.
+    return train(model, optimizer, samples(), advance)
 
 
 @demonstration
@@ -508,15 +449,7 @@ def loss_from_logits(remedied: bool) -> dict[str, Any]:
     else:
         loss = F.binary_cross_entropy(logits.sigmoid(), labels)
     loss.backward()
-    return {"loss": loss, "gradient": gradient_of(logits)}
-
-
-@demonstration
-def cross_entropy_logits(remedied: bool) -> dict[str, Any]:
-    """The cross-entropy of logits, or of what is a softmax already."""
-    logits = normal(20, 3)
-    scores = logits if remedied else logits.softmax(dim=1)
-    return {"loss": F.cross_entropy(scores, torch.arange(20) % 3)}
+    return {"loss": loss, "gradient": logits.grad}
 
 
 @demonstration

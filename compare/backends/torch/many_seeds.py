@@ -160,12 +160,9 @@ class ManySeeds:
         x, y = (torch.from_numpy(array) for array in data)
         self._x, self._y = x, y.unsqueeze(1)
         self._views = {name: (_cached(x), mode) for name, (x, mode) in views.items()}
+        short = "last-batch" not in self._undone or len(x) < batch_size
         cut = [*range(0, len(x), batch_size), len(x)]
-        self._batches = [slice(a, b) for a, b in pairwise(cut)]
-        if "last-batch" in self._undone and len(x) >= batch_size:
-            self._batches = [
-                batch for batch in self._batches if batch.stop - batch.start == batch_size
-            ]
+        self._batches = [slice(a, b) for a, b in pairwise(cut) if short or b - a == batch_size]
         self._network = unrolled(module.model)
         self._network.train("train-mode" not in self._undone)
         self._trained = [n for n, p in self._network.named_parameters() if p.requires_grad]

@@ -169,18 +169,6 @@ def forget_rule(layer_type: type) -> None:
 
 # The built-in rules.
 
-_Layers = Callable[[Any], dict[str, Known]]
-
-
-def _rule(*types: type, whole: bool = False) -> Callable[[_Layers], _Layers]:
-    """Register a function as the rule for these types."""
-
-    def register(function: _Layers) -> _Layers:
-        RULES.maps[1].update(dict.fromkeys(types, Rule(function, whole)))
-        return function
-
-    return register
-
 
 def swapped(t: Tensor) -> Tensor:
     """(out, in, …) as (…, in, out)."""
@@ -189,19 +177,16 @@ def swapped(t: Tensor) -> Tensor:
 
 _GAMMA_BETA = {"gamma": Canonical(("weight",)), "beta": Canonical(("bias",))}
 _KERNEL_BIAS = {"kernel": Canonical(("weight",), swapped), "bias": Canonical(("bias",))}
+_STATISTICS = {
+    "moving_mean": Canonical(("running_mean",)),
+    "moving_variance": Canonical(("running_var",)),
+}
 
 
-@_rule(nn.Linear)
-def _dense(layer: nn.Linear) -> dict[str, Known]:
-    return {"": Known("dense", _KERNEL_BIAS)}
+def _whole(kind: str, tensors: Mapping[str, Canonical]) -> Rule:
+    return Rule(lambda layer: {"": Known(kind, tensors)})
 
 
-@_rule(nn.Embedding)
-def _embedding(layer: nn.Embedding) -> dict[str, Known]:
-    return {"": Known("embedding", {"embeddings": Canonical(("weight",))})}
-
-
-@_rule(nn.Conv1d, nn.Conv2d, nn.Conv3d)
 def _convolution(layer: Any) -> dict[str, Known]:
     if layer.groups == 1 or layer.groups != layer.in_channels:
         return {"": Known("conv", _KERNEL_BIAS)}
@@ -214,34 +199,18 @@ def _convolution(layer: Any) -> dict[str, Known]:
     return {"": Known("depthwise_conv", _KERNEL_BIAS | {"kernel": kernel})}
 
 
-@_rule(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 def _transposed(layer: Any) -> dict[str, Known]:
     if layer.groups != 1:
         raise TypeError(f"groups={layer.groups}: Keras has none; split it into groups=1 layers")
     return {"": Known("conv_transpose", _KERNEL_BIAS)}
 
 
-@_rule(nn.GroupNorm)
-def _group_norm(layer: nn.GroupNorm) -> dict[str, Known]:
-    return {"": Known("group_norm", _GAMMA_BETA)}
-
-
-@_rule(nn.LayerNorm)
 def _layer_norm(layer: nn.LayerNorm) -> dict[str, Known]:
     if len(layer.normalized_shape) != 1:
         raise TypeError(
             f"normalizes over {len(layer.normalized_shape)} axes: flatten them into one before it"
         )
     return {"": Known("layer_norm", _GAMMA_BETA)}
-
-
-@_rule(nn.modules.batchnorm._BatchNorm, BiasedBatchNorm)
-def _batch_norm(layer: nn.Module) -> dict[str, Known]:
-    statistics = {
-        "moving_mean": Canonical(("running_mean",)),
-        "moving_variance": Canonical(("running_var",)),
-    }
-    return {"": Known("batch_norm", _GAMMA_BETA | statistics)}
 
 
 _RECURRENT = {nn.RNN: "simple_rnn", nn.LSTM: "lstm", nn.GRU: "gru"}
@@ -252,7 +221,6 @@ def recurrent_kind(layer: nn.RNNBase) -> str:
     return next(kind for cls, kind in _RECURRENT.items() if isinstance(layer, cls))
 
 
-@_rule(*_RECURRENT)
 def _recurrent(layer: nn.RNNBase) -> dict[str, Known]:
     if layer.proj_size:
         raise TypeError(f"proj_size={layer.proj_size}: Keras has no projection; use a Linear")
@@ -291,7 +259,6 @@ def _update_first(t: Tensor) -> Tensor:
     return torch.cat([z, r, n])
 
 
-@_rule(nn.MultiheadAttention, whole=True)
 def _attention(layer: nn.MultiheadAttention) -> dict[str, Known]:
     if layer.bias_k is not None or layer.add_zero_attn:
         raise TypeError("bias_k, bias_v and zero attention are unknown to Keras: do without them")
@@ -321,3 +288,22 @@ def _attention(layer: nn.MultiheadAttention) -> dict[str, Known]:
         "attention_output/bias": Canonical(("out_proj.bias",)),
     }
     return {"": Known("attention", tensors)}
+
+
+_BATCH_NORM = _whole("batch_norm", _GAMMA_BETA | _STATISTICS)
+
+RULES.maps[1].update(
+    {
+        nn.Linear: _whole("dense", _KERNEL_BIAS),
+        nn.Embedding: _whole("embedding", {"embeddings": Canonical(("weight",))}),
+        **dict.fromkeys((nn.Conv1d, nn.Conv2d, nn.Conv3d), Rule(_convolution)),
+        **dict.fromkeys(
+            (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d), Rule(_transposed)
+        ),
+        nn.GroupNorm: _whole("group_norm", _GAMMA_BETA),
+        nn.LayerNorm: Rule(_layer_norm),
+        **dict.fromkeys((nn.modules.batchnorm._BatchNorm, BiasedBatchNorm), _BATCH_NORM),
+        **dict.fromkeys(_RECURRENT, Rule(_recurrent)),
+        nn.MultiheadAttention: Rule(_attention, whole=True),
+    }
+)

@@ -70,47 +70,26 @@ def _recurrent(layer: Layer) -> Settings:
     return values
 
 
-def _convolution(conv: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> Settings:
-    values: Settings = {
-        "strides": list(conv.stride),
-        "dilation": list(conv.dilation),
-        "groups": conv.groups,
-        "padding": _padding(conv.padding),
-    }
+def _convolution(conv: Any) -> Settings:
+    padding = conv.padding if isinstance(conv.padding, str) else list(conv.padding)
+    padding = padding if any(padding) else "valid"
+    values: Settings = {"strides": list(conv.stride), "dilation": list(conv.dilation)}
+    if isinstance(conv, nn.modules.conv._ConvTransposeNd):
+        return values | {"padding": padding, "output_padding": list(conv.output_padding)}
+    values |= {"groups": conv.groups, "padding": padding}
     return values if conv.padding_mode == "zeros" else {**values, "padding_mode": conv.padding_mode}
 
 
-def _padding(declared: str | tuple[int, ...]) -> str | list[int]:
-    if isinstance(declared, str):
-        return declared
-    return list(declared) if any(declared) else "valid"
-
-
-def _transposed(conv: nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d) -> Settings:
-    return {
-        "strides": list(conv.stride),
-        "dilation": list(conv.dilation),
-        "padding": _padding(conv.padding),
-        "output_padding": list(conv.output_padding),
-    }
-
-
-def _attention(attention: nn.MultiheadAttention) -> Settings:
-    return {
-        "heads": attention.num_heads,
-        "key_dim": attention.head_dim,
-        "dropout": float(attention.dropout),
-    }
-
-
 _OF_KIND: dict[str, Callable[[Any], Settings]] = {
-    "conv": _convolution,
-    "depthwise_conv": _convolution,
-    "conv_transpose": _transposed,
+    **dict.fromkeys(("conv", "depthwise_conv", "conv_transpose"), _convolution),
     "layer_norm": lambda norm: {"epsilon": norm.eps},
     "group_norm": lambda norm: {"epsilon": norm.eps, "groups": norm.num_groups},
     "embedding": lambda embedding: {"padding_idx": embedding.padding_idx},
-    "attention": _attention,
+    "attention": lambda attention: {
+        "heads": attention.num_heads,
+        "key_dim": attention.head_dim,
+        "dropout": float(attention.dropout),
+    },
 }
 
 

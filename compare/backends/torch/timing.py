@@ -6,6 +6,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -19,6 +20,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from bn_torch.data import channels_first
 from bn_torch.module import BinaryClassifier
+from compare.backends.floor import time_floor
 from compare.backends.torch import build
 from compare.data import Array
 
@@ -53,7 +55,8 @@ def time_fit(
     halves = {name: (channels_first(x), y) for name, (x, y) in data.items()}
     if CONFIGURATIONS[configuration] == "floor":
         handle.to(build.device())
-        return _time_floor(handle, halves["train"], epochs, batch_size)
+        floor = partial(train, handle, halves["train"], batch_size=batch_size)
+        return time_floor(floor, len(halves["train"][0]), epochs=epochs, clock=clock)
     if configuration == "torch.compile":
         handle.model.compile()
     train_loader, test_loader = _loaders(halves, configuration, batch_size)
@@ -123,23 +126,6 @@ class _Stamps(L.Callback):
     def _elapsed(self) -> float:
         build.wait()
         return clock() - self.start
-
-
-def _time_floor(
-    handle: BinaryClassifier, data: tuple[Array, Array], epochs: int, batch_size: int
-) -> dict[str, Any]:
-    ends: list[float] = []
-    rng = np.random.default_rng(0)
-    orders = np.stack([rng.permutation(len(data[0])) for _ in range(epochs)])
-    start = clock()
-    train(
-        handle,
-        data,
-        orders=orders,
-        batch_size=batch_size,
-        on_epoch=lambda loss, accuracy: ends.append(clock() - start),
-    )
-    return {"first_step": None, "epoch_ends": ends, "note": ""}
 
 
 def train(

@@ -8,7 +8,7 @@ found. What the layers receive and return is recorded by `hooks`.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -222,7 +222,7 @@ class _Recorder(L.Callback):
         self.root, self.sink, self.to_keras = root, sink, to_keras
         self.recording = Recording(root)
         self.steps = 0
-        self._slots = Slots()
+        self._rates: dict[int, list[float]] = {}
         self._watching = ExitStack()
         self._differentiated = False
 
@@ -286,7 +286,7 @@ class _Recorder(L.Callback):
         self._watching.close()
 
     def on_before_optimizer_step(self, trainer: Any, module: Any, optimizer: Any) -> None:
-        self._slots.note_rates(optimizer)
+        self._rates[id(optimizer)] = learning_rates(optimizer)
 
     def on_train_batch_end(
         self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -297,7 +297,8 @@ class _Recorder(L.Callback):
         self.sink(f"step/{self.steps}/loss", to_numpy(outputs["loss"]))
         self.write_weights(f"step/{self.steps}")
         for optimizer in trainer.optimizers:
-            for name, value in self._slots.read(self.root, optimizer):
+            rates = self._rates.get(id(optimizer)) or learning_rates(optimizer)
+            for name, value in slots(self.root, optimizer, rates):
                 self.sink(f"step/{self.steps}/slots/{name}", value)
 
 
@@ -313,47 +314,45 @@ _SLOTS = {
 """What Torch's optimizers keep of a parameter → Keras' name."""
 
 
-class Slots:
-    """Reads the slots of optimizers; learning rates are those that the step was taken with."""
+def learning_rates(optimizer: torch.optim.Optimizer) -> list[float]:
+    """Of every group of parameters."""
+    return [float(group["lr"]) for group in optimizer.param_groups]
 
-    def __init__(self) -> None:
-        self._rates: dict[int, list[float]] = {}
 
-    def note_rates(self, optimizer: torch.optim.Optimizer) -> None:
-        """Call it before the step: a schedule changes the rates after it."""
-        self._rates[id(optimizer)] = [float(group["lr"]) for group in optimizer.param_groups]
+def slots(
+    root: nn.Module, optimizer: torch.optim.Optimizer, rates: Sequence[float]
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """`<layer>/<tensor>/<slot>` and its value, for everything that the optimizer keeps.
 
-    def read(
-        self, root: nn.Module, optimizer: torch.optim.Optimizer
-    ) -> Iterator[tuple[str, NDArray[Any]]]:
-        """`<layer>/<tensor>/<slot>` and its value, for everything that the optimizer keeps.
+    Of what is trained but got no gradient so far Torch keeps nothing, Keras zeros.
 
-        Of what is trained but got no gradient so far Torch keeps nothing, Keras zeros.
-        """
-        bases = {c for c in type(optimizer).__mro__ if c.__module__.startswith("torch.optim.")}
-        # One that a user wrote is taken at its names.
-        if not isinstance(optimizer, _KNOWN) and bases != {torch.optim.Optimizer}:
-            return
-        groups = optimizer.param_groups
-        rates = self._rates.get(id(optimizer)) or [float(group["lr"]) for group in groups]
-        # Keras keeps the learning rate within the velocity. Its SGD descends by adding it, its
-        # RMSprop by subtracting.
-        scales = {
-            id(p): rate if "alpha" in group else -rate
-            for group, rate in zip(groups, rates, strict=True)
-            for p in group["params"]
-        }
-        kept = {key for state in optimizer.state.values() for key in state}
-        for key in (key for key in _SLOTS if key in kept):
+    Args:
+        root: The module.
+        optimizer: What trains it.
+        rates: The learning rates that the step was taken with: a schedule changes them after it.
+    """
+    bases = {c for c in type(optimizer).__mro__ if c.__module__.startswith("torch.optim.")}
+    # One that a user wrote is taken at its names.
+    if not isinstance(optimizer, _KNOWN) and bases != {torch.optim.Optimizer}:
+        return
+    # Keras keeps the learning rate within the velocity. Its SGD descends by adding it, its
+    # RMSprop by subtracting.
+    scales = {
+        id(p): rate if "alpha" in group else -rate
+        for group, rate in zip(optimizer.param_groups, rates, strict=True)
+        for p in group["params"]
+    }
+    kept = {key for state in optimizer.state.values() for key in state}
+    for key in (key for key in _SLOTS if key in kept):
 
-            def slot(p: Tensor, key: str = key) -> Tensor | None:
-                state = optimizer.state.get(p, {})
-                if id(p) in scales and not state and p.requires_grad and p.grad is None:
-                    return torch.zeros_like(p)
-                if (value := state.get(key)) is None:
-                    return None
-                tensor: Tensor = value.detach()
-                return scales[id(p)] * tensor if key == "momentum_buffer" else tensor
+        def slot(p: Tensor, key: str = key) -> Tensor | None:
+            state = optimizer.state.get(p, {})
+            if id(p) in scales and not state and p.requires_grad and p.grad is None:
+                return torch.zeros_like(p)
+            if (value := state.get(key)) is None:
+                return None
+            tensor: Tensor = value.detach()
+            return scales[id(p)] * tensor if key == "momentum_buffer" else tensor
 
-            for name, values in named_tensors(root, slot).items():
-                yield f"{name}/{_SLOTS[key]}", to_numpy(values)
+        for name, values in named_tensors(root, slot).items():
+            yield f"{name}/{_SLOTS[key]}", to_numpy(values)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from compare.backends.torch.rules import Canonical, Known, Of, Rule, rule_of
+from compare.backends.torch.rules import Canonical, Of, Rule, rule_of
 from compare.backends.torch.structures import to_numpy
 from compare.data import Array
 
@@ -92,21 +92,15 @@ def _layers(module: nn.Module, path: str, rule: Rule) -> Iterator[Layer]:
         known = rule.layers(module)
     except TypeError as error:
         raise TypeError(f"no rule for the weights of {where}: {error}") from error
-    _check_all_known(module, known, where, whole=rule.whole)
-    for ending, one in known.items():
-        name = "/".join(part for part in (path, ending) if part) or one.kind
-        layer = Layer(name, module, one.kind, one.tensors)
-        if any(canonical.tensors(module) for canonical in one.tensors.values()):
-            yield layer
-
-
-def _check_all_known(
-    module: nn.Module, known: Mapping[str, Known], where: str, *, whole: bool
-) -> None:
-    named = [path for one in known.values() for c in one.tensors.values() for path in c.own]
-    own = {name for name, _ in module.named_parameters(recurse=whole)}
-    if left := sorted(own - set(named)):
-        raise TypeError(f"no rule for the weights of {where}: {', '.join(left)}: {_REMEDY}")
+    named = {own for part in known.values() for c in part.tensors.values() for own in c.own}
+    unknown = {name for name, _ in module.named_parameters(recurse=rule.whole)} - named
+    if unknown:
+        names = ", ".join(sorted(unknown))
+        raise TypeError(f"no rule for the weights of {where}: {names}: {_REMEDY}")
+    for ending, part in known.items():
+        name = f"{path}/{ending}".strip("/") or part.kind
+        if any(canonical.tensors(module) for canonical in part.tensors.values()):
+            yield Layer(name, module, part.kind, part.tensors)
 
 
 def named_tensors(
