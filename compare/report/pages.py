@@ -107,38 +107,46 @@ def _escaped(text: str) -> str:
 
 
 def words(results: Results) -> dict[str, Any]:
-    """What both templates show, figures left out.
+    """What both pages show, figures left out.
 
     Args:
         results: What was found.
 
     Returns:
-        Variables of the templates, as strings and containers of strings.
+        Variables of the template: tables, strings and containers of strings.
     """
     settings, records = results.settings, results.records
     rows, differences = results.rows, results.differences
     return {
         "summary": _summary(results),
         "warnings": _warnings(settings, records),
-        "short_headings": _with_verdict(
-            [_stacked(heading) for heading in tables.headings(settings.target)],
-            ["difference", "verdict"],
-        ),
-        "headings": _with_verdict(tables.headings(settings.target), ["difference", "verdict"]),
-        "cells": _cells(results),
+        "results": _results_table(results),
         "answers": _answers(results),
-        "verdict_headings": tables.VERDICT_HEADINGS,
-        "verdicts": tables.verdict_lines(results.comparisons),
-        "effect_headings": tables.EFFECT_HEADINGS,
-        "effects": tables.effect_lines(results.benefits),
+        "verdicts": console.Table(
+            tables.VERDICT_HEADINGS,
+            tables.verdict_lines(results.comparisons),
+            title="Verdicts, one line per variant and endpoint",
+        ),
+        "effects": console.Table(
+            tables.EFFECT_HEADINGS,
+            tables.effect_lines(results.benefits),
+            title="Effects of batch normalization",
+        ),
         "gains": text.in_full(results.benefits, results.lags),
-        "race_headings": tables.RACE_HEADINGS,
-        "races": tables.race_lines(results.races),
+        "races": console.Table(
+            tables.RACE_HEADINGS,
+            tables.race_lines(results.races),
+            title="Who reaches the target first",
+        ),
         "legend": text.legend(settings, timed=bool(results.timings)),
         "explained": text.EXPLAINED,
         "tutorial_lines": tables.tutorial_lines(rows),
-        "tutorial_headings": tables.TUTORIAL_HEADINGS,
-        "tutorial": tables.tutorial_cells(results.tutorial),
+        "tutorial": console.Table(
+            tables.TUTORIAL_HEADINGS,
+            tables.tutorial_cells(results.tutorial),
+            left=2,
+            title="The tutorial’s accuracies and ours",
+        ),
         "variants": {
             name: VARIANTS[name].title if name in VARIANTS else "" for name in results.variants
         },
@@ -150,7 +158,11 @@ def words(results: Results) -> dict[str, Any]:
             )
             for gap in differences
         },
-        "conventions": _conventions(settings, results.variants),
+        "conventions": console.Table(
+            ("convention", "Keras", "Torch", "here"),
+            _conventions(settings, results.variants),
+            title="Conventions",
+        ),
         "settings": {name: _text(value) for name, value in settings.to_dict().items()},
         **_environment(results.manifest),
     }
@@ -175,14 +187,16 @@ def _text(value: object) -> str:
     return (", ".join(map(str, value)) or "none") if isinstance(value, list) else str(value)
 
 
-def _cells(results: Results) -> list[list[str]]:
+def _results_table(results: Results) -> console.Table:
     """The table of the terminal, with the difference of the test accuracy and its verdict."""
-    found = tables.by_variant(results.comparisons, "test_accuracy")
-    return [
+    judged = tables.by_variant(results.comparisons, "test_accuracy")
+    rows = [
         _with_verdict(line, [tables.difference(one), one.verdict if one else console.MISSING])
         for line in tables.cells(results.rows, results.differences)
-        for one in [found.get(line[0])]
+        for one in [judged.get(line[0])]
     ]
+    names = _with_verdict(tables.headings(results.settings.target), ["difference", "verdict"])
+    return console.Table(names, rows, left=1, title="Results, one line per variant")
 
 
 def _with_verdict(line: Sequence[str], judged: Sequence[str]) -> list[str]:
@@ -195,7 +209,7 @@ def _stacked(heading: str) -> str:
     short = heading.replace("test accuracy", "accuracy").replace("epochs to ", "epochs\nto ")
     for label in (*console.LABELS.values(), "|Δp|"):
         short = short.replace(f" {label}", f"\n{label}")
-    return short
+    return short.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _answers(results: Results) -> dict[str, str]:
@@ -323,10 +337,11 @@ def check_installed() -> None:
     """Raise unless the libraries that a report needs can be imported.
 
     Raises:
-        MissingDependencyError: Matplotlib or Jinja is not installed.
+        MissingDependencyError: Matplotlib, Jinja or markdown-it is not installed.
     """
     try:
         import jinja2  # noqa: F401
+        import markdown_it  # noqa: F401
 
         import compare.report.pictures  # noqa: F401
     except ModuleNotFoundError as error:
@@ -348,7 +363,7 @@ def write(folder: RunFolder) -> Results:
     Raises:
         RunFolderError: There is no finished run, the data cannot be made again, an array is
             missing or corrupt, or the folder cannot be written to.
-        MissingDependencyError: Matplotlib or Jinja is not installed.
+        MissingDependencyError: Matplotlib, Jinja or markdown-it is not installed.
     """
     check_installed()
     with _uncollected():
@@ -392,7 +407,7 @@ def _uncollected() -> Iterator[None]:
 
 
 def _pages(context: Mapping[str, Any]) -> dict[str, str]:
-    """File name → text of both pages."""
+    """File name → text of both pages: one template, tables and figures as each needs them."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -403,9 +418,49 @@ def _pages(context: Mapping[str, Any]) -> dict[str, str]:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["markdown"] = console.markdown_text
-    names = ("report.md", "report.html")
-    return {name: environment.get_template(f"{name}.j2").render(context) for name in names}
+    environment.filters |= {"markdown": console.markdown_text, "stacked": _stacked}
+
+    def render(blocks: str) -> str:
+        return environment.get_template("report.md.j2").render(context, blocks=blocks)
+
+    title, main = _html(render("blocks.html.j2"))
+    html = environment.get_template("page.html.j2").render(title=title, main=main)
+    return {"report.md": render("blocks.md.j2"), "report.html": html}
+
+
+def _html(markdown: str) -> tuple[str, str]:
+    """A page in Markdown as HTML, with links to its sections before the first one.
+
+    Args:
+        markdown: The page, a heading of the first level first; tables and figures are HTML.
+
+    Returns:
+        Its title, and the HTML.
+    """
+    from markdown_it import MarkdownIt
+
+    parser = MarkdownIt("commonmark", {"html": True})
+    tokens = parser.parse(markdown)
+    links, first = [], len(tokens)
+    for place, token in enumerate(tokens):
+        if token.type == "heading_open" and token.tag != "h1":
+            text = "".join(part.content for part in tokens[place + 1].children or ())
+            name = re.sub(r"\W+", "-", text.lower())
+            token.attrSet("id", name if token.tag == "h2" else f"variant-{name}")
+            links.append(f'<li><a href="#{token.attrGet("id")}">{_escaped(text)}</a></li>')
+            first = min(first, place)
+        elif token.type == "fence":
+            # Not markdown-it's own: a box that scrolls must be reachable with the keyboard.
+            token.type = "html_block"
+            region = 'class="scroll" tabindex="0" role="region" aria-label="The tutorial’s lines"'
+            token.content = f"<div {region}>\n<pre>{_escaped(token.content)}</pre>\n</div>\n"
+    title = tokens[1].content
+    parts = [
+        parser.renderer.render(some, parser.options, {})
+        for some in (tokens[:first], tokens[first:])
+    ]
+    nav = "\n".join(['<nav aria-label="Sections"><ul>', *links, "</ul></nav>\n"])
+    return title, nav.join(parts)
 
 
 def _in_order(folder: RunFolder) -> list[Record]:
