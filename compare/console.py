@@ -135,11 +135,6 @@ class Table:
         return "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:]))
 
 
-def print_grid(headings: Sequence[str], lines: Sequence[Sequence[str]], *, left: int) -> None:
-    """Print a `Table` without a title."""
-    Table(headings, lines, left).print()
-
-
 class StudyProgress:
     """The progress of a study; call it with a run, its finished epochs and perhaps a note.
 

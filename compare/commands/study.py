@@ -110,7 +110,7 @@ def report(
 
 def _print_versus(folders: Sequence[RunFolder], *, as_json: bool) -> None:
     from compare.analysis import compare_studies
-    from compare.console import print_grid
+    from compare.console import Table
     from compare.report import tables
 
     first, *others = folders
@@ -136,13 +136,13 @@ def _print_versus(folders: Sequence[RunFolder], *, as_json: bool) -> None:
         return
     for path, rows, changes in comparisons:
         print(f"first: {first.path}\nsecond: {path}")
-        print_grid(tables.VERSUS_HEADINGS, tables.versus_lines(rows), left=2)
+        Table(tables.VERSUS_HEADINGS, tables.versus_lines(rows), left=2).print()
         print("\n".join(["", *(changes or ["versions and hardware: the same"]), ""]))
 
 
 def _print_results(results: Results, path: Path, *, as_json: bool) -> None:
     from compare.analysis import summary
-    from compare.console import MISSING, print_grid
+    from compare.console import MISSING, Table
     from compare.report import tables
 
     rows = results.rows
@@ -156,7 +156,7 @@ def _print_results(results: Results, path: Path, *, as_json: bool) -> None:
         tables.judged(line, verdicts.get(line[0], MISSING))
         for line in tables.cells(rows, results.differences)
     ]
-    print_grid(headings, lines, left=1)
+    Table(headings, lines, left=1).print()
     print("\n".join(["", *tables.tutorial_lines(rows), "", f"run folder: {path}"]))
 
 

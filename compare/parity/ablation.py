@@ -19,7 +19,7 @@ import numpy as np
 
 from compare.analysis.frames import largest_difference
 from compare.backends.protocol import check_installed
-from compare.console import LABELS, StudyProgress, magnitude, print_grid
+from compare.console import LABELS, StudyProgress, Table, magnitude
 from compare.conventions import CONVENTIONS, Convention, check_names
 from compare.data import Array
 from compare.errors import InputError
@@ -359,13 +359,13 @@ def print_tables(measured: Measured, settings: Settings) -> None:
         headings = ["left out", "variant", "predictions", "weights", "statistics", "training loss"]
         epochs = [f"epochs to {100 * settings.target:g} % {label}" for label in LABELS.values()]
         rows = [cells(effect) for effect in (*measured.effects, *measured.baselines)]
-        print_grid([*headings, "accuracy", *epochs], rows, left=2)
+        Table([*headings, "accuracy", *epochs], rows, left=2).print()
     if measured.shown:
         print("What the variants do not show, on a small pair each: max |Keras − Torch|.")
         shown = [
             [s.convention, magnitude(s.remedied), magnitude(s.unremedied)] for s in measured.shown
         ]
-        print_grid(["convention", "with the remedy", "without"], shown, left=1)
+        Table(["convention", "with the remedy", "without"], shown, left=1).print()
 
 
 def cells(effect: Effect) -> list[str]:

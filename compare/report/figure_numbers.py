@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, fields
+
+import numpy as np
 
 from compare.analysis.frames import Pair
 from compare.analysis.summary import Band, EpochSeconds, band, gaps, matrix
@@ -79,15 +80,10 @@ def seconds(found: Iterable[EpochSeconds]) -> Lines:
 def boundary(grids: Mapping[str, Array]) -> Lines:
     """Probability of the inner circle over the plane, in each framework."""
     yield ("x", "y", *grids)
-    points = grid_points()
-    for place, (x, y) in enumerate(points):
-        yield (float(x), float(y), *(_known(float(grid[place])) for grid in grids.values()))
+    yield from np.column_stack((grid_points(), *grids.values())).tolist()
 
 
-def _band_lines(found: Band) -> Lines:
-    for epoch, line in enumerate(zip(found.mean, found.low, found.high, strict=True), start=1):
-        yield (epoch, found.n, *(_known(float(value)) for value in line))
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value
+def _band_lines(middle: Band) -> Lines:
+    values = np.column_stack((middle.mean, middle.low, middle.high)).tolist()
+    for epoch, line in enumerate(values, start=1):
+        yield (epoch, middle.n, *line)

@@ -272,7 +272,7 @@ def hitting_times(found: Sequence[Convergence], epochs: int) -> Figure:
         for axes, (variant, curves) in zip(panels, groups.items(), strict=False):
             axes.set_title(variant, loc="left", fontsize="medium")
             for curve in curves:
-                _draw_hitting(axes, curve, epochs)
+                _step_curve(axes, curve, epochs)
             _name_misses(axes, curves)
         for axes in panels[len(groups) :]:
             axes.set_axis_off()
@@ -291,12 +291,12 @@ def hitting_times(found: Sequence[Convergence], epochs: int) -> Figure:
     return figure
 
 
-def _draw_hitting(axes: Axes, one: Convergence, last: int) -> None:
-    pen = PENS[one.framework]
-    end = one.ecdf[-1][1] if one.ecdf else 0.0
-    epochs = [0, *(epoch for epoch, _ in one.ecdf), last]
-    shares = [0.0, *(share for _, share in one.ecdf), end]
-    style = dashed(_DASHES[one.curve], pen.width)
+def _step_curve(axes: Axes, curve: Convergence, last: int) -> None:
+    pen = PENS[curve.framework]
+    end = curve.ecdf[-1][1] if curve.ecdf else 0.0
+    epochs = [0, *(epoch for epoch, _ in curve.ecdf), last]
+    shares = [0.0, *(share for _, share in curve.ecdf), end]
+    style = dashed(_DASHES[curve.curve], pen.width)
     axes.step(epochs, shares, where="post", color=pen.color, linewidth=pen.width, linestyle=style)
 
 
@@ -366,7 +366,7 @@ def difference_curves(pairs: Sequence[Pair]) -> Figure:
             axes.axhline(0.0, color=INK, linewidth=0.8, alpha=0.7)
             axes.set(ylabel=label)
             if middle is not None:
-                _draw_differences(axes, middle, apart, color)
+                _draw_spread(axes, middle, apart, color)
         panels[0].set_title(f"{LABELS['torch']} − {LABELS['keras']}", loc="left")
         panels[1].set(xlabel="epoch")
         panels[1].xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
@@ -379,7 +379,7 @@ def difference_curves(pairs: Sequence[Pair]) -> Figure:
     return figure
 
 
-def _draw_differences(axes: Axes, middle: Band, apart: Array, color: str) -> None:
+def _draw_spread(axes: Axes, middle: Band, apart: Array, color: str) -> None:
     shade(axes, middle, color)
     line(axes, middle.mean, color=color, linewidth=1.2)
     for edge in (apart.min(axis=0), apart.max(axis=0)):

@@ -189,19 +189,14 @@ def _text(value: object) -> str:
 
 def _results_table(results: Results) -> console.Table:
     """The table of the terminal, with the difference of the test accuracy and its verdict."""
-    judged = tables.by_variant(results.comparisons, "test_accuracy")
-    rows = [
-        _with_verdict(line, [tables.difference(one), one.verdict if one else console.MISSING])
-        for line in tables.cells(results.rows, results.differences)
-        for one in [judged.get(line[0])]
-    ]
-    names = _with_verdict(tables.headings(results.settings.target), ["difference", "verdict"])
+    accuracies = tables.by_variant(results.comparisons, "test_accuracy")
+    rows = []
+    for line in tables.cells(results.rows, results.differences):
+        accuracy = accuracies.get(line[0])
+        verdict = accuracy.verdict if accuracy else console.MISSING
+        rows.append(tables.judged(line, tables.difference(accuracy), verdict))
+    names = tables.judged(tables.headings(results.settings.target), "difference", "verdict")
     return console.Table(names, rows, left=1, title="Results, one line per variant")
-
-
-def _with_verdict(line: Sequence[str], judged: Sequence[str]) -> list[str]:
-    """A line of the terminal's table, with what is judged right of both accuracies."""
-    return [*line[:3], *judged, *line[3:]]
 
 
 def _stacked(heading: str) -> str:

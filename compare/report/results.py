@@ -224,9 +224,10 @@ def pairs_csv(results: Results) -> str:
                 apart = None if keras is None or torch is None else torch - keras
                 cells += [keras, torch, apart]
             found = ends[pair.variant, pair.seed]
-            gaps = [None if math.isnan(gap) else gap for gap in (found.probability, found.weights)]
             status = (pair.keras["status"], pair.torch["status"])
-            lines.append([pair.variant, pair.seed, *status, *cells, *gaps])
+            lines.append(
+                [pair.variant, pair.seed, *status, *cells, found.probability, found.weights]
+            )
     return csv_text(lines)
 
 
@@ -254,9 +255,12 @@ def report_json(results: Results, words: Mapping[str, Any]) -> str:
 
 
 def csv_text(lines: Lines) -> str:
-    """A table as CSV; None is an empty cell."""
+    """A table as CSV; None and NaN are empty cells."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
+    csv.writer(text, lineterminator="\n").writerows(
+        [None if isinstance(cell, float) and math.isnan(cell) else cell for cell in line]
+        for line in lines
+    )
     return text.getvalue()
 
 

@@ -51,9 +51,9 @@ def cells(rows: Sequence[Row], differences: Sequence[Difference]) -> list[list[s
     return lines
 
 
-def judged(line: Sequence[str], verdict: str) -> list[str]:
+def judged(line: Sequence[str], *verdict: str) -> list[str]:
     """A line of `cells`, or `headings`, with the verdict on both accuracies right of them."""
-    return [*line[:3], verdict, *line[3:]]
+    return [*line[:3], *verdict, *line[3:]]
 
 
 def tutorial_lines(rows: Sequence[Row]) -> list[str]:
