@@ -66,8 +66,8 @@ _OF_KIND: dict[str, Callable[[Any], dict[str, Any]]] = {
 
 def _convolution(layer: Any, name: str, part: Part) -> dict[str, Any]:
     rank = layer.rank
-    separable = isinstance(layer, (_K.SeparableConv1D, _K.SeparableConv2D))
-    if separable and name.endswith("/pointwise"):
+    separable = (_K.SeparableConv1D, _K.SeparableConv2D)
+    if isinstance(layer, separable) and name.endswith("/pointwise"):
         return {"strides": [1] * rank, "dilation": [1] * rank, "padding": "valid", "groups": 1}
     settings: dict[str, Any] = {
         "strides": _ints(layer.strides, rank),
@@ -77,9 +77,9 @@ def _convolution(layer: Any, name: str, part: Part) -> dict[str, Any]:
     if part.kind == "conv_transpose":
         padding = layer.output_padding
         return {**settings, "output_padding": None if padding is None else _ints(padding)}
-    if separable or isinstance(layer, (_K.DepthwiseConv1D, _K.DepthwiseConv2D)):
-        return {**settings, "groups": int(part.tensors["kernel"].shape[-2])}
-    return {**settings, "groups": int(getattr(layer, "groups", 1))}
+    apart = part.kind == "depthwise_conv"
+    groups = part.tensors["kernel"].shape[-2] if apart else getattr(layer, "groups", 1)
+    return {**settings, "groups": int(groups)}
 
 
 def _ints(value: Any, rank: int = 1) -> list[int]:

@@ -83,13 +83,19 @@ def _moving(moves: Callable[[Tensor], bool]) -> Arrangement:
 
 def _first(module: nn.Module, x: Structure) -> tuple[str | None, int | None]:
     """Kind of the first weighted layer to run, and how many axes it receives."""
-    recording = Recording(module)
     # In the wrong layout it raises, but only after the first layer was reached.
-    with looking(module), recording.watching(), suppress(Exception):
-        call(module, x)
+    _, recording = _forward(module, x)
     layers = weighted_layers(module)
     kinds = [layers[name].kind for name in [*recording.order, *layers] if name in layers]
     return next(iter(kinds), None), recording.received
+
+
+def _forward(module: nn.Module, x: Structure) -> tuple[Structure, Recording]:
+    """The output in inference mode, `()` where the module raises, and what passed."""
+    recording = Recording(module)
+    with looking(module), recording.watching(), suppress(Exception):
+        return call(module, x), recording
+    return (), recording
 
 
 def of_targets(module: nn.Module, x: Structure, y: Structure | None) -> Arrangement:
@@ -102,12 +108,8 @@ def of_targets(module: nn.Module, x: Structure, y: Structure | None) -> Arrangem
     """
     shapes = set() if y is None else {leaf.shape for _, leaf in leaves(tensors(y))}
     targets = {shape for shape in shapes if len(shape) > 2}
-    output: Structure = ()
-    recording = Recording(module)
-    if targets:
-        # Where it raises, it does so in training too, which reports it.
-        with looking(module), recording.watching(), suppress(Exception):
-            output = call(module, x)
+    # Where it raises, it does so in training too, which reports it.
+    output, recording = _forward(module, x) if targets else ((), Recording(module))
     returned = [leaf.shape for _, leaf in leaves(output) if isinstance(leaf, Tensor)]
 
     def moves(shape: torch.Size) -> bool:

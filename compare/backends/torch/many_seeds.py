@@ -173,16 +173,7 @@ class ManySeeds:
     def fit(
         self, starts: Iterable[tuple[BinaryClassifier, Array]], *, on_epoch: OnEpoch
     ) -> Iterator[BinaryClassifier]:
-        """Train from every start, all of them epoch by epoch.
-
-        Args:
-            starts: Modules of this architecture, each with the order of its samples, (epochs, n).
-                Weights are copied as they come: it may be one module again and again.
-            on_epoch: Called after every epoch.
-
-        Yields:
-            The module with the trained weights of one seed after the other.
-        """
+        """See `Framework.fit_many`."""
         copies, orders = zip(*((_copies(m.model.state_dict()), o) for m, o in starts), strict=True)
         state = {name: torch.stack([seed[name] for seed in copies]) for name in copies[0]}
         velocities = [torch.zeros_like(state[name]) for name in self._trained]
