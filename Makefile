@@ -17,7 +17,7 @@ test-slow: install  ## what takes too long for every change
 	$(BIN)/pytest -n 2 --dist loadgroup -m slow $(ARGS)
 
 benchmark: install  ## clocks of this tool itself: a quarter of an hour
-	$(BIN)/pytest tests/benchmarks --benchmark-enable --benchmark-json docs/benchmarks.json $(ARGS)
+	$(BIN)/pytest tests/benchmarks --benchmark-enable --benchmark-json benchmarks.json $(ARGS)
 
 readme: install  ## put the numbers of docs/ into the README
 	$(BIN)/cog -P -I docs -r README.md docs/conventions.md

@@ -6,7 +6,6 @@ Every function returns Markdown. To renew the records:
     bn-compare time                                       timing.json
     bn-compare parity --json > docs/parity.json
     bn-compare conventions --measure --json > docs/conventions.json
-    make benchmark                                        benchmarks.json
     python docs/fragments.py                              the figures
 """
 
@@ -141,43 +140,6 @@ def clocks() -> str:
     return _table(headings, rows)
 
 
-def cost() -> str:
-    """What this harness costs: the fast pace beside fit and beside loops written by hand."""
-    benchmarks = _read("benchmarks.json")["benchmarks"]
-    rows = []
-    for test, text in (
-        ("test_the_fast_pace_beside_fit", "{} at the fast pace, times as fast as fit"),
-        ("test_the_fast_pace_beside_a_loop_by_hand", "{}: a loop by hand, in times of the pace"),
-        ("test_what_the_harness_adds_to_fit", "a fit nobody watches, in times of a watched one"),
-    ):
-        groups: dict[str, dict[str, float]] = {}
-        for benchmark in benchmarks:
-            if benchmark["name"].startswith(f"{test}["):
-                parameters = benchmark["params"]
-                row = text.format(f"`{parameters.get('variant')}`")
-                ratio = benchmark["extra_info"]["ratio"]
-                groups.setdefault(row, {})[parameters["framework_name"]] = ratio
-        rows += [
-            [row, *(f"{ratios[name]:.3g}" for name in ("keras", "torch"))]
-            for row, ratios in groups.items()
-        ]
-    return _table(["ratio within one run, median", "Keras", "Torch"], rows)
-
-
-def study_seconds() -> str:
-    """How long the default study and the check of a deep network took."""
-    benchmarks = {b["name"]: b for b in _read("benchmarks.json")["benchmarks"]}
-    study = benchmarks["test_the_default_study"]
-    deep = benchmarks["test_a_residual_network_of_50_layers"]
-    gib = deep["extra_info"]["peak_bytes"] / 2**30
-    return _paragraph(
-        f"The default study, ten networks and ten seeds in both frameworks, trained in "
-        f"{study['stats']['median']:.0f} s with imports; a residual network of 50 layers (25.6 "
-        f"million parameters, 4 images of 224 × 224, float32) was carried over and checked in "
-        f"{deep['stats']['median']:.0f} s and {gib:.1f} GiB."
-    )
-
-
 def ladder() -> str:
     """The largest absolute difference on every rung."""
     pairs = _read("parity.json")["pairs"]
@@ -261,7 +223,8 @@ def draw(into: Path = DOCS) -> None:
         into: The folder they go to.
     """
     from compare.report import figures
-    from compare.report.figure_boundary import boundary, decision_boundaries
+    from compare.report.figure_boundary import decision_boundaries
+    from compare.report.results import boundary
     from compare.study.runs import split_of
     from compare.timing.records import TimingRecords
     from compare.timing.report import scaling

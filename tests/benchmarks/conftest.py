@@ -8,6 +8,19 @@ import pytest
 from compare.backends import protocol
 
 
+def pytest_benchmark_update_json(config, benchmarks, output_json):
+    """Keep what the README needs: no host name, no path, no list of every round."""
+    machine = output_json["machine_info"]
+    output_json["machine_info"] = {key: machine[key] for key in ("system", "machine")} | {
+        "cpu": machine["cpu"].get("brand_raw"),
+        "python": machine["python_version"],
+    }
+    output_json.pop("commit_info", None)
+    for benchmark in output_json["benchmarks"]:
+        benchmark["stats"] = {key: benchmark["stats"][key] for key in ("min", "median", "max")}
+        benchmark["options"] = {}
+
+
 @pytest.fixture(params=protocol.NAMES)
 def framework_name(request):
     return request.param

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from compare.backends.keras.tensors import to_numpy
+from compare.backends.keras.structures import to_numpy
 from compare.backends.keras.weights import named_variables
 
 Views = Mapping[str, tuple[np.ndarray, bool]]

@@ -42,7 +42,7 @@ def test_the_fast_pace_beside_a_loop_by_hand(variant, framework_name, framework,
     in_turns(
         lambda: execute_many(variant, framework_name, settings, framework, lambda event: None),
         lambda: train_by_hand(variant, framework_name, settings, framework),
-        rounds=5,
+        rounds=3,
         seeds=settings.seeds,
     )
 
