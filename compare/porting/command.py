@@ -6,7 +6,6 @@ import importlib
 import json
 import re
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
@@ -185,13 +184,14 @@ def synthetic_targets(keras: KerasSide, x: Structure, kind: str, seed: int) -> S
             return rng.integers(0, 2, output.shape).astype(np.float64)
         return rng.integers(0, int(kind.partition(":")[2]), output.shape[:-1])
 
-    with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
-        trace = keras.trace([(x, None)], Path(scratch))
-        outputs = {
-            name.partition("/")[2]: np.array(trace[name])
-            for name in trace
-            if name == "prediction" or name.startswith("prediction/")
-        }
+    outputs: dict[str, NDArray[Any]] = {}
+
+    def keep(name: str, array: NDArray[Any]) -> None:
+        first, _, output = name.partition("/")
+        if first == "prediction":
+            outputs[output] = array
+
+    keras.stream([(x, None)], keep)
     several = tuple(outputs.values()) if all(map(str.isdigit, outputs)) else outputs
     return mapped(draw, outputs.get("", several))
 

@@ -10,9 +10,7 @@ import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from compare.backends.structures import Structure
@@ -36,7 +34,8 @@ NO_DIFFERENCE = ""
 GEOMETRY = ("strides", "dilation", "padding", "output_padding")
 """Settings of convolutions with a number for every axis of an image."""
 
-Explain = Callable[[Settings, Settings], str | None]
+Rule = str | Callable[[Settings, Settings], str | None]
+"""The convention that explains a difference of a setting, or what looks for it in all settings."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +106,7 @@ def inspect_pair(
     return Inspection(findings, tuple(alone))
 
 
-def inspect_layers(
-    pairs: Iterable[Partners], sizes: Mapping[str, Sequence[int]] | None = None
-) -> list[Finding]:
+def inspect_layers(pairs: Iterable[Partners], sizes: Mapping[str, Sequence[int]]) -> list[Finding]:
     """What the settings of partners tell, in the order in which layers run.
 
     Args:
@@ -127,9 +124,9 @@ def inspect_layers(
         if len(kernels[0]) != len(kernels[1]):
             # One works on images, the other on series: the structure tells.
             keras = {setting: keras[setting] for setting in keras if setting not in GEOMETRY}
-        geometry = {"kernel_size": kernels[0][:-2], "image_size": (sizes or {}).get(name)}
-        rule = partial(_rule, pair.keras["kind"])
-        findings += _differing(name, keras, torch, rule, geometry)
+        keras = {**keras, "kernel_size": kernels[0][:-2], "image_size": sizes.get(name)}
+        rules = {"trained_biases": _biases, **OF_LAYERS.get(pair.keras["kind"], {})}
+        findings += _differing(name, keras, torch, rules)
     return findings
 
 
@@ -144,7 +141,7 @@ def inspect_training(keras: Settings, torch: Settings) -> list[Finding]:
     return [
         finding
         for part, rules in parts
-        for finding in _differing(part, keras.get(part) or {}, torch.get(part) or {}, rules.get)
+        for finding in _differing(part, keras.get(part) or {}, torch.get(part) or {}, rules)
     ]
 
 
@@ -155,22 +152,14 @@ def image_sizes(keras: Trace) -> dict[str, tuple[int, ...]]:
 
 
 def _differing(
-    name: str,
-    keras: Settings,
-    torch: Settings,
-    rule: Callable[[str], Explain | None],
-    geometry: Settings = MappingProxyType({}),
+    name: str, keras: Settings, torch: Settings, rules: Mapping[str, Rule]
 ) -> Iterator[Finding]:
     for setting in keras:
         if setting in torch and not _equal(keras[setting], torch[setting]):
-            explain = rule(setting)
-            convention = explain({**keras, **geometry}, torch) if explain else None
+            rule = rules.get(setting)
+            convention = rule(keras, torch) if callable(rule) else rule
             if convention != NO_DIFFERENCE:
                 yield Finding(name, setting, keras[setting], torch[setting], convention)
-
-
-def _rule(kind: str, setting: str) -> Explain | None:
-    return OF_LAYERS.get((kind, setting), OF_LAYERS.get(("", setting)))
 
 
 def _equal(keras: Any, torch: Any) -> bool:
@@ -244,20 +233,20 @@ def _biases(keras: Settings, torch: Settings) -> str | None:
     return "lstm-single-bias" if twice else None
 
 
-OF_LAYERS: Mapping[tuple[str, str], Explain] = {
-    ("batch_norm", "epsilon"): lambda keras, torch: "bn-epsilon",
-    ("batch_norm", "decay"): _decay,
-    ("batch_norm", "biased"): lambda keras, torch: "bn-biased-variance",
-    ("batch_norm", "frozen"): lambda keras, torch: "bn-frozen",
-    ("conv", "padding"): _padding,
-    ("depthwise_conv", "padding"): _padding,
-    ("conv_transpose", "padding"): _transposed,
-    ("conv_transpose", "output_padding"): _added,
-    ("layer_norm", "epsilon"): lambda keras, torch: "norm-epsilon",
-    ("group_norm", "epsilon"): lambda keras, torch: "norm-epsilon",
-    ("", "trained_biases"): _biases,
+OF_LAYERS: Mapping[str, Mapping[str, Rule]] = {
+    "batch_norm": {
+        "epsilon": "bn-epsilon",
+        "decay": _decay,
+        "biased": "bn-biased-variance",
+        "frozen": "bn-frozen",
+    },
+    "conv": {"padding": _padding},
+    "depthwise_conv": {"padding": _padding},
+    "conv_transpose": {"padding": _transposed, "output_padding": _added},
+    "layer_norm": {"epsilon": "norm-epsilon"},
+    "group_norm": {"epsilon": "norm-epsilon"},
 }
-"""(Kind of layer, or empty for any; setting) → the convention that explains a difference."""
+"""Kind of layer → setting → what explains a difference; `trained_biases` is of every kind."""
 
 
 def _reduction(keras: Settings, torch: Settings) -> str | None:
@@ -268,14 +257,10 @@ def _reduction(keras: Settings, torch: Settings) -> str | None:
     return "loss-reduction"
 
 
-def _same_loss(keras: Settings, torch: Settings) -> str | None:
-    return NO_DIFFERENCE  # Names differ between the frameworks, and say nothing.
-
-
-OF_LOSSES: Mapping[str, Explain] = {
-    "name": _same_loss,
+OF_LOSSES: Mapping[str, Rule] = {
+    "name": NO_DIFFERENCE,  # Names differ between the frameworks, and say nothing.
     # Keras undoes a sigmoid that it can see: probabilities there and logits here are one loss.
-    "from_logits": _same_loss,
+    "from_logits": NO_DIFFERENCE,
     "reduction": _reduction,
 }
 
@@ -337,7 +322,7 @@ def _weight_decay(keras: Settings, torch: Settings) -> str | None:
     return "weight-decay"
 
 
-OF_OPTIMIZERS: Mapping[str, Explain] = {
+OF_OPTIMIZERS: Mapping[str, Rule] = {
     "kind": _kind,
     "learning_rate": _rate,
     "epsilon": _epsilon,

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
 
 from compare.backends.structures import Structure
 from compare.errors import InputError
@@ -75,20 +72,20 @@ _OWN = '''"""A Keras model and its Torch port are the same computation."""
 import numpy as np
 
 rng = np.random.default_rng(0)
-{samples}
+X = {x}
 
 
 def keras_model():
     # Imported here, so that recordings replay where TensorFlow is missing.
-    from {keras_module} import {keras_function}
+    from {keras[0]} import {keras[1]}
 
-    return {keras_function}()
+    return {keras[1]}()
 
 
 def torch_module():
-    from {torch_module} import {torch_function}
+    from {torch[0]} import {torch[1]}
 
-    return {torch_function}()
+    return {torch[1]}()
 
 
 def test_port(parity):
@@ -137,15 +134,8 @@ def _text(keras: str, torch: str, input_shapes: Sequence[str]) -> str:
             "init: --keras, --torch and --input-shape belong together: give all three, or none "
             "for an example that passes."
         )
-    keras_module, keras_function = _parts(keras)
-    torch_module, torch_function = _parts(torch)
-    return _OWN.format(
-        samples=_samples(shapes(input_shapes)),
-        keras_module=keras_module,
-        keras_function=keras_function,
-        torch_module=torch_module,
-        torch_function=torch_function,
-    )
+    parts = {"keras": _parts(keras), "torch": _parts(torch)}
+    return _OWN.format(x=_drawn(shapes(input_shapes)), **parts)
 
 
 def _parts(name: str) -> tuple[str, str]:
@@ -155,14 +145,10 @@ def _parts(name: str) -> tuple[str, str]:
     return module, function
 
 
-def _samples(empty: Structure) -> str:
+def _drawn(empty: Structure) -> str:
     if isinstance(empty, dict):
         lines = [f"    {json.dumps(name)}: {_drawn(array)}," for name, array in empty.items()]
-        return "\n".join(["X = {", *lines, "}"])
+        return "\n".join(["{", *lines, "}"])
     if isinstance(empty, tuple):
-        return "\n".join(["X = (", *(f"    {_drawn(array)}," for array in empty), ")"])
-    return f"X = {_drawn(empty)}"
-
-
-def _drawn(empty: NDArray[Any]) -> str:
+        return "\n".join(["(", *(f"    {_drawn(array)}," for array in empty), ")"])
     return f"rng.normal(size={(8, *empty.shape[1:])})"

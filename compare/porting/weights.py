@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -139,10 +138,9 @@ def carry(
     """
     to = target.name
     with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
-        folders = (Path(scratch) / str(number) for number in itertools.count())
 
         def trace(side: Side) -> Trace:
-            return side.trace([(x, None)], next(folders))
+            return side.trace([(x, None)], Path(tempfile.mkdtemp(dir=scratch)))
 
         if not isinstance(source, Trace):
             source = trace(source)
