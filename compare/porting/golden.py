@@ -15,9 +15,8 @@ import json
 import math
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
@@ -130,9 +129,16 @@ def record(
                 sink(name, array)
 
         report = compare_traces(replace(keras, evaluate=evaluate), torch, request)
-        with _staged(folder) as staging:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as beside:
+            staging = Path(beside) / "new"
+            staging.mkdir()
             save(staging, "keras", keras, request, evaluated)
             save(staging, "torch", torch, request, {})
+            # A recording takes the place of another one once all of it is written.
+            if folder.exists():
+                folder.rename(Path(beside) / "old")
+            staging.rename(folder)
     return report
 
 
@@ -157,38 +163,26 @@ def replay(
         InputError: As `check_parity` does.
     """
     __tracebackhide__ = True
-    golden = open_golden(folder, "keras" if alive == "torch" else "torch")
-    dtype = options.dtype or golden.recording.asked.dtype
+    file = folder / ("keras.json" if alive == "torch" else "torch.json")
+    recording, arrays = read(file)
+    dtype = options.dtype or recording.asked.dtype
     model = build_model(alive, models[alive == "torch"], dtype)
     side: Side = KerasSide(model)
     if alive == "torch":
         side = TorchSide(model, options.objective, options.to_torch)
     side.check_dtype(dtype)
     request = options.request(*data, dtype)
-    golden.check_asked(request)
+    _check_asked(file, recording.asked, request)
     if isinstance(side, TorchSide):
         side.check_objective(request.y)
     with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
-        recorded = golden.unpack(Path(scratch) / "recorded")
+        recorded = unpack(recording, arrays, Path(scratch) / "recorded")
         if options.weights_from is not None:
             carry(recorded.trace, side, request.x, options.pairs)
         running = observe(side, request, Path(scratch) / "alive")
         if alive == "torch":
             return compare_traces(recorded, running, request)
         return compare_traces(running, recorded, request)
-
-
-@contextmanager
-def _staged(folder: Path) -> Iterator[Path]:
-    """A folder to record in, which takes the place of another one once all is written."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as beside:
-        staging = Path(beside) / "new"
-        staging.mkdir()
-        yield staging
-        if folder.exists():
-            folder.rename(Path(beside) / "old")
-        staging.rename(folder)
 
 
 def save(folder: Path, name: str, side: Observed, request: Request, evaluated: Arrays) -> None:
@@ -226,69 +220,54 @@ def save(folder: Path, name: str, side: Observed, request: Request, evaluated: A
     write_text(folder / f"{name}.json", json.dumps(sealed, indent=1, allow_nan=False) + "\n")
 
 
-@dataclass(frozen=True)
-class Golden:
-    """A recorded side; see `open_golden`.
-
-    Attributes:
-        file: Where it was read from.
-        recording: What is in that file.
-        arrays: Member of the archive → array.
-    """
-
-    file: Path
-    recording: Recording
-    arrays: Mapping[str, NDArray[Any]]
-
-    def check_asked(self, request: Request) -> None:
-        """Raise `GoldenError` unless the same is asked as when it was recorded."""
-        for name, value in msgspec.structs.asdict(_asked(request)).items():
-            recorded = getattr(self.recording.asked, name)
-            if recorded != value:
-                values = f"{recorded!r} was recorded, {value!r} is asked"
-                raise GoldenError(
-                    f"{self.file}: {name} differs from when it was recorded "
-                    f"({'other values' if name in ('x', 'y') else values}): {_AGAIN}."
-                )
-
-    def unpack(self, folder: Path) -> Observed:
-        """The side, as `compare_traces` takes it.
-
-        Args:
-            folder: Where the trace goes.
-        """
-        recording = self.recording
-
-        def evaluate(values: Mapping[str, NDArray[Any]], sink: Sink) -> None:
-            for name, member in recording.evaluated.items():
-                sink(name, self.arrays[member])
-
-        writer = TraceWriter(folder)
-        for name, member in recording.arrays.items():
-            writer(name, self.arrays[member])
-        trace = writer.close([dict(layer) for layer in recording.layers])
-        return Observed(
-            trace, recording.training, evaluate, lambda: recording.rounding, lambda: True
-        )
+def _check_asked(file: Path, asked: Asked, request: Request) -> None:
+    """Raise `GoldenError` unless the same is asked as when it was recorded."""
+    for name, value in msgspec.structs.asdict(_asked(request)).items():
+        recorded = getattr(asked, name)
+        if recorded != value:
+            values = f"{recorded!r} was recorded, {value!r} is asked"
+            raise GoldenError(
+                f"{file}: {name} differs from when it was recorded "
+                f"({'other values' if name in ('x', 'y') else values}): {_AGAIN}."
+            )
 
 
-def open_golden(folder: Path, name: str) -> Golden:
-    """Read a recorded side.
+def unpack(recording: Recording, arrays: Arrays, folder: Path) -> Observed:
+    """The side, as `compare_traces` takes it.
 
     Args:
-        folder: Where it was recorded.
-        name: `"keras"` or `"torch"`.
+        recording: What is in its file.
+        arrays: Member of the archive → array.
+        folder: Where the trace goes.
+    """
+
+    def evaluate(values: Mapping[str, NDArray[Any]], sink: Sink) -> None:
+        for name, member in recording.evaluated.items():
+            sink(name, arrays[member])
+
+    writer = TraceWriter(folder)
+    for name, member in recording.arrays.items():
+        writer(name, arrays[member])
+    trace = writer.close([dict(layer) for layer in recording.layers])
+    return Observed(trace, recording.training, evaluate, lambda: recording.rounding, lambda: True)
+
+
+def read(file: Path) -> tuple[Recording, Arrays]:
+    """Read a recorded side, and the archive beside it.
+
+    Args:
+        file: `keras.json` or `torch.json`, where it was recorded.
 
     Raises:
         GoldenError: There is no recording, or it was changed or cut.
     """
-    file = folder / f"{name}.json"
+    name = file.stem
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        packed = (folder / f"{name}.npz").read_bytes()
+        packed = file.with_suffix(".npz").read_bytes()
     except FileNotFoundError as error:
         raise GoldenError(
-            f"{folder}: no recording of the {name} side there ({Path(error.filename).name} is "
+            f"{file.parent}: no recording of the {name} side there ({Path(error.filename).name} is "
             "missing): record it with --parity-golden record, where both frameworks are installed; "
             "recordings are found by the name that pytest gives the test."
         ) from None
@@ -307,7 +286,7 @@ def open_golden(folder: Path, name: str) -> Golden:
             f"{file}: expected the {name} side, but the file is a recording of the "
             f"{recording.framework} side: put the right file back, or {_AGAIN}."
         )
-    return Golden(file, recording, _unpacked(file, packed, recording))
+    return recording, _unpacked(file, packed, recording)
 
 
 def _unpacked(file: Path, packed: bytes, recording: Recording) -> Arrays:

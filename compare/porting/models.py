@@ -15,14 +15,7 @@ from typing import Any, ClassVar
 from numpy.typing import NDArray
 
 from compare.backends import protocol
-from compare.backends.protocol import (
-    Batches,
-    Framework,
-    KerasFramework,
-    Objective,
-    Sink,
-    TorchFramework,
-)
+from compare.backends.protocol import Batches, Framework, Objective, Sink, TorchFramework
 from compare.backends.structures import Structure, mapped
 from compare.errors import InputError
 from compare.porting.options import Options, checked
@@ -129,10 +122,6 @@ class KerasSide(Side):
         "build the model without them, or with rates and deviations of zero, for the check"
     )
 
-    @property
-    def framework(self) -> KerasFramework:
-        return protocol.load("keras")
-
     def stream(self, batches: Batches, sink: Sink) -> list[Layer]:
         with self.in_its_dtype():
             return self.framework.trace(self.model, batches, sink)
@@ -150,7 +139,7 @@ class KerasSide(Side):
     def evaluate(self, values: Mapping[str, NDArray[Any]], x: Structure, sink: Sink) -> None:
         """Record one evaluation with some tensors replaced; the model is left as it is."""
         with self.in_its_dtype():
-            self.framework.evaluate(self.model, values, x, sink)
+            protocol.load("keras").evaluate(self.model, values, x, sink)
 
 
 @dataclass(frozen=True)
@@ -294,7 +283,7 @@ def build_pair(
         side.check_dtype(dtype)
     if x is None:
         with usable():
-            x = keras.framework.sample_input(keras.model, count, seed)
+            x = protocol.load("keras").sample_input(keras.model, count, seed)
     return Pair(keras, torch, checked("x", x, dtype), dtype)
 
 
@@ -311,21 +300,13 @@ def build_model(name: str, model: Any, dtype: str | None) -> Any:
     """
     __tracebackhide__ = True
     framework = protocol.load(name)
+    expected = f"expected a {_KIND[name]} or a function that returns one"
     if _is_factory(model):
-        factory = model
-        dtype = _checked(dtype)
-        with framework.building(dtype):
-            model = factory()
-        if not framework.is_model(model):
-            raise InputError(
-                f"{getattr(factory, '__name__', factory)}: expected to return a {_KIND[name]}, "
-                f"received {type(model).__name__}."
-            )
-    elif not framework.is_model(model):
-        raise InputError(
-            f"expected a {_KIND[name]} or a function that returns one, received "
-            f"{type(model).__name__}."
-        )
+        expected = f"{getattr(model, '__name__', model)}: expected to return a {_KIND[name]}"
+        with framework.building(_checked(dtype)):
+            model = model()
+    if not framework.is_model(model):
+        raise InputError(f"{expected}, received {type(model).__name__}.")
     return model
 
 
