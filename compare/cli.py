@@ -33,7 +33,7 @@ Examples:
 
 @app.callback(epilog=_EXAMPLES)
 def _root() -> None:
-    """Batch normalization in Keras and in PyTorch Lightning, under one judge."""
+    """Batch normalization in Keras and in PyTorch Lightning, compared by one harness."""
 
 
 for command, examples in (

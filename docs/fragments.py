@@ -2,11 +2,11 @@
 
 Every function returns Markdown. To renew the records:
 
-    bn-compare run                                        manifest, records, timings → docs/study
-    bn-compare time                                       timing.json
-    bn-compare parity --json > docs/parity.json
+    bn-compare run                      its manifest, records, timings and weights → docs/study
+    bn-compare time                     its timing.json → docs
+    bn-compare parity --seeds 5         its parity.json → docs
     bn-compare conventions --measure --json > docs/conventions.json
-    python docs/fragments.py                              the figures
+    python docs/fragments.py            draws the figures
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from compare.parity.ladder import RUNGS
 from compare.report.results import Results
 from compare.report.tables import by_variant, cells, difference
 from compare.study.records import RunFolder
@@ -141,23 +142,34 @@ def clocks() -> str:
 
 
 def ladder() -> str:
-    """The largest absolute difference on every rung."""
+    """On every rung, the absolute difference that came closest to its tolerance."""
     pairs = _read("parity.json")["pairs"]
     variants = list(dict.fromkeys(pair["variant"] for pair in pairs))
-    largest: dict[tuple[str, str], list[float]] = {}
+    gaps: dict[tuple[int, str], list[float]] = {}
     for pair in pairs:
         for rung in pair["rungs"]:
-            name = f"{rung['rung']} {rung['rung_name']}"
             if rung["max_abs"] is not None:
-                largest.setdefault((name, pair["variant"]), []).append(rung["max_abs"])
-    rungs = list(dict.fromkeys(name for name, _ in largest))
+                gaps.setdefault((rung["rung"], pair["variant"]), []).append(rung["max_abs"])
 
-    def cell(rung: str, variant: str) -> str:
-        gaps = largest.get((rung, variant))
-        return "–" if not gaps else f"{max(gaps):.1e}" if max(gaps) else "0"
+    def cell(rung: int, variant: str) -> str:
+        sizes = gaps.get((rung, variant))
+        return "–" if not sizes else f"{max(sizes):.1e}" if max(sizes) else "0"
 
     return _table(
-        ["rung", *variants], [[rung, *(cell(rung, v) for v in variants)] for rung in rungs]
+        ["rung", *variants],
+        [[f"{rung} {name}", *(cell(rung, v) for v in variants)] for rung, name in RUNGS.items()],
+    )
+
+
+def ladder_conditions() -> str:
+    """What the ladder's numbers were measured on."""
+    pairs = _read("parity.json")["pairs"]
+    seeds = len({pair["seed"] for pair in pairs})
+    passed = sum(pair["passed"] for pair in pairs)
+    return _paragraph(
+        f"Measured by `bn-compare parity --seeds {seeds}` ({pairs[0]['dtype']}, 100 epochs, the "
+        f"largest of {seeds} seeds): {passed} of {len(pairs)} pairs pass. Each number is the "
+        "absolute difference that came closest to its tolerance."
     )
 
 
@@ -217,11 +229,12 @@ _SIDES = ("remedied", "unremedied")
 
 
 def draw(into: Path = DOCS) -> None:
-    """Draw the README's figures.
+    """Draw the README's four figures.
 
     Args:
         into: The folder they go to.
     """
+    from compare.parity.command import heat_map
     from compare.report import figures
     from compare.report.figure_boundary import decision_boundaries
     from compare.report.results import boundary
@@ -239,6 +252,7 @@ def draw(into: Path = DOCS) -> None:
     figures.save(
         scaling(TimingRecords.open(DOCS / "timing.json").measurements), into, "time-per-step"
     )
+    figures.save(heat_map(_read("parity.json")["heat"]), into, "parity-heat-map")
 
 
 if __name__ == "__main__":

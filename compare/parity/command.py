@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import product
@@ -82,12 +82,13 @@ def _sides(settings: Settings, stack: ExitStack) -> dict[str, Side]:
 def save(reports: Sequence[VariantReport], settings: Settings, path: Path) -> None:
     """Write `parity.json`, the differences per layer and epoch, and their figure."""
     path.mkdir(parents=True, exist_ok=True)
+    heat = {report.label: _heat_json(report) for report in reports}
     content = {
         **to_json(reports),
         "settings": settings.to_dict(),
         "versions": environment.versions(),
         "hardware": environment.hardware(),
-        "heat": {report.label: _heat_json(report) for report in reports},
+        "heat": heat,
     }
     write_text(path / "parity.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
     if not any(report.heat for report in reports):
@@ -96,7 +97,7 @@ def save(reports: Sequence[VariantReport], settings: Settings, path: Path) -> No
         from compare.report import figures
     except ModuleNotFoundError:
         return  # The figure is an extra; the numbers are in the file.
-    figures.save(heat_map(reports), path, "heat-map")
+    figures.save(heat_map(heat), path, "heat-map")
 
 
 def _heat_json(report: VariantReport) -> dict[str, list[float | None]] | None:
@@ -105,19 +106,21 @@ def _heat_json(report: VariantReport) -> dict[str, list[float | None]] | None:
     return {layer: [json_number(v) for v in curve] for layer, curve in report.heat.items()}
 
 
-def heat_map(reports: Sequence[VariantReport]) -> Figure:
+def heat_map(heat: Mapping[str, Mapping[str, Sequence[float | None]] | None]) -> Figure:
     """Layer × epoch, largest absolute difference of weights and statistics, on a log scale.
 
     Args:
-        reports: Reports with `heat`; seeds of a variant are joined by their maximum.
+        heat: "variant, seed" → layer → difference after every epoch, as in `parity.json`; None
+            where a side could not be trained. Seeds of a variant are joined by their maximum.
     """
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
 
     rows: dict[str, np.ndarray] = {}
-    for report in reports:
-        for layer, curve in (report.heat or {}).items():
-            name, values = f"{report.variant}: {layer}", np.asarray(curve)
+    for label, curves in heat.items():
+        for layer, curve in (curves or {}).items():
+            name = f"{label.partition(',')[0]}: {layer}"
+            values = np.asarray(curve, dtype=np.float64)
             rows[name] = np.maximum(rows[name], values) if name in rows else values
     # What is not finite is left white: that pair diverged.
     image = np.ma.masked_invalid(np.maximum(np.stack(list(rows.values())), FAINTEST))

@@ -76,7 +76,8 @@ def test_single_precision_is_compared_in_double():
     assert found.max_abs == abs(float(np.float32(0.1)) - 0.1)
 
 
-@given(pairs(st.floats(-1e6, 1e6)))
+# Subnormal numbers have no 1e-12 of themselves.
+@given(pairs(st.floats(-1e6, 1e6, allow_subnormal=False)))
 def test_required_is_the_tolerance_that_would_have_passed(pair):
     found = gap(*pair)
     # One unit in the last place: required is a quotient that is multiplied again.
