@@ -8,9 +8,17 @@ from compare.spec import FRAMEWORKS, VARIANTS, Run
 from compare.study.runs import Outcome
 from compare.study.train import execute, execute_many
 
+ALWAYS = frozenset({"mlp-bn-after", "cnn-bn", "lstm-bn"})
+"""Of a test over all variants these run every time; the others are slow tests."""
 
+_GRIDS = ("test_study_paces", "test_parity_twins", "test_variants")
+"""Modules whose tests over all variants are a grid of trainings."""
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Tests that share trainings or traces go to one worker (`--dist loadgroup`)."""
+    _mark_grids(items)
     for item in items:
         values = getattr(item, "callspec", None)
         named = (
@@ -20,6 +28,20 @@ def pytest_collection_modifyitems(items):
         )
         shared = "trained" in item.fixturenames and named
         item.add_marker(pytest.mark.xdist_group(named[0] if shared else item.module.__name__))
+
+
+def _mark_grids(items):
+    """Of every test over variants that runs on the three, the rest is slow."""
+    grids = {}
+    for item in items:
+        variant = item.callspec.params.get("variant") if hasattr(item, "callspec") else None
+        if variant in VARIANTS and item.module.__name__.endswith(_GRIDS):
+            grids.setdefault((item.module, item.originalname), []).append((variant, item))
+    for cases in grids.values():
+        if {variant for variant, _ in cases} >= ALWAYS:
+            for variant, item in cases:
+                if variant not in ALWAYS:
+                    item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session", params=FRAMEWORKS)

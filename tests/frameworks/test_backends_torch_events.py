@@ -26,6 +26,7 @@ def test_values_are_on_disk_at_once_and_alone(tmp_path):
     assert curves(tmp_path / "run")["loss/train"] == [(1, 0.5), (2, 0.125)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "imported"), [("", "False"), ("events._leave_tensorflow_out = lambda: None", "True")]
 )

@@ -50,6 +50,7 @@ TORCH = ("torch", "lightning", "torchmetrics")
 SMALL = ("--variants", "mlp", "--epochs", "1", "--seeds", "1")
 
 
+@pytest.mark.slow
 def test_json_is_all_that_stdout_carries_and_the_table_has_the_verdict_of_the_report(tmp_path):
     done = bn_compare("run", *SMALL, "--out", tmp_path / "out", "--json")
     assert done.returncode == 0, done.stderr
@@ -78,6 +79,7 @@ def test_json_is_all_that_stdout_carries_and_the_table_has_the_verdict_of_the_re
     assert line[3] == verdict
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("framework", "absent"), [("keras", TORCH), ("torch", KERAS)])
 def test_one_framework_alone_gives_a_one_sided_report(tmp_path, framework, absent):
     out = tmp_path / "out"

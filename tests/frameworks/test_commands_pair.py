@@ -145,6 +145,7 @@ def test_bad_input_is_one_line_and_exit_2(bn_compare, arguments, message):
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_init_writes_a_test_that_passes_and_never_overwrites(bn_compare, tmp_path):
     code, out, err = bn_compare("init", "made/tests")
     assert (code, out) == (0, "")

@@ -176,6 +176,7 @@ def test_what_diverged_ranks_first_and_prints():
     assert ranked == [worse, fine]
 
 
+@pytest.mark.slow
 def test_measuring_end_to_end():
     arguments = ("bn-affine", "accuracy-threshold", "--epochs", "1", "--json")
     done = bn_compare("conventions", "--measure", *arguments)

@@ -139,6 +139,7 @@ def test_every_rung_has_a_tolerance():
 SMALL = ("parity", "--variants", "mlp-bn-after", "--epochs", "2")
 
 
+@pytest.mark.slow
 def test_the_command_line_saves_and_exits_with_the_verdict(tmp_path):
     good = bn_compare(*SMALL, "--json", "--out", tmp_path / "good")
     assert good.returncode == 0, good.stderr

@@ -226,6 +226,7 @@ def run_pytest(folder, mode, absent=("nothing",)):
     ).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("absent", [("tensorflow", "keras"), ("torch", "lightning")])
 def test_one_framework_is_enough_once_both_are_recorded(tmp_path, recorded_tests, absent):
     shutil.copytree(recorded_tests, tmp_path, dirs_exist_ok=True)

@@ -56,6 +56,7 @@ def warm():
         yield
 
 
+@pytest.mark.slow
 def test_a_report_and_a_readable_failure_in_two_processes(tmp_path):
     (tmp_path / "test_port.py").write_text(BEGIN + TESTS)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n", "2"]

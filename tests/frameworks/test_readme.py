@@ -95,6 +95,7 @@ def test_options_exist(command):
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [code for code in SNIPPETS if "def test_" not in code])
 def test_snippets_run(code):
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0

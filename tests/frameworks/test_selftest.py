@@ -155,6 +155,7 @@ def command(*arguments):
     )
 
 
+@pytest.mark.slow
 def test_the_command_prints_json_alone():
     done = command("--only", "loss-summed,last-batch-dropped", "--json")
     assert done.returncode == 0, done.stderr

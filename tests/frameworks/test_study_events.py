@@ -126,6 +126,7 @@ def test_a_run_that_diverges_is_written_too(framework_name, framework, tmp_path)
     assert not math.isfinite(found[-1][1])
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_what_was_written(tmp_path):
     arguments = "run --pace idiomatic --variants mlp --seeds 50 --epochs 3 --frameworks"
     for name in ("keras", "torch"):

@@ -68,6 +68,7 @@ def test_the_manifest_tells_what_ran_where(folder):
     assert manifest["threads"] == 1
 
 
+@pytest.mark.slow
 def test_the_same_command_twice_gives_the_same_records(folder, tmp_path):
     settings = Settings.from_dict({**SETTINGS.to_dict(), "variants": ["mlp-bn-after"]})
     again = run_study(settings, tmp_path / "again", progress=quiet).records()
@@ -79,6 +80,7 @@ def test_the_same_command_twice_gives_the_same_records(folder, tmp_path):
     assert first == again
 
 
+@pytest.mark.slow
 def test_both_paces_make_the_same_study(folder, tmp_path):
     settings = replace(SETTINGS, variants=("mlp-bn-after",), seeds=1, pace="idiomatic")
     slow = run_study(settings, tmp_path / "slow", progress=quiet, say=pytest.fail)
@@ -116,8 +118,13 @@ def test_a_process_that_outlives_ctrl_c_is_seen():
             "[2/",
             "records.jsonl",
         ),
-        ("run --variants mlp,cnn --epochs 10", "mlp Keras seed 49", "records.jsonl"),
-        ("parity --variants mlp --epochs 2", "[5/", "parity.json"),
+        pytest.param(
+            *("run --variants mlp,cnn --epochs 10", "mlp Keras seed 49", "records.jsonl"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *("parity --variants mlp --epochs 2", "[5/", "parity.json"), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_ctrl_c_keeps_what_was_finished(tmp_path, arguments, until, kept):

@@ -65,6 +65,7 @@ def here(monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_a_variant_is_timed_in_both_and_saved_after_every_repetition(here, monkeypatch):
     # Also what a tuned row is worth that cannot run: a line, and not the end.
     real = compare.backends.torch.timing._trainer_options

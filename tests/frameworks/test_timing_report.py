@@ -70,6 +70,7 @@ def test_the_figures_are_drawn(found, tmp_path):
     assert [len(axes.lines) for axes in drawing.axes] == [4, 4]
 
 
+@pytest.mark.slow
 def test_the_command_end_to_end(tmp_path):
     out = tmp_path / "out"
     done = bn_compare(*SMALL, "--repetitions", 2, "--out", out, "--json")
@@ -106,6 +107,7 @@ def test_the_command_end_to_end(tmp_path):
     assert "repetition 2" in done.stderr
 
 
+@pytest.mark.slow
 def test_no_gpu_is_one_line_and_exit_2(tmp_path):
     done = bn_compare(*SMALL, "--accelerator", "gpu", "--out", tmp_path / "out")
     assert (done.returncode, done.stdout) == (2, "")
@@ -113,6 +115,7 @@ def test_no_gpu_is_one_line_and_exit_2(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_was_timed(tmp_path):
     out = ("--out", tmp_path / "out")
     left = interrupted(*SMALL, "--repetitions", "500", *out, until="repetition 3")
