@@ -4,7 +4,7 @@ Every function returns Markdown. To renew the records:
 
     bn-compare run                      its manifest, records, timings and weights → docs/study
     bn-compare time                     its timing.json → docs
-    bn-compare parity --seeds 5         its parity.json → docs
+    bn-compare parity --seeds 1         its parity.json → docs
     bn-compare conventions --measure --json > docs/conventions.json
     python docs/fragments.py            draws the figures
 """
@@ -167,9 +167,9 @@ def ladder_conditions() -> str:
     seeds = len({pair["seed"] for pair in pairs})
     passed = sum(pair["passed"] for pair in pairs)
     return _paragraph(
-        f"Measured by `bn-compare parity --seeds {seeds}` ({pairs[0]['dtype']}, 100 epochs, the "
-        f"largest of {seeds} seeds): {passed} of {len(pairs)} pairs pass. Each number is the "
-        "absolute difference that came closest to its tolerance."
+        f"Measured by `bn-compare parity --seeds {seeds}` ({pairs[0]['dtype']}, 100 epochs): "
+        f"{passed} of {len(pairs)} pairs pass. Each number is the absolute difference that came "
+        "closest to its tolerance; of several seeds, the largest."
     )
 
 
