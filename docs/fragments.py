@@ -152,8 +152,7 @@ def ladder() -> str:
                 gaps.setdefault((rung["rung"], pair["variant"]), []).append(rung["max_abs"])
 
     def cell(rung: int, variant: str) -> str:
-        sizes = gaps.get((rung, variant))
-        return "–" if not sizes else f"{max(sizes):.1e}" if max(sizes) else "0"
+        return _size(max(gaps.get((rung, variant), ()), default=None))
 
     return _table(
         ["rung", *variants],
@@ -163,26 +162,28 @@ def ladder() -> str:
 
 def ladder_conditions() -> str:
     """What the ladder's numbers were measured on."""
-    pairs = _read("parity.json")["pairs"]
-    seeds = len({pair["seed"] for pair in pairs})
+    measured = _read("parity.json")
+    pairs, settings = measured["pairs"], measured["settings"]
     passed = sum(pair["passed"] for pair in pairs)
     return _paragraph(
-        f"Measured by `bn-compare parity --seeds {seeds}` ({pairs[0]['dtype']}, 100 epochs): "
-        f"{passed} of {len(pairs)} pairs pass. Each number is the absolute difference that came "
-        "closest to its tolerance; of several seeds, the largest."
+        f"Measured by `bn-compare parity --seeds {settings['seeds']}` ({settings['dtype']}, "
+        f"{settings['epochs']} epochs): {passed} of {len(pairs)} pairs pass. Each "
+        "number is the absolute difference that came closest to its tolerance; of several seeds, "
+        "the largest."
     )
 
 
-def _effect(row: dict[str, Any]) -> list[str]:
-    def size(value: float | None) -> str:
-        return "–" if value is None else f"{value:.1e}" if value else "0"
+def _size(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1e}" if value else "0"
 
+
+def _effect(row: dict[str, Any]) -> list[str]:
     accuracy = row["test_accuracy"]
     return [
         f"`{row['convention']}`" if row["convention"] else "*nothing*",
         f"`{row['variant']}`",
-        *(size(row[key]) for key in ("predictions", "trained_weights", "moving_statistics")),
-        size(row["training_loss"]),
+        *(_size(row[key]) for key in ("predictions", "trained_weights", "moving_statistics")),
+        _size(row["training_loss"]),
         "0" if not accuracy else f"{accuracy:+.3f}",
         *(str(row[key] or "never") for key in ("epochs_keras", "epochs_torch")),
     ]
@@ -219,7 +220,7 @@ def conventions(variant: str | None = VARIANT) -> str:
 def demonstrations() -> str:
     """The largest difference of the small pairs that show what the networks cannot."""
     rows = [
-        [f"`{row['convention']}`", *(f"{row[k]:.1e}" if row[k] else "0" for k in _SIDES)]
+        [f"`{row['convention']}`", *(_size(row[k]) for k in _SIDES)]
         for row in _read("conventions.json")["shown"]
     ]
     return _table(["convention", "with the remedy", "without"], rows)

@@ -91,7 +91,7 @@ def save(reports: Sequence[VariantReport], settings: Settings, path: Path) -> No
         "heat": heat,
     }
     write_text(path / "parity.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
-    if not any(report.heat for report in reports):
+    if not any(heat.values()):
         return  # No pair could be trained.
     try:
         from compare.report import figures

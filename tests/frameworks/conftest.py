@@ -17,7 +17,7 @@ _GRIDS = ("test_study_paces", "test_parity_twins", "test_variants")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Tests that share trainings or traces go to one worker (`--dist loadgroup`)."""
+    """Mark slow tests; what shares trainings or traces goes to one worker (`--dist loadgroup`)."""
     _mark_grids(items)
     for item in items:
         values = getattr(item, "callspec", None)
