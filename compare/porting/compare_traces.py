@@ -1,8 +1,7 @@
 """Compare the traces of two sides: matched, aligned, and through the ladder to a report.
 
 Tolerances are those of the ladder. Where something differs, they are widened to what rounding does
-in this very network: Torch's side runs again with every weight and sample one unit in the last
-place off.
+in this very network: Torch's side runs again with every operation rounded otherwise.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compare.backends.protocol import Batches, Sink
-from compare.backends.structures import mapped
 from compare.errors import InputError, unknown
 from compare.parity import ladder as rungs
 from compare.parity import tolerances
@@ -222,22 +220,17 @@ _GIVEN = re.compile(r"initial/|step/\d+/data/|error$")
 def measure(side: TorchSide, batches: Batches, trace: Trace, dtype: str) -> dict[str, float]:
     """Name of an array → the tolerance that rounding in this network asks for.
 
-    Empty where the module cannot be copied.
-
     Args:
-        side: Torch's side; a copy of it is disturbed.
+        side: Torch's side.
         batches: Those that were traced.
         trace: Their trace.
         dtype: `"float32"` or `"float64"`.
     """
-    rng = np.random.default_rng(0)
     worst: dict[str, float] = {}
-    for _ in range(DRAWS):
-        disturbed = side.changed(lambda weight: jog(weight, rng))
-        if disturbed is None:
-            return {}
+    for draw in range(DRAWS):
         floors = _Floors(trace)
-        disturbed.stream(jogged(batches, rng), floors)
+        with side.framework.rounded_otherwise(draw):
+            side.stream(batches, floors)
         for path, floor in floors.required.items():
             worst[path] = max(worst.get(path, 0.0), floor)
     return {path: _tolerance(path, floor, dtype) for path, floor in worst.items()}
@@ -265,18 +258,3 @@ class _Floors:
         # What is one array here is one array there: the module is the same.
         if path in self._trace and existing in self.required:
             self.required[path] = self.required[existing]
-
-
-def jog(array: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
-    """Every floating value moved to its neighbour, up or down; whole numbers as they are."""
-    if array.dtype.kind != "f":
-        return array
-    towards = np.where(rng.integers(0, 2, array.shape), np.inf, -np.inf).astype(array.dtype)
-    moved = np.nextafter(array, towards)
-    # The neighbour of zero is no rounding error, and what is zero stays so.
-    return np.where(array == 0, array, moved)
-
-
-def jogged(batches: Batches, rng: np.random.Generator) -> Batches:
-    """The same batches, samples one unit in the last place off."""
-    return [(mapped(lambda a: jog(np.asarray(a), rng), x), y) for x, y in batches]

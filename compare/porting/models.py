@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -200,17 +199,6 @@ class TorchSide(Side):
     def repeats(self, x: Structure) -> bool:
         with self.in_its_dtype():
             return self.framework.repeats(self.model, x, to_torch=self.to_torch)
-
-    def changed(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> TorchSide | None:
-        """A copy with every weight changed; None if the module cannot be copied."""
-        try:
-            module = copy.deepcopy(self.model)
-        # It keeps a tensor with its graph, or what cannot be pickled.
-        except (RuntimeError, TypeError):
-            return None
-        weights = self.framework.read_weights(module)
-        self.framework.write_weights(module, {name: change(w) for name, w in weights.items()})
-        return replace(self, model=module)
 
 
 @contextmanager

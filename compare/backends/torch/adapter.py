@@ -27,6 +27,7 @@ from compare.backends.torch import trace as tracing
 from compare.backends.torch.demos import DEMONSTRATIONS
 from compare.backends.torch.events import EventLog
 from compare.backends.torch.many_seeds import ManySeeds
+from compare.backends.torch.rounding import rounded_otherwise as rounded_otherwise
 from compare.backends.torch.structures import to_numpy
 from compare.data import Array
 from compare.trace import Layer
