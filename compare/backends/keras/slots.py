@@ -1,0 +1,229 @@
+"""What Keras' optimizers remember of every weight, and the rule by which they move it.
+
+What a rule says is rounded to float32 is what Keras hands to `ops.cast`: TensorFlow takes a Python
+float through float32 on its way to any dtype, but not a `np.float64`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from compare.backends.keras.rules import Tensor
+from compare.backends.keras.structures import to_numpy
+from compare.backends.optimizer_rule import Rule
+from compare.data import Array
+
+_O = keras.optimizers
+_SLOTS: Mapping[type, Mapping[str, str]] = {
+    _O.SGD: {"momentums": "velocity"},
+    _O.Adam: {
+        "_momentums": "first_moment",
+        "_velocities": "second_moment",
+        "_velocity_hats": "max_second_moment",
+    },
+    _O.Adamax: {"_m": "first_moment", "_u": "infinity_norm"},
+    _O.Nadam: {"_momentums": "first_moment", "_velocities": "second_moment"},
+    _O.RMSprop: {
+        "_velocities": "second_moment",
+        "_momentums": "velocity",
+        "_average_gradients": "average_gradient",
+    },
+    _O.Adagrad: {"_accumulators": "accumulator"},
+    _O.Adadelta: {
+        "_accumulated_grads": "second_moment",
+        "_accumulated_delta_vars": "squared_changes",
+    },
+    _O.Lion: {"_momentums": "first_moment"},
+}
+"""Attribute of an optimizer → name of the slot. AdamW is an Adam."""
+
+Optimizer = keras.optimizers.Optimizer
+
+
+def slots(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Array]]:
+    """What an optimizer remembers of every weight: `<layer>/<tensor>/<slot>` and an array.
+
+    Args:
+        optimizer: One of those above, or a subclass; others have slots that no one else knows.
+        tensors: The weights by canonical name.
+    """
+    names = {id(tensor.variable): name for name, tensor in tensors.items()}
+    kind = _known(optimizer)
+    for attribute, slot in _SLOTS[kind].items() if kind else ():
+        values: list[Any] = getattr(optimizer, attribute, None) or []
+        for value, variable in zip(values, optimizer._trainable_variables, strict=bool(values)):
+            name = names.get(id(variable))
+            if name is not None and value is not None:
+                yield f"{name}/{slot}", tensors[name].canonical(value)
+
+
+def occurrences(gradient: Any) -> tuple[Array, Array] | None:
+    """Rows and values of a gradient that came as rows, (n,) and (n, …); None of any other."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return None
+    return to_numpy(gradient.indices), to_numpy(gradient.values)
+
+
+def rules(
+    optimizer: Optimizer, gradients: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> Iterator[tuple[str, str]]:
+    """The rule by which an optimizer is about to move every weight: `<layer>/<tensor>` and JSON.
+
+    Args:
+        optimizer: Before the step; of other kinds than those above nothing is known.
+        gradients: Canonical name → gradient, of the weights that it is about to move.
+        tensors: The weights by canonical name.
+    """
+    kind = _known(optimizer)
+    if kind is None or optimizer.loss_scale_factor is not None:
+        return
+    own = type(optimizer).update_step is kind.update_step
+    for name, gradient in gradients.items():
+        variable = tensors[name].variable
+        sparse = own and isinstance(gradient, tf.IndexedSlices)
+        yield name, Rule(**_shared(optimizer, variable), **_OF_KIND[kind](optimizer, variable),
+                         sparse=sparse).text()  # fmt: skip
+
+
+def _known(optimizer: Optimizer) -> Any:
+    return next((kind for kind in _SLOTS if isinstance(optimizer, kind)), None)
+
+
+def _shared(optimizer: Optimizer, variable: keras.Variable) -> dict[str, Any]:
+    """What every kind of optimizer has."""
+    iterations, count = int(optimizer._iterations), optimizer.gradient_accumulation_steps or 1
+    rate = optimizer._learning_rate
+    scheduled = callable(rate) and not isinstance(rate, keras.Variable)
+    decays = bool(optimizer.weight_decay) and optimizer._use_weight_decay(variable.value)
+    clip = next((c for c in ("clipnorm", "global_clipnorm", "clipvalue") if getattr(optimizer, c)), "")
+    return {
+        "rate": float(to_numpy(tf.cast(optimizer.learning_rate, variable.dtype))),
+        "schedule": _name(rate) if scheduled else "",
+        "update": iterations // count + 1,
+        "decay": float(optimizer.weight_decay) if decays else 0.0,
+        "decay_form": "decoupled" if decays else "",
+        "clip": {"clipnorm": "norm", "global_clipnorm": "global-norm", "clipvalue": "value"}.get(clip, ""),
+        "clip_at": float(getattr(optimizer, clip)) if clip else 0.0,
+        "accumulate": count,
+        "position": iterations % count + 1,
+        "ema": float(optimizer.ema_momentum) if optimizer.use_ema else None,
+        "ema_every": optimizer.ema_overwrite_frequency or 0,
+        "corrections": "weight",
+    }
+
+
+def _name(schedule: Any) -> str:
+    return str(getattr(schedule, "__name__", type(schedule).__name__))
+
+
+def _rounded(optimizer: Optimizer, **constants: str) -> tuple[str, ...]:
+    """Those constants of a rule that are Python floats: attribute → name in the rule."""
+    named = {"weight_decay": "decay", **constants}
+    values = {name: getattr(optimizer, attribute) for attribute, name in named.items()}
+    return tuple(name for name, v in values.items() if not isinstance(v, np.floating) and v)
+
+
+def _sgd(optimizer: Optimizer, variable: keras.Variable) -> dict[str, Any]:
+    return {
+        "kind": "sgd",
+        "momentum": float(optimizer.momentum),
+        "nesterov": bool(optimizer.nesterov) and bool(optimizer.momentum),
+        "rounded": _rounded(optimizer, momentum="momentum"),
+    }
+
+
+def _betas(optimizer: Optimizer) -> dict[str, Any]:
+    return {"beta_1": float(optimizer.beta_1), "beta_2": float(optimizer.beta_2)}
+
+
+def _adam(optimizer: Optimizer, variable: keras.Variable) -> dict[str, Any]:
+    return {
+        "kind": "adam",
+        **_betas(optimizer),
+        "epsilon": float(optimizer.epsilon),
+        "epsilon_place": "before",
+        "amsgrad": bool(optimizer.amsgrad),
+        "rounded": _rounded(optimizer, beta_1="power_1", beta_2="power_2"),
+    }
+
+
+def _adamax(optimizer: Optimizer, variable: keras.Variable) -> dict[str, Any]:
+    return {
+        "kind": "adamax",
+        **_betas(optimizer),
+        "epsilon": float(optimizer.epsilon),
+        "epsilon_place": "quotient",
+        "rounded": _rounded(optimizer, beta_1="power_1"),
+    }
+
+
+def _nadam(optimizer: Optimizer, variable: keras.Variable) -> dict[str, Any]:
+    number = np.dtype(variable.dtype).type
+    update = int(optimizer.iterations) + 1
+    before = to_numpy(optimizer._u_product) if optimizer.built else 1.0
+    # As _backend_update_step does: with constants that are not rounded to float32.
+    momentum = number(1.0) - number(0.5) * number(0.96) ** number(update)
+    return {
+        "kind": "nadam",
+        **_betas(optimizer),
+        "epsilon": float(optimizer.epsilon),
+        "product": float(number(before) * number(optimizer.beta_1) * momentum),
+        "rounded": (*_rounded(optimizer, beta_1="beta_1", beta_2="beta_2"), "0.96"),
+    }
+
+
+def _rmsprop(optimizer: Optimizer, variable: keras.Variable) -> dict[str, Any]:
+    return {
+        "kind": "rmsprop",
+        "momentum": float(optimizer.momentum),
+        "beta_2": float(optimizer.rho),
+        "epsilon": float(optimizer.epsilon),
+        "epsilon_place": "inside",
+        "centered": bool(optimizer.centered),
+        "rounded": _rounded(optimizer),
+    }
+
+
+def _adagrad(optimizer: Optimizer, variable: keras.Variable) -> dict[str, Any]:
+    return {
+        "kind": "adagrad",
+        "accumulator": float(optimizer.initial_accumulator_value),
+        "epsilon": float(optimizer.epsilon),
+        "epsilon_place": "inside",
+        "rounded": _rounded(optimizer),
+    }
+
+
+def _adadelta(optimizer: Optimizer, variable: keras.Variable) -> dict[str, Any]:
+    return {
+        "kind": "adadelta",
+        "beta_2": float(optimizer.rho),
+        "epsilon": float(optimizer.epsilon),
+        "rounded": _rounded(optimizer),
+    }
+
+
+def _lion(optimizer: Optimizer, variable: keras.Variable) -> dict[str, Any]:
+    return {
+        "kind": "lion",
+        **_betas(optimizer),
+        "rounded": _rounded(optimizer, beta_1="beta_1", beta_2="beta_2"),
+    }
+
+
+_OF_KIND: Mapping[type, Callable[[Optimizer, keras.Variable], dict[str, Any]]] = {
+    _O.SGD: _sgd,
+    _O.Adam: _adam,
+    _O.Adamax: _adamax,
+    _O.Nadam: _nadam,
+    _O.RMSprop: _rmsprop,
+    _O.Adagrad: _adagrad,
+    _O.Adadelta: _adadelta,
+    _O.Lion: _lion,
+}
+"""Kind of an optimizer → what its rules have beside what all have."""
