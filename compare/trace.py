@@ -14,6 +14,10 @@ step/1/prediction                      the output in training mode; of several, 
 backward/<layer>/{input,output}        first step: gradients of the loss, where there are any; of an
                                        input, the part that passes through this layer
 gradient/<layer>/<tensor>              first step
+step/<n>/gradient/<layer>/<tensor>     the others
+step/<n>/occurrences/<layer>/<tensor>/{rows,values}
+                                       a gradient that came as rows, before they are added up
+step/<n>/rule/<layer>/<tensor>         how its optimizer moves it (`backends.optimizer_rule`), text
 step/<n>/weights/<layer>/<tensor>      after the step
 step/<n>/slots/<layer>/<tensor>/<slot>
 step/<n>/statistics/<layer>/<tensor>   moving statistics after the step
@@ -43,7 +47,8 @@ View = Callable[[NDArray[Any]], NDArray[Any]]
 """What is read of an array: a part of it, or its elements in another order."""
 
 _PREFIX = re.compile(
-    r"(initial|training|evaluation|gradient|backward|step/\d+/(weights|slots|statistics))/"
+    r"(initial|training|evaluation|gradient|backward"
+    r"|step/\d+/(weights|slots|statistics|gradient|occurrences|rule))/"
 )
 _STEP = re.compile(r"step/(\d+)/data/x(?:/|$)")
 

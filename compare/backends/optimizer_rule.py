@@ -52,7 +52,7 @@ class Rule:
         ema_every: Updates after which the weight is set to it; 0 for never.
         rounded: Constants that are rounded to float32 in whatever dtype: `"momentum"`,
             `"power_1"`, `"power_2"` (the betas in corrections), `"beta_1"`, `"beta_2"`, `"0.96"`,
-            `"decay"`.
+            `"decay"`, `"accumulator"`.
         corrections: Dtype of the numbers that correct averages: `"weight"` or `"double"`.
         sparse: Whether the gradient came as rows that may occur several times.
         copies: Trained tensors of which this weight is the sum.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +45,8 @@ class Gradient:
 
     def square_sum(self) -> float:
         """Sum of the squares of all values, in the gradient's dtype."""
-        return np.sum(np.square(self.dense if self.values is None else self.values))
+        values = self.dense if self.values is None else self.values
+        return cast("float", np.sum(np.square(values)))
 
     def formed(self, form: Callable[[Array], Array]) -> Gradient:
         """The gradient with every value put through a form."""
@@ -89,7 +90,7 @@ def take_step(
         return moved * rule.copies, {name: slot * rule.copies for name, slot in kept.items()}
     after = dict(slots)
     if rule.accumulate > 1:
-        # keras base_optimizer.py, _backend_apply_gradients.
+        # Keras base_optimizer.py, _backend_apply_gradients.
         total = gradient.dense + slots.get("accumulated_gradient", 0.0)
         after["accumulated_gradient"] = np.zeros_like(total)
         if rule.position < rule.accumulate:
@@ -135,9 +136,9 @@ def moved_one_by_one(
 
 
 def _total(rule: Rule, gradient: Gradient, slots: Slots) -> Gradient:
-    """What is clipped by the norm of all: of rows, what they add up to."""
+    """What the norm of all is taken of; of rows, of every occurrence."""
     if rule.accumulate == 1:
-        return gradient.densified()
+        return gradient
     total = gradient.dense + slots.get("accumulated_gradient", 0.0)
     return Gradient(total / (rule.accumulate if rule.accumulated == "mean" else 1.0))
 
@@ -147,18 +148,16 @@ def _clipped(rule: Rule, gradient: Gradient, norm: float | None) -> Gradient:
     if rule.clip == "value":
         return gradient.formed(lambda g: np.clip(g, -rule.clip_at, rule.clip_at))
     if rule.clip == "norm":
-        # tensorflow/python/ops/clip_ops.py, clip_by_norm: of rows, over every occurrence.
+        # Keras: tensorflow/python/ops/clip_ops.py, clip_by_norm, of rows over every occurrence.
         own = max(np.sqrt(gradient.square_sum()), rule.clip_at)
         return gradient.formed(lambda g: g * rule.clip_at / own)
     if rule.clip == "global-norm" and norm is not None:
-        scale = min(1.0, rule.clip_at / (norm + rule.clip_epsilon))
+        scale = rule.clip_at * min(1.0 / (norm + rule.clip_epsilon), 1.0 / rule.clip_at)
         return gradient.densified().formed(lambda g: g * scale)
     return gradient
 
 
-def _averaged(
-    rule: Rule, weight: Array, slots: dict[str, Array]
-) -> tuple[Array, dict[str, Array]]:
+def _averaged(rule: Rule, weight: Array, slots: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
     """Keras base_optimizer.py, _update_model_variables_moving_average."""
     if rule.ema is None:
         return weight, slots
@@ -199,15 +198,18 @@ class _Step:
         """A number, rounded to float32 where the rule says so."""
         return float(np.float32(value)) if name in self.rule.rounded else value
 
-    def correction(self, index: int) -> Any:
+    def correction(self, index: int) -> float:
         """1 − β^t, in the dtype that the framework computes it in."""
         beta = self.rule.beta_1 if index == 1 else self.rule.beta_2
         beta = self.constant(f"power_{index}", self.constant(f"beta_{index}", beta))
-        return self.number(1.0) - self.number(beta) ** self.number(self.rule.update)
+        power: float = self.number(beta) ** self.number(self.rule.update)
+        return self.number(1.0) - power
 
-    def number(self, value: float) -> Any:
+    def number(self, value: float) -> float:
         """A number in the dtype of corrections."""
-        return self.weight.dtype.type(value) if self.rule.corrections == "weight" else value
+        if self.rule.corrections == "double":
+            return value
+        return cast("float", self.weight.dtype.type(value))
 
     def before(self, slot: str) -> Array:
         """A slot before the step; zeros where there is none yet."""
@@ -267,7 +269,7 @@ def _adam(step: _Step) -> Array:
     if rule.amsgrad:
         second = np.maximum(step.before("max_second_moment"), second)
         step.slots["max_second_moment"] = second
-    one, two = step.correction(1), step.correction(2) ** 0.5
+    one, two = step.correction(1), cast("float", step.correction(2) ** 0.5)
     rate = step.number(rule.rate)
     if rule.epsilon_place == "before":
         return first * (rate * two / one) / (np.sqrt(second) + rule.epsilon)
@@ -279,33 +281,35 @@ def _adamax(step: _Step) -> Array:
     rule = step.rule
     first = step.average("first_moment", 1, step.g)
     inside = rule.epsilon if rule.epsilon_place == "maximum" else 0.0
-    size = step.gradient.added(np.abs) + inside
-    norm = np.maximum(step.before("infinity_norm") * rule.beta_2, size)
+    new = step.gradient.added(np.abs) + inside
+    norm: Array = np.maximum(step.before("infinity_norm") * rule.beta_2, new)
     step.slots["infinity_norm"] = norm
     outside = rule.epsilon if rule.epsilon_place == "quotient" else 0.0
-    return first * step.number(rule.rate) / (step.correction(1) * (norm + outside))
+    size = step.correction(1) * (norm + outside)
+    return first * step.number(rule.rate) / size
 
 
 def _nadam(step: _Step) -> Array:
     """Keras nadam.py, update_step; torch optim/nadam.py, _single_tensor_nadam."""
     rule = step.rule
-    now, following = (nadam_momentum(rule, rule.update + ahead, step.number) for ahead in (0, 1))
+    now, following = (_nadam_momentum(rule, rule.update + ahead, step.number) for ahead in (0, 1))
     product = step.number(rule.product)
     first = step.average("first_moment", 1, step.g)
     second = step.average("second_moment", 2, step.square)
     ahead = first * (following / (1.0 - product * following))
     direction = ahead + step.g * ((1.0 - now) / (1.0 - product))
-    return direction * rule.rate / (np.sqrt(second / step.correction(2)) + rule.epsilon)
+    size: Array = np.sqrt(second / step.correction(2))
+    return direction * rule.rate / (size + rule.epsilon)
 
 
-def nadam_momentum(rule: Rule, update: int, number: Callable[[float], Any] = float) -> Any:
+def _nadam_momentum(rule: Rule, update: int, number: Callable[[float], float]) -> float:
     """Nadam's momentum of one update."""
     beta, base = rule.beta_1, 0.96
     if "beta_1" in rule.rounded:
         beta = float(np.float32(beta))
     if "0.96" in rule.rounded:
         base = float(np.float32(base))
-    power = number(base) ** number(update * rule.momentum_decay)
+    power: float = number(base) ** number(update * rule.momentum_decay)
     return number(beta) * (number(1.0) - number(0.5) * power)
 
 
@@ -321,23 +325,23 @@ def _rmsprop(step: _Step) -> Array:
 def _adagrad(step: _Step) -> Array:
     """Keras adagrad.py, update_step; torch optim/adagrad.py, _single_tensor_adagrad."""
     rule = step.rule
-    start = np.full_like(step.weight, rule.accumulator)
+    start = np.full_like(step.weight, step.constant("accumulator", rule.accumulator))
     total = step.slots.get("accumulator", start) + step.square
     step.slots["accumulator"] = total
     return step.g * rule.rate / _root(total, rule)
 
 
 def _root(square: Array, rule: Rule) -> Array:
-    if rule.epsilon_place == "inside":
-        return np.sqrt(square + rule.epsilon)
-    return np.sqrt(square) + rule.epsilon
+    inside = rule.epsilon if rule.epsilon_place == "inside" else 0.0
+    root: Array = np.sqrt(square + inside)
+    return root if inside else root + rule.epsilon
 
 
 def _adadelta(step: _Step) -> Array:
     """Keras adadelta.py, update_step; torch optim/adadelta.py, _single_tensor_adadelta."""
     rule, changes = step.rule, step.before("squared_changes")
     second = step.average("second_moment", 2, step.square)
-    ratio = np.sqrt(changes + rule.epsilon) / np.sqrt(second + rule.epsilon)
+    ratio: Array = np.sqrt(changes + rule.epsilon) / np.sqrt(second + rule.epsilon)
     step.average("squared_changes", 2, np.square(ratio) * step.square)
     return ratio * step.g * rule.rate
 
@@ -347,7 +351,8 @@ def _lion(step: _Step) -> Array:
     rule, first = step.rule, step.before("first_moment")
     kept = step.constant("beta_1", rule.beta_1)
     step.average("first_moment", 2, step.g)
-    return np.sign(first * kept + step.g * (1.0 - kept)) * rule.rate
+    direction: Array = np.sign(first * kept + step.g * (1.0 - kept))
+    return direction * rule.rate
 
 
 _KINDS: Mapping[str, Callable[[_Step], Array]] = {

@@ -12,10 +12,12 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.optimizers import Optimizer
 
 from compare.backends.keras.rules import Tensor
 from compare.backends.keras.structures import to_numpy
 from compare.backends.optimizer_rule import Rule
+from compare.backends.protocol import Sink
 from compare.data import Array
 
 _O = keras.optimizers
@@ -42,7 +44,7 @@ _SLOTS: Mapping[type, Mapping[str, str]] = {
 }
 """Attribute of an optimizer → name of the slot. AdamW is an Adam."""
 
-Optimizer = keras.optimizers.Optimizer
+_STATISTICS = ("moving_mean", "moving_variance")
 
 
 def slots(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Array]]:
@@ -62,11 +64,44 @@ def slots(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> Iterator[tuple
                 yield f"{name}/{slot}", tensors[name].canonical(value)
 
 
-def occurrences(gradient: Any) -> tuple[Array, Array] | None:
-    """Rows and values of a gradient that came as rows, (n,) and (n, …); None of any other."""
-    if not isinstance(gradient, tf.IndexedSlices):
-        return None
-    return to_numpy(gradient.indices), to_numpy(gradient.values)
+class Updates:
+    """Writes what every optimizer is about to do in one step: gradients, and the rules.
+
+    Args:
+        step: Its number, from 1.
+        tensors: The weights by canonical name.
+        sink: Receives the arrays.
+    """
+
+    def __init__(self, step: int, tensors: Mapping[str, Tensor], sink: Sink) -> None:
+        self._step, self._tensors, self._sink = f"step/{step}", tensors, sink
+        self._gradients = "gradient" if step == 1 else f"{self._step}/gradient"
+        self._names = {id(tensor.variable): name for name, tensor in tensors.items()}
+        self._moved: set[str] = set()
+
+    def __call__(self, optimizer: Optimizer, variables: Any, gradients: Any) -> None:
+        """Write one optimizer's part, before it takes the step; the first of a weight counts."""
+        named = {
+            name: gradient
+            for variable, gradient in zip(variables, gradients, strict=False)
+            if (name := self._names.get(id(variable))) is not None and gradient is not None
+        }
+        named = {name: g for name, g in named.items() if name not in self._moved}
+        self._moved |= named.keys()
+        for name, gradient in named.items():
+            self._sink(f"{self._gradients}/{name}", self._tensors[name].canonical(gradient))
+            if isinstance(gradient, tf.IndexedSlices):
+                for part in ("rows", "values"):
+                    value = to_numpy(getattr(gradient, "indices" if part == "rows" else part))
+                    self._sink(f"{self._step}/occurrences/{name}/{part}", value)
+        for name, text in rules(optimizer, named, self._tensors):
+            self._sink(f"{self._step}/rule/{name}", np.array(text))
+
+    def close(self) -> None:
+        """Say of every other weight that nothing moved it."""
+        for name in self._tensors:
+            if name not in self._moved and not name.endswith(_STATISTICS):
+                self._sink(f"{self._step}/rule/{name}", np.array(Rule(kind="none").text()))
 
 
 def rules(
@@ -86,8 +121,8 @@ def rules(
     for name, gradient in gradients.items():
         variable = tensors[name].variable
         sparse = own and isinstance(gradient, tf.IndexedSlices)
-        yield name, Rule(**_shared(optimizer, variable), **_OF_KIND[kind](optimizer, variable),
-                         sparse=sparse).text()  # fmt: skip
+        choices = {**_shared(optimizer, variable), **_OF_KIND[kind](optimizer, variable)}
+        yield name, Rule(**choices, sparse=sparse).text()
 
 
 def _known(optimizer: Optimizer) -> Any:
@@ -100,21 +135,27 @@ def _shared(optimizer: Optimizer, variable: keras.Variable) -> dict[str, Any]:
     rate = optimizer._learning_rate
     scheduled = callable(rate) and not isinstance(rate, keras.Variable)
     decays = bool(optimizer.weight_decay) and optimizer._use_weight_decay(variable.value)
-    clip = next((c for c in ("clipnorm", "global_clipnorm", "clipvalue") if getattr(optimizer, c)), "")
+    clip, bound = next((c for c in _clips(optimizer) if c[1]), ("", 0.0))
     return {
         "rate": float(to_numpy(tf.cast(optimizer.learning_rate, variable.dtype))),
         "schedule": _name(rate) if scheduled else "",
         "update": iterations // count + 1,
         "decay": float(optimizer.weight_decay) if decays else 0.0,
         "decay_form": "decoupled" if decays else "",
-        "clip": {"clipnorm": "norm", "global_clipnorm": "global-norm", "clipvalue": "value"}.get(clip, ""),
-        "clip_at": float(getattr(optimizer, clip)) if clip else 0.0,
+        "clip": clip,
+        "clip_at": float(bound),
         "accumulate": count,
         "position": iterations % count + 1,
         "ema": float(optimizer.ema_momentum) if optimizer.use_ema else None,
         "ema_every": optimizer.ema_overwrite_frequency or 0,
         "corrections": "weight",
     }
+
+
+def _clips(optimizer: Optimizer) -> list[tuple[str, Any]]:
+    """Every bound that a gradient may have, in the order in which Keras asks for them."""
+    norms = ("norm", optimizer.clipnorm), ("global-norm", optimizer.global_clipnorm)
+    return [*norms, ("value", optimizer.clipvalue)]
 
 
 def _name(schedule: Any) -> str:
@@ -195,7 +236,7 @@ def _adagrad(optimizer: Optimizer, variable: keras.Variable) -> dict[str, Any]:
         "accumulator": float(optimizer.initial_accumulator_value),
         "epsilon": float(optimizer.epsilon),
         "epsilon_place": "inside",
-        "rounded": _rounded(optimizer),
+        "rounded": _rounded(optimizer, initial_accumulator_value="accumulator"),
     }
 
 

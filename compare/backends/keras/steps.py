@@ -5,7 +5,7 @@ Copies of the model's optimizers take the step, and are watched for the gradient
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -14,25 +14,9 @@ import tensorflow as tf
 
 from compare.backends.keras.hooks import Note, recording
 from compare.backends.keras.preserve_state import shadow
-from compare.backends.keras.rules import Tensor
 from compare.backends.keras.structures import as_tensors
-from compare.data import Array
 
 _O = keras.optimizers
-_SLOTS: dict[type, dict[str, str]] = {
-    _O.SGD: {"momentums": "velocity"},
-    _O.Adam: {
-        "_momentums": "first_moment",
-        "_velocities": "second_moment",
-        "_velocity_hats": "max_second_moment",
-    },
-    _O.RMSprop: {
-        "_velocities": "second_moment",
-        "_momentums": "velocity",
-        "_average_gradients": "average_gradient",
-    },
-}
-"""Attribute of an optimizer → name of the slot. AdamW is an Adam."""
 
 
 def optimizers_of(model: keras.Model) -> dict[str, keras.optimizers.Optimizer]:
@@ -80,28 +64,8 @@ def _copied(
     return copy
 
 
-def slots(
-    optimizer: keras.optimizers.Optimizer, tensors: Mapping[str, Tensor]
-) -> Iterator[tuple[str, Array]]:
-    """What an optimizer remembers of every weight: `<layer>/<tensor>/<slot>` and an array.
-
-    Args:
-        optimizer: SGD, Adam, AdamW or RMSprop; others have slots that no one else knows.
-        tensors: The weights by canonical name.
-    """
-    names = {id(tensor.variable): name for name, tensor in tensors.items()}
-    attributes: dict[str, str] = next(
-        (slots for kind, slots in _SLOTS.items() if isinstance(optimizer, kind)), {}
-    )
-    for attribute, slot in attributes.items():
-        values: list[Any] = getattr(optimizer, attribute, None) or []
-        for value, variable in zip(values, optimizer._trainable_variables, strict=bool(values)):
-            name = names.get(id(variable))
-            if name is not None and value is not None:
-                yield f"{name}/{slot}", tensors[name].canonical(value)
-
-
-OnGradient = Callable[[keras.Variable, Any], None]
+OnGradients = Callable[[keras.optimizers.Optimizer, Sequence[keras.Variable], Sequence[Any]], None]
+"""Called with an optimizer about to step, its variables, and their gradients."""
 
 
 def has_own_step(model: keras.Model) -> bool:
@@ -149,7 +113,7 @@ class Training:
         *,
         note: Note | None = None,
         back: Note | None = None,
-        on_gradient: OnGradient = lambda variable, gradient: None,
+        on_gradients: OnGradients = lambda optimizer, variables, gradients: None,
     ) -> tuple[Any, list[str]]:
         """Take a step.
 
@@ -158,7 +122,7 @@ class Training:
             y: Targets, as arrays.
             note: Receives what passes through the layers; None to record nothing.
             back: Receives the gradients of that.
-            on_gradient: Called with a variable and its gradient, before an optimizer uses it.
+            on_gradients: Called before an optimizer uses gradients.
 
         Returns:
             The loss, and the names of the layers in the order in which they ran.
@@ -167,7 +131,7 @@ class Training:
         order: list[str] = []
         with ExitStack() as stack:
             for name, copy in self._copies.items():
-                shadow(stack, copy, "apply", self._watched(name, on_gradient))
+                shadow(stack, copy, "apply", self._watched(name, on_gradients))
             if self._jit and note is not None:
                 passes, order = recorded(self._model, self._loss_and_gradients, (x, y), note, back)
                 loss = self._apply(*passes)
@@ -208,7 +172,7 @@ class Training:
             )
         return targets[0]
 
-    def _watched(self, name: str, on_gradient: OnGradient) -> Callable[..., Any]:
+    def _watched(self, name: str, on_gradients: OnGradients) -> Callable[..., Any]:
         copy = self._copies[name]
         apply = copy.apply
 
@@ -218,9 +182,7 @@ class Training:
             if variables is None:
                 variables = copy._trainable_variables
             grads, variables = list(grads), list(variables)
-            for variable, gradient in zip(variables, grads, strict=False):
-                if gradient is not None:
-                    on_gradient(variable, gradient)
+            on_gradients(copy, variables, grads)
             return apply(grads, None if trainable_variables is None else variables)
 
         return watched

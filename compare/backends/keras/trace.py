@@ -18,6 +18,7 @@ from compare.backends.keras import settings, steps, weights
 from compare.backends.keras.hooks import Note, recording
 from compare.backends.keras.preserve_state import as_found
 from compare.backends.keras.rules import Part
+from compare.backends.keras.slots import Updates, slots
 from compare.backends.keras.structures import as_tensors, check, to_numpy
 from compare.backends.protocol import Batches, Sink
 from compare.backends.structures import Structure, leaves
@@ -64,28 +65,21 @@ def _train(model: keras.Model, batches: Batches, sink: Sink, jit_compile: bool) 
     """Record the steps; return the names of the layers in the order of the first."""
     training = steps.Training(model, jit_compile=jit_compile)
     tensors = weights.named_tensors(model)
-    names = {id(tensor.variable): name for name, tensor in tensors.items()}
-    written: set[str] = set()
-
-    def on_gradient(variable: keras.Variable, gradient: Any) -> None:
-        name = names.get(id(variable))
-        if name is not None and name not in written:
-            written.add(name)
-            sink(f"gradient/{name}", tensors[name].canonical(gradient))
-
     order: list[str] = []
     for step, (x, y) in enumerate(batches, start=1):
         _write_all(sink, f"step/{step}/data/x", x)
         _write_all(sink, f"step/{step}/data/y", y)
+        updates = Updates(step, tensors, sink)
         if step == 1:
             note, back = _writing(sink, "training"), _writing(sink, "backward")
-            loss, order = training.step(x, y, note=note, back=back, on_gradient=on_gradient)
+            loss, order = training.step(x, y, note=note, back=back, on_gradients=updates)
         else:
-            loss, _ = training.step(x, y)
+            loss, _ = training.step(x, y, on_gradients=updates)
+        updates.close()
         sink(f"step/{step}/loss", to_numpy(loss))
         _write_weights(sink, step, model)
         for optimizer in training.optimizers:
-            for name, array in steps.slots(optimizer, tensors):
+            for name, array in slots(optimizer, tensors):
                 sink(f"step/{step}/slots/{name}", array)
     return order
 

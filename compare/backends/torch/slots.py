@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from compare.backends.optimizer_rule import Rule
 from compare.backends.torch.structures import to_numpy
@@ -39,8 +40,6 @@ _SLOTS: Mapping[type, Mapping[str, str]] = {
 
 _ANY = {key: slot for names in _SLOTS.values() for key, slot in names.items() if key != "sum"}
 """The same of an optimizer that a user wrote: it is taken at its names."""
-
-Optimizer = torch.optim.Optimizer
 
 
 def _known(optimizer: Optimizer) -> Any:

@@ -8,7 +8,7 @@ found. What the layers receive and return is recorded by `hooks`.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -16,7 +16,6 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -26,6 +25,7 @@ from compare.backends.torch import layouts
 from compare.backends.torch.hooks import Recording
 from compare.backends.torch.preserve_state import as_found, looking, tensors_as_found
 from compare.backends.torch.settings import settings
+from compare.backends.torch.slots import learning_rates, rules, slots
 from compare.backends.torch.structures import call, tensors, to_numpy
 from compare.backends.torch.weights import named_tensors, weighted_layers
 from compare.trace import Layer
@@ -224,7 +224,7 @@ class _Recorder(L.Callback):
         self.steps = 0
         self._rates: dict[int, list[float]] = {}
         self._watching = ExitStack()
-        self._differentiated = False
+        self._rules: dict[str, str] = {}
 
     def forward(self, module: nn.Module, x: Structure) -> None:
         """Record a forward pass in training mode, and what it does to moving statistics."""
@@ -262,6 +262,12 @@ class _Recorder(L.Callback):
         trainer.strategy.lr_scheduler_configs = [
             config for config in trainer.lr_scheduler_configs if not config.reduce_on_plateau
         ]
+        for optimizer in trainer.optimizers:
+            optimizer.register_step_post_hook(self._stepped)
+
+    def _stepped(self, optimizer: Any, *arguments: Any) -> None:
+        # Settings may be set within the step, and a schedule changes them after it.
+        self._rules |= dict(rules(self.root, [optimizer]))
 
     def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
         self._data(batch_idx + 1, *batch)
@@ -273,13 +279,11 @@ class _Recorder(L.Callback):
         self.stop()
 
     def on_after_backward(self, trainer: Any, module: Any) -> None:
-        if self._differentiated:
-            return
-        self._differentiated = True
-        self.recording.finish()
-        for layer in weighted_layers(self.root).values():
-            for name, gradient in layer.tensors(lambda p: p.grad, alone=True).items():
-                self.sink(f"gradient/{layer.name}/{name}", to_numpy(gradient))
+        under = f"step/{self.steps + 1}/gradient" if self.steps else "gradient"
+        if not self.steps:
+            self.recording.finish()
+        for name, gradient in named_tensors(self.root, lambda p: p.grad, alone=True).items():
+            self.sink(f"{under}/{name}", to_numpy(gradient))
 
     def stop(self) -> None:
         """Look no longer at what passes."""
@@ -300,59 +304,6 @@ class _Recorder(L.Callback):
             rates = self._rates.get(id(optimizer)) or learning_rates(optimizer)
             for name, value in slots(self.root, optimizer, rates):
                 self.sink(f"step/{self.steps}/slots/{name}", value)
-
-
-_KNOWN = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop)
-_SLOTS = {
-    "momentum_buffer": "velocity",
-    "exp_avg": "first_moment",
-    "exp_avg_sq": "second_moment",
-    "max_exp_avg_sq": "max_second_moment",
-    "square_avg": "second_moment",
-    "grad_avg": "average_gradient",
-}
-"""What Torch's optimizers keep of a parameter → Keras' name."""
-
-
-def learning_rates(optimizer: torch.optim.Optimizer) -> list[float]:
-    """Of every group of parameters."""
-    return [float(group["lr"]) for group in optimizer.param_groups]
-
-
-def slots(
-    root: nn.Module, optimizer: torch.optim.Optimizer, rates: Sequence[float]
-) -> Iterator[tuple[str, NDArray[Any]]]:
-    """`<layer>/<tensor>/<slot>` and its value, for everything that the optimizer keeps.
-
-    Of what is trained but got no gradient so far Torch keeps nothing, Keras zeros.
-
-    Args:
-        root: The module.
-        optimizer: What trains it.
-        rates: The learning rates that the step was taken with: a schedule changes them after it.
-    """
-    bases = {c for c in type(optimizer).__mro__ if c.__module__.startswith("torch.optim.")}
-    # One that a user wrote is taken at its names.
-    if not isinstance(optimizer, _KNOWN) and bases != {torch.optim.Optimizer}:
-        return
-    # Keras keeps the learning rate within the velocity. Its SGD descends by adding it, its
-    # RMSprop by subtracting.
-    scales = {
-        id(p): rate if "alpha" in group else -rate
-        for group, rate in zip(optimizer.param_groups, rates, strict=True)
-        for p in group["params"]
-    }
-    kept = {key for state in optimizer.state.values() for key in state}
-    for key in (key for key in _SLOTS if key in kept):
-
-        def slot(p: Tensor, key: str = key) -> Tensor | None:
-            state = optimizer.state.get(p, {})
-            if id(p) in scales and not state and p.requires_grad and p.grad is None:
-                return torch.zeros_like(p)
-            if (value := state.get(key)) is None:
-                return None
-            tensor: Tensor = value.detach()
-            return scales[id(p)] * tensor if key == "momentum_buffer" else tensor
-
-        for name, values in named_tensors(root, slot).items():
-            yield f"{name}/{_SLOTS[key]}", to_numpy(values)
+        for name, text in self._rules.items():
+            self.sink(f"step/{self.steps}/rule/{name}", np.array(text))
+        self._rules = {}
