@@ -110,7 +110,8 @@ class _Choice:
         along: Settings that follow from those.
         words: What a message calls it.
         named: From both rules to the convention; empty where it has no name.
-        rounded: Constants whose rounding belongs to it.
+        rounded: Constants whose rounding is the choice.
+        rounded_along: Constants whose rounding is a part of their value.
     """
 
     name: str
@@ -119,12 +120,14 @@ class _Choice:
     named: Callable[[Rule, Rule], str] = lambda keras, torch: ""
     rounded: tuple[str, ...] = ()
     along: tuple[str, ...] = ()
+    rounded_along: tuple[str, ...] = ()
 
     def applied(self, keras: Rule, torch: Rule) -> Rule:
         """Keras' rule with Torch's choice."""
         values = {name: getattr(torch, name) for name in (*self.settings, *self.along)}
-        others = [c for c in keras.rounded if c not in self.rounded]
-        rounded = (*others, *(c for c in torch.rounded if c in self.rounded))
+        taken = {*self.rounded, *self.rounded_along}
+        others = (c for c in keras.rounded if c not in taken)
+        rounded = (*others, *(c for c in torch.rounded if c in taken))
         return replace(keras, **values, rounded=tuple(sorted(rounded)))
 
     def differs(self, keras: Rules, torch: Rules) -> bool:
@@ -212,7 +215,7 @@ def _default(setting: str) -> Callable[[Rule, Rule], str]:
 
 def _rate(keras: Rule, torch: Rule) -> str:
     apart = abs(keras.rate - torch.rate)
-    if keras.schedule and apart <= _SCHEDULE_ROUNDING * abs(torch.rate):
+    if keras.schedule and torch.schedule and apart <= _SCHEDULE_ROUNDING * abs(torch.rate):
         return "schedule-float32"
     if keras.schedule or torch.schedule:
         return "learning-rate-schedule"
@@ -238,7 +241,7 @@ def _always(name: str) -> Callable[[Rule, Rule], str]:
 
 
 _OF_A_KIND = (
-    _Choice("momentum", ("momentum",), "momentum"),
+    _Choice("momentum", ("momentum",), "momentum", rounded_along=("momentum",)),
     _Choice("nesterov", ("nesterov",), "nesterov"),
     _Choice("dampening", ("dampening",), "dampening", _always("sgd-dampening")),
     _Choice(
@@ -248,8 +251,10 @@ _OF_A_KIND = (
         _always("sgd-learning-rate-change"),
         along=("previous_rate",),
     ),
-    _Choice("beta_1", ("beta_1",), "beta_1"),
-    _Choice("beta_2", ("beta_2",), "beta_2", _default("beta_2")),
+    _Choice("beta_1", ("beta_1",), "beta_1", rounded_along=("beta_1", "power_1")),
+    _Choice(
+        "beta_2", ("beta_2",), "beta_2", _default("beta_2"), rounded_along=("beta_2", "power_2")
+    ),
     _Choice("epsilon", ("epsilon",), "epsilon", _epsilon),
     _Choice("epsilon-place", ("epsilon_place",), "place of epsilon", _epsilon),
     _Choice("amsgrad", ("amsgrad",), "amsgrad"),
@@ -261,7 +266,13 @@ _OF_A_KIND = (
         _always("nadam-momentum-decay"),
         along=("product",),
     ),
-    _Choice("accumulator", ("accumulator",), "initial accumulator", _default("accumulator")),
+    _Choice(
+        "accumulator",
+        ("accumulator",),
+        "initial accumulator",
+        _default("accumulator"),
+        rounded_along=("accumulator",),
+    ),
     _Choice("update", ("update",), "updates so far, with this one"),
     _Choice(
         "rounded-momentum",
@@ -297,7 +308,7 @@ _OF_A_KIND = (
 
 _SHARED = (
     _Choice("rate", ("rate",), "learning rate", _rate, along=("schedule",)),
-    _Choice("decay", ("decay", "decay_form"), "weight decay", _decay),
+    _Choice("decay", ("decay", "decay_form"), "weight decay", _decay, rounded_along=("decay",)),
     _Choice("rounded-decay", (), "rounding of the decay", _always("optimizer-float32"), ("decay",)),
     _Choice("maximize", ("maximize",), "maximize"),
     _Choice("ema", ("ema", "ema_every"), "average of the weights"),
@@ -312,7 +323,7 @@ _KIND = _Choice(
     ("kind",),
     "optimizer",
     _always("optimizer-kind"),
-    ("momentum", "power_1", "power_2", "beta_1", "beta_2", "0.96", "accumulator"),
+    rounded_along=("momentum", "power_1", "power_2", "beta_1", "beta_2", "0.96", "accumulator"),
     along=tuple(
         setting.name
         for setting in fields(Rule)

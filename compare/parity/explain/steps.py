@@ -180,10 +180,11 @@ class _Side:
         )
         self._slots_before = _under(trace, f"step/{step - 1}/slots")
         self.weights = self._after.keys()
-        rules, earlier = (_rules(trace, n) for n in (step, step - 1))
+        self._recorded = {n: _rules(trace, n) for n in range(1, trace.steps + 1)}
+        rules = self._recorded.get(step, {})
         sizes = {name: trace[self._after[name]].size for name in rules.keys() & self.weights}
         self.rules: Rules = {
-            name: self._known(rules[name], earlier.get(name))
+            name: self._known(name, rules[name])
             for name in sorted(sizes, key=lambda name: (sizes[name], name))
         }
 
@@ -192,8 +193,12 @@ class _Side:
         """Of the weights."""
         return self._trace[next(iter(self._after.values()))].dtype
 
-    def _known(self, rule: Rule, earlier: Rule | None) -> Rule:
+    def _known(self, name: str, rule: Rule) -> Rule:
         """A rule as it is computed with in the trace's dtype, with the rate before it."""
+        earlier = self._recorded.get(self.step - 1, {}).get(name)
+        rates = {rules[name].rate for rules in self._recorded.values() if name in rules}
+        if len(rates) > 1 and not rule.schedule:
+            rule = replace(rule, schedule="by hand")
         if self.dtype == np.float32:
             # All numbers are rounded there, and none by itself.
             rule = replace(rule, rate=float(np.float32(rule.rate)), rounded=())
