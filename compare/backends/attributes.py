@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+_CONTAINERS = (OrderedDict, dict, list, set, deque)
+
 PutBack = Callable[[], None]
 
 Keep = Callable[[Any], PutBack | None]
@@ -49,8 +51,11 @@ def _set_aside(roots: Iterable[Any], opened: tuple[type, ...], keep: Keep) -> It
         container: Any = None
         if isinstance(thing, opened):
             container = vars(thing)
-        elif isinstance(thing, (dict, list, set, deque)):
-            container = thing
+        elif isinstance(thing, _CONTAINERS):
+            # What only passes for a container, as a proxy of TensorFlow's does, stands for another.
+            container = thing if issubclass(type(thing), _CONTAINERS) else thing.__wrapped__
+            # Some keep their contents in an attribute of theirs, as a second time.
+            left.append(getattr(thing, "__dict__", None))
         elif isinstance(thing, tuple):
             left += thing
         elif (undo := keep(thing)) is not None:
@@ -63,7 +68,7 @@ def _set_aside(roots: Iterable[Any], opened: tuple[type, ...], keep: Keep) -> It
 def _undo(container: Any) -> PutBack:
     """What puts the same things into a container again, whatever its class does as things come."""
     before = _contents(container)
-    kind: Any = next(k for k in (OrderedDict, dict, list, set, deque) if isinstance(container, k))
+    kind: Any = next(kind for kind in _CONTAINERS if isinstance(container, kind))
 
     def undo() -> None:
         now = _contents(container)
