@@ -3,7 +3,8 @@ import pytest
 import torch
 from torch import nn
 
-from compare.backends.torch.slots import learning_rates, slots
+from compare.backends.torch.slots import slots
+from compare.backends.torch.steps import learning_rates
 
 
 class Idle(nn.Module):

@@ -1,5 +1,7 @@
 """Steps of real pairs, attributed to the choices of their optimizers."""
 
+from functools import partial
+
 import keras
 import lightning as L
 import numpy as np
@@ -11,6 +13,7 @@ from torch.nn import functional as F
 from compare.backends.protocol import load
 from compare.parity.explain.steps import attribute
 from compare.porting.models import KerasSide, TorchSide
+from compare.porting.same_start import SameStart
 
 K, O, T = keras.layers, keras.optimizers, torch.optim  # noqa: E741
 RNG = np.random.default_rng(0)
@@ -66,8 +69,10 @@ def traces(folder, ours, theirs, *, dtype="float64", hook=None, model=dense, net
         sides = KerasSide(network), TorchSide(module)
         weights = load("keras").read_weights(network)
         load("torch").write_weights(module, {f"net/{n}": w for n, w in weights.items()})
-        one, other = (side.trace(batches, folder / side.name) for side in sides)
-        return one, other.renamed({layer["name"]: layer["name"][4:] for layer in other.layers})
+        one = sides[0].trace(batches, folder / "keras")
+        inner = {name: f"net/{name}" for name in ("a", "b")}
+        other = sides[1].trace(batches, folder / "torch", partial(SameStart, one, inner))
+        return one, other.renamed({old: new for new, old in inner.items()})
 
 
 def attributed(folder, ours, theirs, step=1, **options):

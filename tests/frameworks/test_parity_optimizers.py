@@ -16,6 +16,7 @@ from compare.backends.optimizer_rule import read_rule
 from compare.backends.protocol import load
 from compare.backends.torch import slots as torch_slots
 from compare.backends.torch import weights as torch_weights
+from compare.backends.torch.steps import learning_rates
 from compare.parity.optimizers import Gradient, moved_one_by_one
 
 K, O, T = keras.layers, keras.optimizers, torch.optim  # noqa: E741
@@ -189,7 +190,7 @@ def torch_error(build, dtype, *, scheduled=False):
         schedule = T.lr_scheduler.ExponentialLR(optimizer, 0.5)
         x, y = torch.from_numpy(TOKENS), torch.from_numpy(TARGETS.astype(dtype))
         slots = lambda: nested(  # noqa: E731
-            torch_slots.slots(module, optimizer, torch_slots.learning_rates(optimizer))
+            torch_slots.slots(module, optimizer, learning_rates(optimizer))
         )
         for step in range(3):
             optimizer.zero_grad()

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 from keras.optimizers import Optimizer
 
+from compare.backends.keras.optimizers import stepping
 from compare.backends.keras.rules import Tensor
 from compare.backends.keras.structures import to_numpy
 from compare.backends.optimizer_rule import Rule
@@ -47,6 +48,12 @@ _SLOTS: Mapping[type, Mapping[str, str]] = {
 _STATISTICS = ("moving_mean", "moving_variance")
 
 
+def slot_attributes(optimizer: Optimizer) -> Mapping[str, str]:
+    """Attribute of an optimizer → name of the slot that it lists, for every weight."""
+    kind = _known(optimizer)
+    return _SLOTS[kind] if kind else {}
+
+
 def slots(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Array]]:
     """What an optimizer remembers of every weight: `<layer>/<tensor>/<slot>` and an array.
 
@@ -55,8 +62,7 @@ def slots(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> Iterator[tuple
         tensors: The weights by canonical name.
     """
     names = {id(tensor.variable): name for name, tensor in tensors.items()}
-    kind = _known(optimizer)
-    for attribute, slot in _SLOTS[kind].items() if kind else ():
+    for attribute, slot in slot_attributes(optimizer).items():
         values: list[Any] = getattr(optimizer, attribute, None) or []
         for value, variable in zip(values, optimizer._trainable_variables, strict=bool(values)):
             name = names.get(id(variable))
@@ -94,8 +100,12 @@ class Updates:
                 for part in ("rows", "values"):
                     value = to_numpy(getattr(gradient, "indices" if part == "rows" else part))
                     self._sink(f"{self._step}/occurrences/{name}/{part}", value)
-        for name, text in rules(optimizer, named, self._tensors):
-            self._sink(f"{self._step}/rule/{name}", np.array(text))
+        movers = stepping(optimizer)
+        for mover in movers:
+            own = {id(variable) for variable in mover._trainable_variables}
+            its = {n for n in named if len(movers) == 1 or id(self._tensors[n].variable) in own}
+            for name, text in rules(mover, {n: named[n] for n in its}, self._tensors):
+                self._sink(f"{self._step}/rule/{name}", np.array(text))
 
     def close(self) -> None:
         """Say of every other weight that nothing moved it."""
@@ -115,7 +125,7 @@ def rules(
         tensors: The weights by canonical name.
     """
     kind = _known(optimizer)
-    if kind is None or optimizer.loss_scale_factor is not None:
+    if kind is None:
         return
     own = type(optimizer).update_step is kind.update_step
     for name, gradient in gradients.items():

@@ -46,15 +46,11 @@ def _known(optimizer: Optimizer) -> Any:
     return next((kind for kind in type(optimizer).__mro__ if kind in _SLOTS), None)
 
 
-def _names(optimizer: Optimizer) -> Mapping[str, str]:
+def slot_names(optimizer: Optimizer) -> Mapping[str, str]:
+    """What an optimizer keeps of a parameter → Keras' name, of its slots."""
     bases = {c for c in type(optimizer).__mro__ if c.__module__.startswith("torch.optim.")}
     known = _known(optimizer)
     return _SLOTS[known] if known else _ANY if bases == {Optimizer} else {}
-
-
-def learning_rates(optimizer: Optimizer) -> list[float]:
-    """Of every group of parameters."""
-    return [float(group["lr"]) for group in optimizer.param_groups]
 
 
 def slots(
@@ -77,7 +73,7 @@ def slots(
         for p in group["params"]
     }
     kept = {key for state in optimizer.state.values() for key in state}
-    for key, name in _names(optimizer).items():
+    for key, name in slot_names(optimizer).items():
         if key not in kept:
             continue
 

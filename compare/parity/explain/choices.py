@@ -156,7 +156,7 @@ def _difference(choice: _Choice, keras: Rules, torch: Rules) -> Difference:
         name = "rounded-schedule"
     if choice.name == "decay" and not convention and places:
         convention = "weight-decay-excluded"
-    pairs = {n: torch[n] for n in keras}
+    pairs = {n: torch[n] for n in where}
     return Difference(name, convention, said, partial(_all_applied, choice, pairs))
 
 

@@ -78,7 +78,14 @@ class Attribution:
         return self.complete and all(d.irremediable for d in self.differences)
 
 
-def attribute(keras: Trace, torch: Trace, step: int, allowed: Allowed | None = None) -> Attribution:
+def attribute(
+    keras: Trace,
+    torch: Trace,
+    step: int,
+    allowed: Allowed | None = None,
+    *,
+    same_start: bool = True,
+) -> Attribution:
     """Attribute the difference of one step to choices of the optimizer.
 
     Args:
@@ -86,8 +93,10 @@ def attribute(keras: Trace, torch: Trace, step: int, allowed: Allowed | None = N
         torch: Torch's trace, with Keras' layer names and layouts.
         step: Number of the step, from 1.
         allowed: The ladder's tolerances; None for those of rung 7 by dtype.
+        same_start: Whether Torch's later steps started from the weights that Keras' left.
     """
-    ours, theirs = (_Side(trace, step, keras) for trace in (keras, torch))
+    ours = _Side(keras, step, keras, keras)
+    theirs = _Side(torch, step, keras, keras if same_start else torch)
     if not ours.rules:
         return Attribution(False, reason="nothing is known of Keras' optimizer")
     if allowed is None:
@@ -166,6 +175,7 @@ class _Side:
         trace: The side's trace.
         step: Number of the step, from 1.
         keras: Keras' trace: it alone knows the rows that a gradient came as.
+        start: The trace whose weights later steps start from.
 
     Attributes:
         step: The same.
@@ -173,8 +183,8 @@ class _Side:
         weights: Canonical names of those that are recorded.
     """
 
-    def __init__(self, trace: Trace, step: int, keras: Trace) -> None:
-        self.step, self._trace, self._keras = step, trace, keras
+    def __init__(self, trace: Trace, step: int, keras: Trace, start: Trace) -> None:
+        self.step, self._trace, self._keras, self._start = step, trace, keras, start
         self._after, self._slots_after = (
             _under(trace, f"step/{step}/{group}") for group in ("weights", "slots")
         )
@@ -213,8 +223,9 @@ class _Side:
 
     def before(self, name: str) -> Array:
         """A weight before the step."""
-        earlier = f"step/{self.step - 1}/weights" if self.step > 1 else "initial"
-        return np.asarray(self._trace[f"{earlier}/{name}"])
+        if self.step == 1:
+            return np.asarray(self._trace[f"initial/{name}"])
+        return np.asarray(self._start[f"step/{self.step - 1}/weights/{name}"])
 
     def knows(self, name: str) -> bool:
         """Whether the step of a weight is recorded: what moved it, or that nothing did."""
@@ -259,7 +270,7 @@ class _Side:
         if rule.kind == "none" or rule.position < rule.accumulate:
             return
         recorded = _of(self._trace, self._slots_after, name)
-        expected = slots.keys() - _UNRECORDED
+        expected = slots.keys() - {"accumulated_gradient"}
         # What an optimizer of an unknown class keeps, nobody knows.
         for slot in expected | recorded.keys() if name in self.rules else recorded.keys():
             path = f"step/{self.step}/slots/{name}/{slot}"
@@ -283,10 +294,6 @@ class _Side:
         steps = range(max(self.step - rule.position + 1, 1), self.step)
         gradients = [np.asarray(self._trace[_gradient(step, name)]) for step in steps]
         return {"accumulated_gradient": np.sum(gradients, axis=0)} if gradients else {}
-
-
-_UNRECORDED = {"accumulated_gradient", "average"}
-"""Slots that follow from what is recorded: traces do without them."""
 
 
 def _gradient(step: int, name: str) -> str:

@@ -14,7 +14,8 @@ from compare.parity.explain.steps import attribute
 def _optimizer(e: Evidence) -> Sequence[str]:
     """Choices of the optimizer that account for all of the step."""
     assert e.check.step is not None
-    return attribute(e.keras, e.torch, e.check.step).causes
+    # Of whole trainings each side's steps go on from its own.
+    return attribute(e.keras, e.torch, e.check.step, same_start=not e.plans).causes
 
 
 @explains(8, step=1)
