@@ -35,6 +35,7 @@ def main() -> int:
     from verdicts.run import all_judged, configure, in_processes
     from verdicts.table import lines, misses, table
 
+    configure()  # Before a port makes a first tensor.
     ports = chosen(
         only=options.only, right=options.right, wrong=options.wrong, sample=options.sample
     )
@@ -45,8 +46,6 @@ def main() -> int:
         parser.error("no port is called so; --list says what they are called")
     start = time.monotonic()
     verdicts = []
-    if options.jobs == 1:
-        configure()
     judging = (
         all_judged(ports) if options.jobs == 1 else in_processes(ports, options.jobs, labelled)
     )

@@ -6,15 +6,24 @@ import random
 from collections.abc import Collection, Sequence
 from functools import cache
 
+from verdicts.dropout_ports import dropout_ports
+from verdicts.image_ports import image_ports
+from verdicts.loss_ports import loss_ports
 from verdicts.port import Port
 from verdicts.right import right_ports
+from verdicts.sequence_ports import sequence_ports
+from verdicts.training_ports import training_ports
 from verdicts.wrong import wrong_ports
+
+SMALL = (training_ports, loss_ports, image_ports, sequence_ports, dropout_ports)
+"""What gives ports of small networks, right ones and wrong ones."""
 
 
 @cache
 def all_ports() -> tuple[Port, ...]:
-    """Every port, wrong ones first; no two of one label."""
-    ports = (*wrong_ports(), *right_ports())
+    """Every port; no two of one label."""
+    small = (port for ports in SMALL for port in ports())
+    ports = (*wrong_ports(), *right_ports(), *small)
     labels = [port.label for port in ports]
     doubled = {label for label in labels if labels.count(label) > 1}
     if doubled:
