@@ -220,8 +220,15 @@ def _normalized() -> Iterator[Port]:
         {
             "Torch's epsilon": (lambda: Channels(4), epsilon),
             "Torch's epsilon, permuted outside": (lambda: Outside(nn.LayerNorm(4)), epsilon),
-            "GroupNorm(1)": (lambda: nn.GroupNorm(1, 4, eps=1e-3), fault("norm")),
         },
+    )
+    yield Port(
+        "GroupNorm(1)",
+        between("layer norm", norm),
+        partial(_between, partial(nn.GroupNorm, 1, 4, eps=1e-3)),
+        fault("norm"),
+        OBJECTIVE,
+        right=partial(_between, partial(Channels, 4, eps=1e-3)),
     )
     yield from _ports(
         between("group norm", partial(layers.GroupNormalization, groups=2, name="norm")),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -48,11 +50,20 @@ class Change:
     gradients: Callable[[Sequence[torch.Tensor]], object] | None = None
 
 
+LAYERS = 2
+"""At most so many layers of a pair have the same done to them."""
+
+
 def layer_changes(pair: str, module: nn.Module) -> Iterator[Change]:
     """Every change that applies to a layer of a pair, or to a call between its layers."""
-    for layer, path in PARTNERS[pair].items():
+    layers: Counter[str] = Counter()
+    shuffled = random.Random(pair).sample(list(PARTNERS[pair].items()), len(PARTNERS[pair]))
+    for layer, path in shuffled:
         part = module.get_submodule(path)
         for name, act, known in of_a_layer(part):
+            layers[name] += 1
+            if layers[name] > LAYERS:
+                continue
             told = Fault(frozenset(blamed(pair, layer)), known.cause, known.also)
             yield Change(f"{name}, {layer}", told, layer, partial(_within, path=path, act=act))
     for (function, number), span in CALLS.get(pair, {}).items():

@@ -118,7 +118,8 @@ def _checked(port: Port) -> compare.ParityReport:
     if port.right is None:
         options["weights_from"] = "keras"
     else:
-        module.load_state_dict(_carried(original, port.right, port.dtype), strict=False)
+        state, own = _carried(original, port.right, port.dtype), module.state_dict()
+        module.load_state_dict({k: v for k, v in state.items() if k in own}, strict=False)
     if port.spoil is not None:
         port.spoil(module)
     return compare.check_parity(model, module, x, y, dtype=port.dtype, allow=port.allow, **options)

@@ -27,7 +27,7 @@ MASK, FIRST, BIAS = "mask-zero", "lstm-batch-first", "lstm-single-bias"
 
 def sequence_ports() -> Iterator[Port]:
     """Every one."""
-    for ports in (_packed, _averaged, _both_ways, _recurrent, _reset, _attention, _normalized):
+    for ports in (_packed, _averaged, _both_ways, _recurrent, _attention, _normalized):
         yield from ports()
 
 
@@ -246,14 +246,6 @@ def _recurrent() -> Iterator[Port]:
         relu = partial(Steps, partial(_rnn, "relu"))
         yield Port("relu", rnn, relu, objective=OBJECTIVE, dtype=dtype)
     yield Port("tanh", rnn, partial(Steps, partial(_rnn, "tanh")), fault("rnn"), OBJECTIVE)
-
-
-def _reset() -> Iterator[Port]:
-    before = partial(layers.GRU, 4, reset_after=False, use_bias=False, name="rnn")
-    original = _model("GRU, reset before", steps, before)
-    after = partial(Steps, partial(_gru, bias=False))
-    told = fault("rnn", cause="gru-reset-after")
-    yield Port("reset after", original, after, told, OBJECTIVE)
 
 
 class Attending(nn.Module):
