@@ -347,7 +347,7 @@ def _batch_normalized() -> Iterator[Port]:
             partial(nn.BatchNorm2d, 4, eps=1e-3, momentum=None),
             fault("norm", also=[momentum, variance]),
         ),
-        ("instance norm", partial(nn.InstanceNorm2d, 4, eps=1e-3, affine=True), fault("norm")),
+        ("instance norm", partial(nn.InstanceNorm2d, 4, eps=1e-3), fault("norm")),
         (
             "no running statistics",
             partial(nn.BatchNorm2d, 4, eps=1e-3, track_running_stats=False),

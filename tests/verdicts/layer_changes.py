@@ -237,7 +237,7 @@ ACTIVATIONS: Mapping[str, Mapping[str, tuple[calls.Instead, Fault]]] = {
         "gelu": (calls.other(F.gelu), fault()),
         "silu": (calls.other(F.silu), fault()),
     },
-    "relu6": {"leaky": (calls.other(F.leaky_relu, negative_slope=0.01), fault(also=[SLOPE]))},
+    "hardtanh": {"leaky": (calls.other(F.leaky_relu, negative_slope=0.01), fault(also=[SLOPE]))},
     "leaky_relu": {
         "slope 0.01": (calls.other(F.leaky_relu, negative_slope=0.01), fault(cause=SLOPE)),
         "slope 0.3": (calls.other(F.leaky_relu, negative_slope=0.3), fault(also=[SLOPE])),

@@ -108,7 +108,7 @@ CALLS: Mapping[str, Mapping[tuple[str, int], str]] = {
         ("mean", 0): "between block2_shortcut_bn and head",
     },
     "separable": {
-        ("relu6", 0): "between stem_bn and depthwise",
+        ("hardtanh", 0): "between stem_bn and depthwise",
         ("leaky_relu", 0): "between depthwise_bn and separable/depthwise",
         ("elu", 0): "between separable/pointwise and dilated/depthwise",
         ("avg_pool2d", 0): "between dilated/pointwise and head",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import time
 import warnings
@@ -118,8 +119,7 @@ def _checked(port: Port) -> compare.ParityReport:
     if port.right is None:
         options["weights_from"] = "keras"
     else:
-        state, own = _carried(original, port.right, port.dtype), module.state_dict()
-        module.load_state_dict({k: v for k, v in state.items() if k in own}, strict=False)
+        module.load_state_dict(_carried(original, port.right, port.dtype), strict=False)
     if port.spoil is not None:
         port.spoil(module)
     return compare.check_parity(model, module, x, y, dtype=port.dtype, allow=port.allow, **options)
@@ -139,7 +139,7 @@ def _carried(original: Original, right: Callable[[], Any], dtype: str) -> dict[s
     options = {k: v for k, v in original.options.items() if k in ("pairs", "to_torch")}
     model = _model(original, dtype)
     compare.port_weights(model, module, x=x, **options)
-    return {name: value.clone() for name, value in module.state_dict().items()}
+    return copy.deepcopy(module.state_dict())
 
 
 def all_judged(ports: Sequence[Port]) -> Iterator[Verdict]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import count
 from typing import Any
 
 import lightning as L
@@ -217,20 +218,16 @@ def _clipped_by_value(gradients: Sequence[torch.Tensor]) -> None:
 
 
 def _every_second(optimizer: Optimizer) -> None:
-    kind = type(optimizer)
+    # A scheduler has put a function of its own before that of the class.
+    step, calls = optimizer.step, count(1)
 
-    class EverySecond(kind):  # type: ignore[misc, valid-type]
-        calls = 0
+    def every_second(closure: Any = None) -> Any:
+        if next(calls) % 2 == 0:
+            return step(closure)
+        with torch.enable_grad():
+            return None if closure is None else closure()
 
-        def step(self, closure: Any = None) -> Any:
-            self.calls += 1
-            if self.calls % 2 == 0:
-                return super().step(closure)
-            with torch.enable_grad():
-                return None if closure is None else closure()
-
-    EverySecond.__name__ = kind.__name__
-    optimizer.__class__ = EverySecond
+    optimizer.step = every_second
 
 
 def _biases_excluded(optimizer: Optimizer) -> None:
