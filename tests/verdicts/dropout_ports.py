@@ -10,12 +10,13 @@ import keras
 import numpy as np
 import torch
 from keras import layers
-from torch import nn
+from torch import nn, optim
 from torch.nn import functional as F
 
 from verdicts.image_ports import OBJECTIVE, SPAN, Between, between
-from verdicts.optimizers import K
+from verdicts.optimizers import K, trained
 from verdicts.port import Original, Port, fault
+from verdicts.sequence_ports import single_bias
 from verdicts.training_ports import BOTH
 
 RATE, KIND, EVALUATED = "dropout-rate", "dropout-kind", "dropout-in-eval"
@@ -25,6 +26,7 @@ def dropout_ports() -> Iterator[Port]:
     """Every one."""
     yield from _between_dense_layers()
     yield from _between_convolutions()
+    yield from _of_tokens()
 
 
 class Dropped(nn.Module):
@@ -129,3 +131,47 @@ def _between_convolutions() -> Iterator[Port]:
 
 def _between(dropout: Callable[[float], nn.Module]) -> nn.Module:
     return Between(dropout(0.3))
+
+
+class Tagger(nn.Module):
+    """Embedded tokens, an LSTM, dropout and six labels."""
+
+    def __init__(self, rate: float = 0.1, *, twice: bool = False) -> None:
+        super().__init__()
+        self.embed, self.rnn = nn.Embedding(16, 5), nn.LSTM(5, 4, batch_first=True)
+        self.dropout, self.head = nn.Dropout(rate), nn.Linear(4, 6)
+        if not twice:
+            single_bias(self.rnn)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.head(self.dropout(self.rnn(self.embed(x))[0][:, -1])).sigmoid()
+
+
+def _of_tokens() -> Iterator[Port]:
+    def build() -> keras.Model:
+        model = keras.Sequential(
+            [
+                keras.Input((9,), dtype="int32"),
+                layers.Embedding(16, 5, name="embed"),
+                layers.LSTM(4, name="rnn"),
+                layers.Dropout(0.1),
+                layers.Dense(6, activation="sigmoid", name="head"),
+            ]
+        )
+        model.compile("adam", "binary_crossentropy")
+        return model
+
+    def inputs(rng: np.random.Generator) -> tuple[Any, Any]:
+        return rng.integers(0, 16, (12, 9)), rng.integers(0, 2, (12, 6)).astype(float)
+
+    original = Original("tokens with dropout and Adam", build, inputs)
+    objective = {
+        "torch_loss": F.binary_cross_entropy,
+        "torch_optimizer": lambda p: optim.Adam(trained(p), eps=1e-7),
+    }
+    for dtype in BOTH:
+        yield Port("as it is", original, Tagger, objective=objective, dtype=dtype)
+    rate = fault("between rnn and head", cause=RATE)
+    yield Port("rate 0.2", original, partial(Tagger, 0.2), rate, objective)
+    biases = fault("rnn", cause="lstm-single-bias")
+    yield Port("both biases", original, partial(Tagger, twice=True), biases, objective)

@@ -26,9 +26,10 @@ OBJECTIVE = {
 
 def image_ports() -> Iterator[Port]:
     """Every one."""
-    for ports in (_resized, _pooled, _padded, _normalized, _permuted, _batch_normalized, _frozen):
+    for ports in (_resized, _joined, _pooled, _padded, _normalized, _batch_normalized):
         yield from ports()
-    yield from _shared()
+    for ports in (_permuted, _frozen, _shared):
+        yield from ports()
 
 
 def images(rng: np.random.Generator) -> tuple[Any, Any]:
@@ -111,6 +112,43 @@ def _resized() -> Iterator[Port]:
         {"nearest": lambda: nn.Upsample(scale_factor=2)},
         {"bilinear": (lambda: nn.Upsample(scale_factor=2, mode="bilinear"), told)},
     )
+
+
+class Joined(nn.Module):
+    """A convolution of a smaller image, enlarged and joined with what was there before."""
+
+    def __init__(self, *, before: bool = False) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.third, self.head, self.before = nn.Conv2d(8, 5, 3, padding=1), nn.Linear(5, 2), before
+
+    def forward(self, x: torch.Tensor) -> Any:
+        skipped = self.first(x).tanh()
+        small = self.second(F.max_pool2d(skipped, 2)).tanh()
+        large = F.interpolate(small, scale_factor=2)
+        x = torch.cat([skipped, large] if self.before else [large, skipped], 1)
+        return self.head(self.third(x).tanh().mean((2, 3)))
+
+
+def _joined() -> Iterator[Port]:
+    def build() -> keras.Model:
+        def conv(filters: int, name: str) -> Any:
+            return layers.Conv2D(filters, 3, padding="same", activation="tanh", name=name)
+
+        x = keras.Input((8, 8, 3))
+        skipped = conv(4, "first")(x)
+        small = conv(4, "second")(layers.MaxPooling2D()(skipped))
+        joined = layers.Concatenate()([layers.UpSampling2D()(small), skipped])
+        pooled = layers.GlobalAveragePooling2D()(conv(5, "third")(joined))
+        model = keras.Model(x, layers.Dense(2, name="head")(pooled))
+        model.compile(K.SGD(0.05), "mse")
+        return model
+
+    original = Original("joined", build, images)
+    for dtype in BOTH:
+        yield Port("enlarged first", original, Joined, objective=OBJECTIVE, dtype=dtype)
+    told = fault("between second and third")
+    yield Port("skipped first", original, partial(Joined, before=True), told, OBJECTIVE)
 
 
 class PadEnd(nn.Module):

@@ -43,7 +43,8 @@ def training_changes(pair: str, module: nn.Module, optimizer: Optimizer) -> Iter
     for name, kind, options in _OTHERS:
         if not isinstance(optimizer, kind) and kind.__name__ not in type(optimizer).__name__:
             replaced = partial(_replaced, kind=kind, options=options)
-            yield Change(name, fault("optimizer"), "optimizer", optimizer=replaced)
+            known = fault("optimizer", cause="optimizer-kind")
+            yield Change(name, known, "optimizer", optimizer=replaced)
     for layer, path in (next(iter(PARTNERS[pair].items())), list(PARTNERS[pair].items())[-1]):
         part = module.get_submodule(path)
         numbers = [
@@ -85,7 +86,8 @@ def of_an_optimizer(
     group, kind = optimizer.param_groups[0], type(optimizer).__name__
     yield "twice the rate", partial(_rate, factor=2.0), fault("optimizer")
     yield "a rate 1e-4 too large", partial(_rate, factor=1.0001), fault("optimizer")
-    yield "every second step", _every_second, fault("optimizer")
+    accumulation = fault("optimizer", also=["gradient-accumulation"])
+    yield "every second step", _every_second, accumulation
     if "SGD" in kind:
         yield from _of_sgd(group)
     if "Adam" in kind:
@@ -95,7 +97,7 @@ def of_an_optimizer(
         yield "amsgrad", partial(_set, amsgrad=True), fault("optimizer")
         yield "epsilon 1e-3", _epsilon, fault("optimizer", also=["adam-epsilon"])
         if group["weight_decay"]:
-            told = fault(*anywhere)
+            told = fault(*anywhere, also=["weight-decay", "weight-decay-excluded"])
             yield "no decay", partial(_set, weight_decay=0.0), told
             yield "twice the decay", partial(_set, weight_decay=2 * group["weight_decay"]), told
             yield "biases do not decay", _biases_excluded, told
@@ -126,7 +128,7 @@ def _of_sgd(group: dict[str, Any]) -> Iterator[tuple[str, Act, Fault]]:
             fault("optimizer"),
         )
         dampened = partial(_set, nesterov=False, dampening=0.1)
-        yield "dampening 0.1", dampened, fault("optimizer")
+        yield "dampening 0.1", dampened, fault("optimizer", cause="sgd-dampening")
     else:
         yield "momentum 0.9", partial(_set, momentum=0.9), fault("optimizer")
     yield "maximize", partial(_set, maximize=True), fault("optimizer")

@@ -63,13 +63,17 @@ adadelta = partial(optim.Adadelta, lr=1e-1, rho=0.95, eps=1e-7)
 
 DEFAULT_RATE = fault("optimizer", cause="sgd-default-learning-rate")
 DEFAULTS = fault("optimizer", cause="optimizer-defaults")
-PERHAPS_DEFAULTS = fault("optimizer", also=["optimizer-defaults"])
-EPSILON = fault("optimizer", cause="adam-epsilon")
+MOMENTUM_DECAY = fault("optimizer", cause="nadam-momentum-decay")
+KIND = fault("optimizer", cause="optimizer-kind")
+ACCUMULATION = fault("optimizer", cause="gradient-accumulation")
+EPSILON = fault("optimizer", cause="adam-epsilon", also=["optimizer-defaults"])
 OTHER_EPSILON = fault("optimizer", also=["adam-epsilon"])
-INSIDE = fault("optimizer", cause="rmsprop-epsilon")
-OTHER_ALPHA = fault("optimizer", also=["rmsprop-epsilon"])
+INSIDE = fault("optimizer", cause="rmsprop-epsilon", also=["optimizer-defaults"])
+ALPHA = fault("optimizer", cause="optimizer-defaults", also=["rmsprop-epsilon"])
+EXCLUDED = fault(*ANYWHERE, cause="weight-decay-excluded", also=[DECAY])
+DEFAULT_DECAY = fault(*ANYWHERE, also=[DECAY, "optimizer-defaults", "optimizer-kind"])
 COUPLED = fault("optimizer", cause=DECAY)
-OTHER_DECAY = fault(*ANYWHERE, also=[DECAY, "optimizer-defaults"])
+OTHER_DECAY = fault(*ANYWHERE, also=[DECAY, "optimizer-defaults", "weight-decay-excluded"])
 
 WRONG: dict[str, Sequence[Wrong]] = {
     "SGD": [
@@ -80,10 +84,14 @@ WRONG: dict[str, Sequence[Wrong]] = {
     "SGD, momentum": [
         ("no momentum", OPTIMIZER, sgd),
         ("twice the rate", OPTIMIZER, partial(sgd, lr=0.1, momentum=0.9)),
-        ("dampened", OPTIMIZER, partial(sgd, momentum=0.9, dampening=0.9)),
+        (
+            "dampened",
+            fault("optimizer", cause="sgd-dampening"),
+            partial(sgd, momentum=0.9, dampening=0.9),
+        ),
         ("the default rate", DEFAULT_RATE, partial(optim.SGD, momentum=0.9)),
         ("maximize", OPTIMIZER, partial(sgd, momentum=0.9, maximize=True)),
-        ("RMSprop", OPTIMIZER, partial(optim.RMSprop, lr=0.05)),
+        ("RMSprop", KIND, partial(optim.RMSprop, lr=0.05)),
     ],
     "SGD, decay": [
         ("no decay", OTHER_DECAY, sgd),
@@ -102,9 +110,9 @@ WRONG: dict[str, Sequence[Wrong]] = {
         ("β₂ 0.99", OPTIMIZER, partial(adam, betas=(0.9, 0.99))),
         ("amsgrad", OPTIMIZER, partial(adam, amsgrad=True)),
         ("a decay in the gradient", OTHER_DECAY, partial(adam, weight_decay=0.1)),
-        ("AdamW and its default decay", OTHER_DECAY, adamw),
-        ("SGD", OPTIMIZER, partial(sgd, lr=1e-3)),
-        ("NAdam", OPTIMIZER, nadam),
+        ("AdamW and its default decay", DEFAULT_DECAY, adamw),
+        ("SGD", KIND, partial(sgd, lr=1e-3)),
+        ("NAdam", KIND, nadam),
         ("maximize", OPTIMIZER, partial(adam, maximize=True)),
     ],
     "AdamW": [
@@ -114,11 +122,11 @@ WRONG: dict[str, Sequence[Wrong]] = {
         ("the default epsilon", EPSILON, optim.AdamW),
     ],
     "AdamW, kernels alone decay": [
-        ("all decay", OTHER_DECAY, partial(adamw, lr=1e-2, weight_decay=0.1)),
+        ("all decay", EXCLUDED, partial(adamw, lr=1e-2, weight_decay=0.1)),
         ("nothing decays", OTHER_DECAY, partial(adamw, lr=1e-2, weight_decay=0.0)),
     ],
     "RMSprop": [
-        ("alpha left at 0.99", OTHER_ALPHA, partial(rmsprop, alpha=0.99)),
+        ("alpha left at 0.99", ALPHA, partial(rmsprop, alpha=0.99)),
         ("the default rate", DEFAULTS, partial(rmsprop, lr=1e-2)),
         ("the default epsilon", INSIDE, partial(rmsprop, eps=1e-8)),
         ("momentum 0.9", OPTIMIZER, partial(rmsprop, momentum=0.9)),
@@ -126,23 +134,23 @@ WRONG: dict[str, Sequence[Wrong]] = {
         ("half the rate", OPTIMIZER, partial(rmsprop, lr=5e-4)),
     ],
     "Adamax": [
-        ("the default rate", PERHAPS_DEFAULTS, partial(adamax, lr=2e-3)),
+        ("the default rate", DEFAULTS, partial(adamax, lr=2e-3)),
         ("β₂ 0.9", OPTIMIZER, partial(adamax, betas=(0.9, 0.9))),
     ],
     "Nadam": [
-        ("the default rate", PERHAPS_DEFAULTS, partial(nadam, lr=2e-3, momentum_decay=1.0)),
-        ("the default momentum decay", OPTIMIZER, nadam),
-        ("Adam", OPTIMIZER, adam),
+        ("the default rate", DEFAULTS, partial(nadam, lr=2e-3, momentum_decay=1.0)),
+        ("the default momentum decay", MOMENTUM_DECAY, nadam),
+        ("Adam", KIND, adam),
     ],
     "Adagrad": [
-        ("starts from zero", OPTIMIZER, partial(adagrad, initial_accumulator_value=0.0)),
+        ("starts from zero", DEFAULTS, partial(adagrad, initial_accumulator_value=0.0)),
         ("a tenth of the rate", OPTIMIZER, partial(adagrad, lr=1e-3)),
         ("the rate decays", OPTIMIZER, partial(adagrad, lr_decay=0.5)),
     ],
     "Adadelta": [
-        ("the default rate", OPTIMIZER, partial(adadelta, lr=1.0)),
-        ("rho left at 0.9", OPTIMIZER, partial(adadelta, rho=0.9)),
-        ("the default epsilon", OPTIMIZER, partial(adadelta, eps=1e-6)),
+        ("the default rate", DEFAULTS, partial(adadelta, lr=1.0)),
+        ("rho left at 0.9", DEFAULTS, partial(adadelta, rho=0.9)),
+        ("the default epsilon", DEFAULTS, partial(adadelta, eps=1e-6)),
     ],
 }
 """Kind in Keras → wrong ports of it: name, fault, what makes Torch's optimizer."""
@@ -190,10 +198,10 @@ def _accumulated() -> Iterator[Port]:
         ("summed", lambda p: Accumulating(p, 0.1, divided_by=1.0)),
         ("forgotten", lambda p: optim.SGD(p, lr=0.1)),
     ):
-        yield Port(name, original, Perceptron, OPTIMIZER, _plain(wrong))
+        yield Port(name, original, Perceptron, ACCUMULATION, _plain(wrong))
     original = perceptron("mlp, no accumulation", partial(K.SGD, 0.1))
     wrong = _plain(lambda p: Accumulating(p, 0.1))
-    yield Port("accumulated", original, Perceptron, OPTIMIZER, wrong)
+    yield Port("accumulated", original, Perceptron, ACCUMULATION, wrong)
 
 
 S = keras.optimizers.schedules
