@@ -28,7 +28,7 @@ from compare.parity.tolerances import gap
 from compare.porting.expected_differences import predicted
 from compare.porting.inspect import image_sizes, inspect_layers, inspect_training
 from compare.porting.matching import match, partners
-from compare.porting.models import Side
+from compare.porting.models import Side, TorchSide
 from compare.porting.options import Request
 from compare.porting.real_step import check_real_step
 from compare.porting.same_start import Starting
@@ -75,6 +75,7 @@ def observe(
         check_real_step(side, request.x, request.y, trace)
 
     def rounding() -> Mapping[str, float]:
+        assert isinstance(side, TorchSide)
         start = None if starting is None else starting(lambda layers: trace)
         return measure(side, request.batches, trace, request.dtype, start)
 
@@ -211,7 +212,7 @@ _GIVEN = re.compile(r"initial/|step/\d+/(data|rule)/|step/1/optimizer/|error$")
 
 
 def measure(
-    side: Side, batches: Batches, trace: Trace, dtype: str, start: Start | None = None
+    side: TorchSide, batches: Batches, trace: Trace, dtype: str, start: Start | None = None
 ) -> dict[str, float]:
     """Name of an array → the tolerance that rounding in this network asks for.
 
