@@ -209,9 +209,11 @@ class _Side:
         rates = {rules[name].rate for rules in self._recorded.values() if name in rules}
         if len(rates) > 1 and not rule.schedule:
             rule = replace(rule, schedule="by hand")
-        if self.dtype == np.float32:
-            # All numbers are rounded there, and none by itself.
-            rule = replace(rule, rate=float(np.float32(rule.rate)), rounded=())
+        single = self.dtype == np.float32
+        # In float32 all of them are rounded, and none by itself.
+        names = _NUMBERS if single else [name for name in rule.rounded if hasattr(rule, name)]
+        values: dict[str, Any] = {n: float(np.float32(getattr(rule, n))) for n in names}
+        rule = replace(rule, **values, rounded=() if single else rule.rounded)
         if earlier is not None and rule.velocity == "outside" and earlier.rate != rule.rate:
             return replace(rule, previous_rate=earlier.rate)
         # As long as the rate stays, it makes no difference where it is.
@@ -294,6 +296,10 @@ class _Side:
         steps = range(max(self.step - rule.position + 1, 1), self.step)
         gradients = [np.asarray(self._trace[_gradient(step, name)]) for step in steps]
         return {"accumulated_gradient": np.sum(gradients, axis=0)} if gradients else {}
+
+
+_NUMBERS = ("rate", "momentum", "decay", "epsilon", "accumulator")
+"""Settings that meet a weight or its slots as they are: in float32 they count in float32."""
 
 
 def _gradient(step: int, name: str) -> str:
