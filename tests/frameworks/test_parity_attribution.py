@@ -495,3 +495,50 @@ def test_two_biases_that_are_trained(tmp_path, ours, theirs, expected):
     result = attributed(tmp_path, ours, theirs, **options)
     assert result.complete
     assert names(result) == {"lstm-single-bias", *expected}
+
+
+def bounded():
+    first = K.Dense(4, "tanh", name="a", kernel_constraint=keras.constraints.MaxNorm(0.5))
+    return keras.Sequential([keras.Input((5,)), first, K.Dense(2, name="b")])
+
+
+def test_what_keras_does_beside_its_settings_is_said(tmp_path):
+    result = attributed(tmp_path, lambda: O.SGD(0.1), sgd, model=bounded)
+    assert not result.complete
+    assert result.reason == "Keras moved a/kernel otherwise than its optimizer's settings say"
+
+
+class Later(Net):
+    """From the second step on another gradient, from the same output."""
+
+    calls = 0
+
+    def forward(self, x):
+        self.calls += self.training
+        y = super().forward(x)
+        return y if self.calls < 2 else 1.1 * y - 0.1 * y.detach()
+
+
+def test_a_step_that_follows_from_a_wrong_gradient_is_not_complete(tmp_path):
+    one, other = traces(tmp_path, lambda: O.Adam(0.01), adam, net=Later)
+    assert attribute(one, other, 1).complete
+    second = attribute(one, other, 2)
+    assert not second.complete
+    assert second.causes == ()
+    assert "gradients of" in second.reason
+
+
+def test_shares_add_up(tmp_path):
+    result = attributed(tmp_path, lambda: O.Adam(0.01), lambda p: adam(p, lr=0.02))
+    assert next(iter(result.parts)) == "learning rate: 0.01 in Keras, 0.02 in Torch"
+    assert sum(result.parts.values()) == pytest.approx(1.0, abs=0.01)
+    assert not result.inherited
+    assert result.gaps.keys() > {"step/1/weights/a/kernel", "step/1/slots/a/kernel/first_moment"}
+
+
+def test_slots_that_an_earlier_step_left_apart_are_inherited(tmp_path):
+    one, other = traces(tmp_path, lambda: O.Adagrad(0.01), lambda p: T.Adagrad(p, 0.01, eps=1e-7))
+    first, second = (attribute(one, other, step) for step in (1, 2))
+    assert {"optimizer-defaults", "adagrad-epsilon"} <= set(first.causes)
+    assert set(second.causes) == {"adagrad-epsilon"}
+    assert (first.inherited, second.inherited) == (False, True)
