@@ -97,15 +97,15 @@ def grouped(findings: Iterable[Finding]) -> list[list[Finding]]:
 def sentence(group: Sequence[Finding]) -> str:
     """A group in one sentence, and its remedy in a second."""
     first = group[0]
-    name = f"{first.convention}: " if first.convention else ""
-    return f"{name}{first.values}, at {places([f.layer for f in group])}. {first.remedy}".strip()
+    name = f"{first.convention} at " if first.convention else ""
+    return f"{name}{places([f.layer for f in group])}: {first.values}. {first.remedy}".strip()
 
 
 def places(layers: Sequence[str]) -> str:
     """Layers by name: a few all of them, of many the first and the last."""
     names = list(dict.fromkeys(layers))
     if len(names) > _NAMED:
-        return f"{len(names)} layers: {names[0]} … {names[-1]}"
+        return f"{len(names)} layers ({names[0]} … {names[-1]})"
     return listed(names)
 
 

@@ -48,10 +48,10 @@ def test_the_first_lines_say_what_differs_where_and_why_and_what_else_of_that_la
         "Explained by bn-epsilon: epsilon is 0.001 in Keras, 1e-05 in Torch. In Torch: eps=0.001."
     )
     assert fourth == (
-        "Also bn-momentum: decay is 0.99 in Keras, 0.9 in Torch, at norm. "
+        "Also bn-momentum at norm: decay is 0.99 in Keras, 0.9 in Torch. "
         "In Torch: momentum=1.0 - 0.99."
     )
-    assert fifth == "Also strides is [2, 2] in Keras, [1, 1] in Torch, at conv."
+    assert fifth == "Also conv: strides is [2, 2] in Keras, [1, 1] in Torch."
 
 
 def test_what_is_allowed_is_not_told_again():
@@ -78,10 +78,7 @@ def many(layers):
 def test_a_deep_pair_has_no_longer_message_than_one_of_one_layer():
     one, deep = many(1), many(120)
     assert len(str(deep).splitlines()) == len(str(one).splitlines()) <= FIRST_SCREEN
-    assert (
-        "Also bn-momentum: decay is 0.99 in Keras, 0.9 in Torch, at 120 layers: conv0/norm … "
-        in (str(deep))
-    )
+    assert "Also bn-momentum at 120 layers (conv0/norm … conv119/norm): decay is 0.99" in str(deep)
     longest = max(map(len, str(deep).splitlines())) - max(map(len, str(one).splitlines()))
     assert longest < 60
 
