@@ -77,8 +77,8 @@ def _function(function: Any) -> Operation | None:
     name = str(getattr(function, "__name__", type(function).__name__))
     if name == "linear":
         return None
-    defaults = {"leaky_relu": {"negative_slope": 0.2}, "gelu": {"approximate": False}}
-    return {"name": name, "kind": name, "settings": dict(defaults.get(name, {}))}
+    defaults: dict[str, dict[str, Any]] = {"leaky_relu": {"negative_slope": 0.2}, "gelu": {"approximate": False}}
+    return {"name": name, "kind": name, "settings": defaults.get(name, {})}
 
 
 def _described(thing: Any) -> Operation | None:

@@ -35,7 +35,9 @@ def settings(layer: Layer, *, frozen: bool = False) -> Settings:
     own = read(layer.module) if read is not None and _is_stock(layer.module) else {}
     if parametrized := getattr(layer.module, "parametrizations", None):
         own["parametrizations"] = [
-            f"{type(part).__name__} of {name}" for name, parts in parametrized.items() for part in parts
+            f"{type(part).__name__} of {name}"
+            for name, parts in parametrized.items()
+            for part in parts
         ]
     return own
 
