@@ -193,7 +193,7 @@ BACK_CEILING: Mapping[str, float] = {"float64": 1e-10, "float32": 0.1}
 """The same of what comes after the forward pass. Rounding moves gradients of 50 layers in float32
 by 5e-2: a mistake there that is smaller shows in float64 alone."""
 
-_GIVEN = re.compile(r"initial/|step/\d+/data/|step/1/optimizer/|error$")
+_GIVEN = re.compile(r"initial/|step/\d+/(data|rule)/|step/1/optimizer/|error$")
 """What is an input, not computed, or not compared."""
 
 

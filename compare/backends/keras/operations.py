@@ -77,7 +77,10 @@ def _function(function: Any) -> Operation | None:
     name = str(getattr(function, "__name__", type(function).__name__))
     if name == "linear":
         return None
-    defaults: dict[str, dict[str, Any]] = {"leaky_relu": {"negative_slope": 0.2}, "gelu": {"approximate": False}}
+    defaults: dict[str, dict[str, Any]] = {
+        "leaky_relu": {"negative_slope": 0.2},
+        "gelu": {"approximate": False},
+    }
     return {"name": name, "kind": name, "settings": defaults.get(name, {})}
 
 

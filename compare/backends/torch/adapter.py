@@ -22,11 +22,10 @@ from bn_torch.training import Reporting, fit
 from compare.backends.protocol import Batches, Objective, Sink, Start, Views
 from compare.backends.structures import Structure
 from compare.backends.torch import build as networks
-from compare.backends.torch import layouts, rules, settings, timing, weights
+from compare.backends.torch import demos, layouts, optimizer_demos, rules, settings, timing, weights
 from compare.backends.torch import not_compared as beside
 from compare.backends.torch import operations as running
 from compare.backends.torch import trace as tracing
-from compare.backends.torch.demos import DEMONSTRATIONS
 from compare.backends.torch.events import EventLog
 from compare.backends.torch.many_seeds import ManySeeds
 from compare.backends.torch.structures import to_numpy
@@ -45,6 +44,9 @@ add_rule, forget_rule = rules.add_rule, rules.forget_rule
 optimizer_settings, loss_settings = settings.optimizer_settings, settings.loss_settings
 not_compared = beside.not_compared
 random_parts, repeats = settings.random_parts, tracing.repeats
+
+
+_DEMONSTRATIONS = {**demos.DEMONSTRATIONS, **optimizer_demos.DEMONSTRATIONS}
 
 
 def draw_orders(n: int, *, epochs: int, seed: int) -> NDArray[np.int64]:
@@ -130,7 +132,7 @@ def demonstrate(name: str, *, remedied: bool) -> dict[str, Array]:
     """The arrays of a convention's demonstration."""
     return {
         key: to_numpy(value) if isinstance(value, Tensor) else np.asarray(value)
-        for key, value in DEMONSTRATIONS[name](remedied).items()
+        for key, value in _DEMONSTRATIONS[name](remedied).items()
     }
 
 
