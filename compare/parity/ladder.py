@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from compare.conventions import Numbers
 from compare.parity.tolerances import EQUAL, Gap, gap, unequal
 from compare.study.records import json_number
 from compare.trace import Layer, Trace
@@ -77,6 +78,8 @@ class Divergence:
         layer: The layer whose inputs agree and whose output does not, or `between A and B`,
             `loss`, `optimizer`, `data` …
         explained_by: Names of the conventions that explain it; empty where none is known to.
+        numbers: Name of a convention → what fills its remedy, as far as it is known.
+        runs: Layers without weights that run where the blame lies between two layers.
     """
 
     rung: int
@@ -84,6 +87,8 @@ class Divergence:
     step: int | None
     layer: str
     explained_by: tuple[str, ...] = ()
+    numbers: Mapping[str, Numbers] = field(default_factory=dict)
+    runs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

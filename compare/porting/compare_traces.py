@@ -7,8 +7,8 @@ in this very network: Torch's side runs again with every operation rounded other
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,11 @@ from compare.backends.protocol import Batches, Start
 from compare.errors import unknown
 from compare.parity import ladder as rungs
 from compare.parity import tolerances
-from compare.parity.explain.explanations import divergence
-from compare.parity.ladder import FORWARD, Check, Divergence, Ladder
+from compare.parity.ladder import FORWARD, Check, Ladder
 from compare.parity.layouts import channels_last, in_keras_order, samples_first, without_borders
-from compare.parity.report import Finding, ParityReport
+from compare.parity.report import ParityReport
 from compare.parity.tolerances import gap
+from compare.porting.causes import explained
 from compare.porting.expected_differences import predicted
 from compare.porting.inspect import image_sizes, inspect_layers, inspect_training
 from compare.porting.matching import match, partners
@@ -127,7 +127,13 @@ def compare_traces(keras: Observed, torch: Observed, request: Request) -> Parity
     )
     return ParityReport(
         passed=ladder.passed,
-        first_divergence=_explained(ladder, keras_trace, torch_trace, options.allow, findings),
+        first_divergence=explained(
+            ladder,
+            (keras_trace, torch_trace),
+            (keras.training, torch.training),
+            options.allow,
+            findings,
+        ),
         rungs=tuple(ladder.results()),
         dtype=request.dtype,
         allowed=tuple(options.allow),
@@ -156,27 +162,6 @@ def _is_of(name: str, check: Check) -> bool:
     # A layer's name means all its runs, `layer#2` that one.
     paths = f"{inner}/", re.sub(r"#\d+/", "/", f"{inner}/")
     return bool(group) and any(path.startswith(f"{name}/") for path in paths)
-
-
-def _explained(
-    ladder: Ladder,
-    keras: Trace,
-    torch: Trace,
-    allow: Collection[str],
-    findings: Collection[Finding],
-) -> Divergence | None:
-    """What differs first, explained by its numbers, else by how the layer is set."""
-    first = divergence(ladder, keras, torch)
-    if first is None:
-        return None
-    names = tuple(name for name in first.explained_by if name not in allow)
-    failure = ladder.first_failure()
-    if failure is not None and failure.path not in torch and "error" in torch:
-        return replace(first, explained_by=())  # What it raised says why.
-    if not names:
-        by_settings = (f.convention for f in findings if f.is_of(first.layer) and f.convention)
-        names = tuple(dict.fromkeys(name for name in by_settings if name not in allow))
-    return replace(first, explained_by=names)
 
 
 _FORWARD = re.compile(r"training/|step/\d+/(loss|statistics|prediction)")

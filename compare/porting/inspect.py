@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from compare.backends.structures import Structure
-from compare.parity.report import Finding
+from compare.parity.findings import Finding, grouped, sentence
 from compare.porting.matching import Partners, match, unpaired
 from compare.porting.models import build_pair, first_samples
 from compare.porting.options import Options
@@ -51,7 +51,7 @@ class Inspection:
     alone: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        lines = [*self.alone, *map(str, self.findings)]
+        lines = [*self.alone, *map(sentence, grouped(self.findings))]
         if not lines:
             return "Nothing differs that inspection can see; compare.check_parity runs both."
         return "\n".join(lines)

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compare.parity.ladder import ANOTHER_FORM, (
+from compare.parity.ladder import (
+    ANOTHER_FORM,
     EQUAL,
     RUNGS,
     Ladder,

@@ -25,6 +25,8 @@ from compare.backends.keras import (
     timing,
     weights,
 )
+from compare.backends.keras import not_compared as beside
+from compare.backends.keras import operations as running
 from compare.backends.keras import real_step as real
 from compare.backends.keras import trace as tracing
 from compare.backends.keras.events import EventLog
@@ -37,6 +39,7 @@ is_model, dtype_of = networks.is_model, networks.dtype_of
 event_log = EventLog
 compile_many, fit_many = ManySeeds, ManySeeds.fit
 configurations, time_fit = timing.configurations, timing.time_fit
+operations, not_compared = running.operations, beside.not_compared
 random_parts, repeats = settings.random_parts, tracing.repeats
 optimizer_settings, loss_settings = settings.optimizer_settings, settings.loss_settings
 read_weights, write_weights = weights.read_weights, weights.write_weights
