@@ -40,6 +40,9 @@ RUNGS: Mapping[int, str] = {
 FORWARD = 4
 """The first rung on which anything is computed, layer by layer."""
 
+OPTIMIZER = 7
+"""The rung on which optimizers move the weights."""
+
 
 @dataclass(frozen=True)
 class Check:
@@ -80,6 +83,8 @@ class Divergence:
         explained_by: Names of the conventions that explain it; empty where none is known to.
         numbers: Name of a convention → what fills its remedy, as far as it is known.
         runs: Layers without weights that run where the blame lies between two layers.
+        settings: Differences without a name that account for it, in words.
+        parts: Where nothing accounts for the whole: convention or setting → its share of it.
     """
 
     rung: int
@@ -89,6 +94,8 @@ class Divergence:
     explained_by: tuple[str, ...] = ()
     numbers: Mapping[str, Numbers] = field(default_factory=dict)
     runs: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    parts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -270,9 +277,9 @@ another form, by rounding alone."""
 
 
 def _set_forms_aside(ladder: Ladder) -> None:
-    """Blame needs a consequence: what differs on the way, while all that comes of it agrees, is
-    the same thing in another form, such as axes in another order or steps that are masked later.
+    """Blame needs a consequence: what differs on the way, and nothing that comes of it, is a form.
 
+    That is the same thing with, say, axes in another order, or with steps that are masked later.
     What comes of it are the loss, all gradients, steps, statistics and outputs. A difference in
     form is large beside what rounding leaves of them.
     """
@@ -457,7 +464,7 @@ def _forms(keras: NDArray[Any], torch: NDArray[Any]) -> _Forms | None:
         for a, b in itertools.product(_PROBABILITIES[ours], _PROBABILITIES[theirs]):
             with np.errstate(over="ignore", invalid="ignore"):
                 pair = a(np.asarray(keras)), b(np.asarray(torch))
-            between = all(((0.0 <= p) & (p <= 1.0 + 1e-6)).all() for p in pair)
+            between = all(((p >= 0.0) & (p <= 1.0 + 1e-6)).all() for p in pair)
             if between and np.allclose(*pair, rtol=1e-4, atol=1e-6):
                 note = f"Keras returns {ours}, Torch {theirs}: compared as probabilities."
                 return _Forms(a, b, note)

@@ -8,13 +8,10 @@ from typing import Any
 
 from compare.conventions import CONVENTIONS
 from compare.errors import MissingDependencyError
+from compare.parity.accepted import ALLOWABLE, Accepted
 from compare.parity.findings import Finding, against, grouped, listed, places, remedied, sentence
 from compare.parity.ladder import FORWARD, Check, Divergence, RungResult, badness
 from compare.study.records import json_number
-
-ALLOWABLE = ("bn-biased-variance", "bn-momentum", "bn-momentum-copied")
-"""Conventions that `allow` accepts: their effect can be computed without running Torch again."""
-
 
 FIRST_SCREEN = 15
 """Lines that a reader sees at once; a failure says the most important in them."""
@@ -38,7 +35,8 @@ class ParityReport:
         first_divergence: What differs first; None where nothing does.
         rungs: One result per rung climbed, in order.
         dtype: Dtype of the comparison.
-        allowed: Conventions whose predicted difference was accepted.
+        allowed: Conventions that `allow` named.
+        accepted: Differences that were accepted, with their measured sizes.
         findings: Settings in which the two sides differ, in the order in which layers run.
         checks: Every comparison.
         measured: Whether tolerances were widened to the rounding measured on this pair.
@@ -52,6 +50,7 @@ class ParityReport:
     rungs: tuple[RungResult, ...]
     dtype: str
     allowed: tuple[str, ...] = ()
+    accepted: tuple[Accepted, ...] = ()
     findings: tuple[Finding, ...] = ()
     checks: tuple[Check, ...] = ()
     measured: bool = False
@@ -103,7 +102,7 @@ class ParityReport:
         accepted = f" (allowed: {', '.join(self.allowed)})" if self.allowed else ""
         first = self.first_divergence
         if first is None:
-            return [f"Keras and Torch agree on every rung{accepted}.", *self.notes]
+            return [*self._agreement(), *self.notes]
         step = "" if first.step is None else f", step {first.step}"
         raised = f"The Torch side raised {self.error}. " if self.error else ""
         runs = f", where {listed(first.runs)} run{'s' * (len(first.runs) == 1)}" * bool(first.runs)
@@ -112,6 +111,8 @@ class ParityReport:
             f"{first.layer}{runs}{accepted}.",
             *self._place(),
             *(self._explanation(name, first) for name in first.explained_by),
+            *(f"Explained by a setting: {setting}." for setting in first.settings),
+            *_parts(first),
         ]
         end = []
         if first.explained_by and set(first.explained_by) <= set(ALLOWABLE):
@@ -124,6 +125,23 @@ class ParityReport:
             others, more = others[: left - 1], [f"Also {cut} settings more: see `findings`."]
             end = [*more, *end]
         return [*lines, *(f"Also {sentence(group)}" for group in others), *end]
+
+    @property
+    def result(self) -> str:
+        """`"identical"` to rounding, `"same"` but for accepted differences, or `"different"`."""
+        if not self.passed:
+            return "different"
+        return "same" if self.accepted else "identical"
+
+    def _agreement(self) -> list[str]:
+        if not self.accepted:
+            allowed = f" (allowed: {', '.join(self.allowed)})" if self.allowed else ""
+            return [f"Keras and Torch agree on every rung{allowed}."]
+        names = ", ".join(dict.fromkeys(difference.convention for difference in self.accepted))
+        return [
+            f"Keras and Torch are the same on every rung, but for {names}.",
+            *map(str, self.accepted),
+        ]
 
     def _place(self) -> list[str]:
         """The first check that failed, with both values."""
@@ -159,10 +177,12 @@ class ParityReport:
         first = self.first_divergence
         return {
             "passed": self.passed,
+            "result": self.result,
             "dtype": self.dtype,
             "first_divergence": None if first is None else asdict(first),
             "verdict": self.verdict(),
             "allowed": list(self.allowed),
+            "accepted": [difference.to_json() for difference in self.accepted],
             "findings": [{**finding.to_json(), "told": str(finding)} for finding in self.findings],
             "not_compared": list(self.not_compared),
             "rungs": [{**rung.to_json(), "told": numbers(rung)} for rung in self.rungs],
@@ -232,6 +252,14 @@ class VariantReport(ParityReport):
             "rungs": [rung.to_json() for rung in self.rungs],
             "note": self.note,
         }
+
+
+def _parts(first: Divergence) -> list[str]:
+    """What accounts for a part of the difference alone."""
+    if not first.parts:
+        return []
+    shares = ", ".join(f"{name} for {share:.0%}" for name, share in first.parts.items())
+    return [f"Only a part is explained: {shares}. Nothing known explains the rest."]
 
 
 def refused(message: str) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from compare.conventions import CONVENTIONS, Numbers
+from compare.parity.accepted import StepDifferences
 from compare.parity.explain.explanations import divergence
 from compare.parity.findings import Finding
-from compare.parity.ladder import Divergence, Ladder
+from compare.parity.ladder import OPTIMIZER, Divergence, Ladder
 from compare.trace import Trace
 
 Settings = Mapping[str, Any]
@@ -19,6 +20,7 @@ def explained(
     ladder: Ladder,
     sides: tuple[Trace, Trace],
     training: tuple[Settings, Settings],
+    steps: StepDifferences,
     allow: Collection[str],
     findings: Sequence[Finding],
 ) -> Divergence | None:
@@ -28,6 +30,7 @@ def explained(
         ladder: The ladder, climbed.
         sides: Keras' trace and Torch's, with Keras' layer names.
         training: Settings of optimizer and loss of both.
+        steps: What accounts for the steps of the optimizers.
         allow: Conventions that are accepted: they are named no more.
         findings: Settings in which the two sides differ.
     """
@@ -38,8 +41,14 @@ def explained(
     failure = ladder.first_failure()
     if failure is not None and failure.path not in torch and "error" in torch:
         return replace(first, explained_by=(), numbers={})  # What it raised says why.
-    names = [name for name in first.explained_by if name not in allow]
-    names = names or [name for name in _by_settings(first, findings) if name not in allow]
+    step = steps.refused.get(first.step or 0) if first.rung == OPTIMIZER else None
+    if step is not None:
+        parts = {} if step.complete else step.parts
+        first = replace(first, explained_by=step.causes, settings=step.settings, parts=parts)
+        names = list(step.causes)
+    else:
+        names = [name for name in first.explained_by if name not in allow]
+        names = names or [name for name in _by_settings(first, findings) if name not in allow]
     settings = tuple(
         _settings(first.layer, trace, part) for trace, part in zip(sides, training, strict=True)
     )

@@ -33,6 +33,7 @@ def check_parity(
     allow: Collection[str] = (),
     weights_from: str | None = None,
     tolerances: Mapping[str, float] | None = None,
+    strict: bool = False,
 ) -> ParityReport:
     """Climb the ladder with any Keras model and any Torch module, in lockstep.
 
@@ -62,10 +63,12 @@ def check_parity(
         to_torch: Puts samples, as they are structured, into the module's layout. By default,
             channels move to axis 1 where the module convolves or normalizes over space or time.
         allow: Conventions whose difference is accepted; what remains after the *predicted*
-            difference must be within tolerance.
+            difference must be within tolerance. What no setting of Torch's optimizers remedies,
+            such as where Adam adds its epsilon, is accepted without being named here.
         weights_from: `"keras"` or `"torch"`: carry that side's weights over first, as
             `compare.port_weights` does; None to compare the weights as they are.
         tolerances: `"layer"` or `"layer/tensor"` → tolerance, where larger than the ladder's.
+        strict: Whether only what `allow` names is accepted.
 
     Returns:
         The report; call its `raise_if_diverged`.
@@ -86,6 +89,7 @@ def check_parity(
         allow=allow,
         weights_from=weights_from,
         tolerances=tolerances,
+        strict=strict,
     )
     pair = build_pair(keras_model, torch_module, x, options)
     with observed(pair, y, options) as sides:

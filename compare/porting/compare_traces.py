@@ -7,8 +7,8 @@ in this very network: Torch's side runs again with every operation rounded other
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,16 @@ from compare.backends.protocol import Batches, Start
 from compare.errors import unknown
 from compare.parity import ladder as rungs
 from compare.parity import tolerances
-from compare.parity.ladder import FORWARD, Check, Ladder
+from compare.parity.accepted import (
+    STATISTICS,
+    StepDifferences,
+    accepted_differences,
+    step_differences,
+)
+from compare.parity.ladder import FORWARD, OPTIMIZER, Check, Ladder
 from compare.parity.layouts import channels_last, in_keras_order, samples_first, without_borders
 from compare.parity.report import ParityReport
-from compare.parity.tolerances import gap
+from compare.parity.tolerances import Gap, gap
 from compare.porting.causes import explained
 from compare.porting.expected_differences import predicted
 from compare.porting.inspect import image_sizes, inspect_layers, inspect_training
@@ -32,7 +38,7 @@ from compare.porting.models import Side, TorchSide
 from compare.porting.options import Request
 from compare.porting.real_step import check_real_step
 from compare.porting.same_start import Starting
-from compare.trace import Layer, Trace, rename, split
+from compare.trace import Trace, rename, split
 
 
 @dataclass(frozen=True)
@@ -46,12 +52,15 @@ class Observed:
             `measure`. Called only if a check fails.
         refuse_unrepeatable: Raises an `InputError` where two training-mode passes differ. Called
             only if a check fails.
+        drifted: Torch's side alone: its trace where each step goes on from its own weights; None
+            where that is not known. Called only if a difference is accepted.
     """
 
     trace: Trace
     training: Mapping[str, Any]
     rounding: Callable[[], Mapping[str, float]]
     refuse_unrepeatable: Callable[[], None]
+    drifted: Callable[[], Trace | None] = lambda: None
 
 
 def observe(
@@ -79,7 +88,16 @@ def observe(
         start = None if starting is None else starting(lambda layers: trace)
         return measure(side, request.batches, trace, request.dtype, start)
 
-    return Observed(trace, side.training(), rounding, partial(side.refuse_unrepeatable, request.x))
+    def drifted() -> Trace:
+        return side.trace(request.batches, folder.with_name(f"{folder.name}-drifted"))
+
+    return Observed(
+        trace,
+        side.training(),
+        rounding,
+        partial(side.refuse_unrepeatable, request.x),
+        drifted,
+    )
 
 
 def compare_traces(keras: Observed, torch: Observed, request: Request) -> ParityReport:
@@ -104,23 +122,50 @@ def compare_traces(keras: Observed, torch: Observed, request: Request) -> Parity
     if options.allow:
         expected = predicted(keras_trace, torch_trace, options.allow)
 
-    def climb(wider: Mapping[str, float]) -> Ladder:
-        ladder = Ladder(tolerances.for_dtype(request.dtype), wider)
+    def climb(wider: Mapping[str, float], remaining: Mapping[str, Gap]) -> Ladder:
+        ladder = Ladder(tolerances.for_dtype(request.dtype), wider, remaining)
         rungs.climb(ladder, expected, torch_trace)
         if not options.tolerances:
             return ladder
-        ladder = Ladder(ladder.tolerances, _widened(ladder, options.tolerances))
+        ladder = Ladder(ladder.tolerances, _widened(ladder, options.tolerances), remaining)
         rungs.climb(ladder, expected, torch_trace)
         return ladder
 
-    ladder = climb({})
+    def judged(wider: Mapping[str, float]) -> tuple[Ladder, StepDifferences]:
+        ladder = climb(wider, {})
+        failed = {c.step for c in ladder.checks if c.rung == OPTIMIZER and not c.passed}
+        differences = step_differences(
+            keras_trace,
+            torch_trace,
+            sorted(step for step in failed if step is not None),
+            partial(ladder.allowed, OPTIMIZER),
+            allow=options.allow,
+            strict=options.strict,
+        )
+        remaining = differences.remaining
+        return (climb(ladder.wider, remaining) if remaining else ladder), differences
+
+    ladder, differences = judged({})
     failure = ladder.first_failure()
     measured: Mapping[str, float] = {}
     if failure is not None and failure.rung >= FORWARD:
         keras.refuse_unrepeatable()
         torch.refuse_unrepeatable()
         measured = {rename(path, names): wide for path, wide in torch.rounding().items()}
-        ladder = climb(measured)
+        ladder, differences = judged(measured)
+
+    def drifted() -> Trace | None:
+        free = torch.drifted()
+        if free is None:
+            return None
+        files = free.renamed(names).files
+        views = {key: view for key, view in torch_trace.views.items() if key in files}
+        return replace(torch_trace, folder=free.folder, files=files, views=views)
+
+    changing = [
+        name for name in options.allow if name in STATISTICS and expected is not keras_trace
+    ]
+    accepted = accepted_differences(keras_trace, torch_trace, differences, changing, drifted)
     findings = (
         *inspect_layers(pairs, image_sizes(keras_trace)),
         *inspect_training(keras.training, torch.training),
@@ -131,12 +176,14 @@ def compare_traces(keras: Observed, torch: Observed, request: Request) -> Parity
             ladder,
             (keras_trace, torch_trace),
             (keras.training, torch.training),
+            differences,
             options.allow,
             findings,
         ),
         rungs=tuple(ladder.results()),
         dtype=request.dtype,
         allowed=tuple(options.allow),
+        accepted=accepted if ladder.passed else (),
         findings=findings,
         checks=tuple(ladder.checks),
         measured=bool(measured),

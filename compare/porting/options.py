@@ -66,6 +66,7 @@ class Options:
     allow: Collection[str] = ()
     weights_from: str | None = None
     tolerances: Mapping[str, float] | None = None
+    strict: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:

@@ -95,10 +95,16 @@ def test_an_empty_ladder_does_not_pass():
         (["initial/second/kernel"], (3, "second", None)),
         (["training/first/input", "step/1/loss"], (4, "between the input and first", 1)),
         (["training/first/output", "training/second/input", "step/1/loss"], (4, "first", 1)),
-        (["training/second/input", "training/second/output", "prediction"], (4, "between first and second", 1)),
+        (
+            ["training/second/input", "training/second/output", "prediction"],
+            (4, "between first and second", 1),
+        ),
         (["training/second/output", "gradient/first/kernel"], (4, "second", 1)),
         (["step/1/loss"], (5, "loss", 1)),
-        (["backward/second/output", "gradient/second/kernel"], (6, "between second and the loss", 1)),
+        (
+            ["backward/second/output", "gradient/second/kernel"],
+            (6, "between second and the loss", 1),
+        ),
         (["gradient/second/kernel", "gradient/first/kernel"], (6, "second", 1)),
         (["backward/second/input", "gradient/first/kernel"], (6, "second", 1)),
         (["backward/first/output", "gradient/first/kernel"], (6, "between first and second", 1)),
