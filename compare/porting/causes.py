@@ -10,7 +10,8 @@ from compare.conventions import CONVENTIONS, Numbers
 from compare.parity.explain.explanations import divergence
 from compare.parity.findings import Finding
 from compare.parity.ladder import Divergence, Ladder
-from compare.trace import Trace
+from compare.porting.inspect import between
+from compare.trace import Operation, Trace
 
 Settings = Mapping[str, Any]
 
@@ -21,6 +22,7 @@ def explained(
     training: tuple[Settings, Settings],
     allow: Collection[str],
     findings: Sequence[Finding],
+    operations: Sequence[Operation] = (),
 ) -> Divergence | None:
     """What differs first, and why; None where nothing differs.
 
@@ -30,11 +32,13 @@ def explained(
         training: Settings of optimizer and loss of both.
         allow: Conventions that are accepted: they are named no more.
         findings: Settings in which the two sides differ.
+        operations: All that runs in Keras.
     """
     keras, torch = sides
     first = divergence(ladder, keras, torch)
     if first is None:
         return None
+    first = replace(first, runs=between(operations, first.layer))
     failure = ladder.first_failure()
     if failure is not None and failure.path not in torch and "error" in torch:
         return replace(first, explained_by=(), numbers={})  # What it raised says why.

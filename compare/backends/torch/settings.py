@@ -274,12 +274,15 @@ def loss_settings(module: nn.Module, objective: Objective | None = None) -> Sett
             reduction = "mean"
     if name == "<lambda>":
         return {}
-    values = {"name": name, "from_logits": _FROM_LOGITS.get(name), "reduction": reduction}
+    values: Settings = {"name": name, "from_logits": _FROM_LOGITS.get(name), "reduction": reduction}
     read = loss if isinstance(loss, nn.Module) else None
     for own, setting in _OF_LOSSES.items():
         value = keywords.get(own, getattr(read, own, None))
         if value is not None:
             values[setting] = float(value)
+    if "beta" in values:
+        # Huber's loss, divided by its δ.
+        values["divided_by"] = values["delta"] = values.pop("beta")
     weight = keywords.get("weight", getattr(read, "weight", None))
     return values if weight is None else {**values, "class_weight": weight.tolist()}
 
