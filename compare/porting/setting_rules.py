@@ -29,9 +29,9 @@ NEUTRAL: Mapping[str, Any] = {
     **dict.fromkeys(("clipnorm", "clipvalue", "global_clipnorm", "class"), None),
     **dict.fromkeys(("use_ema", "maximize", "centered", "amsgrad", "nesterov"), False),
     **dict.fromkeys(("momentum", "dampening", "weight_decay", "lr_decay", "step_hooks"), 0.0),
-    **dict.fromkeys(("label_smoothing", "class_weight", "hooks", "parametrizations"), None),
+    **dict.fromkeys(("label_smoothing", "class_weight", "hooks"), None),
     **dict.fromkeys(("max_norm", "loss_scale_factor"), None),
-    **dict.fromkeys(("stateful", "go_backwards", "scale_grad_by_freq", "masked"), False),
+    **dict.fromkeys(("stateful", "go_backwards", "scale_grad_by_freq"), False),
     "gradient_accumulation_steps": None,
     "automatic_optimization": True,
     "track_running_stats": True,
@@ -122,7 +122,7 @@ OF_LAYERS: Mapping[str, Mapping[str, Rule]] = {
     "layer_norm": {"epsilon": "norm-epsilon"},
     "group_norm": {"epsilon": "norm-epsilon"},
     "attention": {"key_dim": "attention-key-dim"},
-    "embedding": {"padding_idx": "padding-idx", "mask_zero": "mask-zero"},
+    "embedding": {"padding_idx": "padding-idx"},
 }
 """Kind of layer → setting → what explains a difference; `trained_biases` is of every kind."""
 
