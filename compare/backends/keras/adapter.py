@@ -18,6 +18,7 @@ from bn_keras.training import fit, reporting
 from compare.backends.keras import build as networks
 from compare.backends.keras import (
     demos,
+    layer_demos,
     optimizer_demos,
     rules,
     settings,
@@ -49,7 +50,11 @@ sample_input = structures.sample_input
 describe, trace, real_step = tracing.describe, tracing.trace, real.real_step
 
 
-_DEMONSTRATIONS = {**demos.DEMONSTRATIONS, **optimizer_demos.DEMONSTRATIONS}
+DEMONSTRATIONS = {
+    **demos.DEMONSTRATIONS,
+    **layer_demos.DEMONSTRATIONS,
+    **optimizer_demos.DEMONSTRATIONS,
+}
 
 
 def draw_orders(n: int, *, epochs: int, seed: int) -> NDArray[Any]:
@@ -97,7 +102,7 @@ def predict_proba(handle: keras.Model, x: Array, *, batch_statistics: bool = Fal
 
 def demonstrate(name: str, *, remedied: bool) -> dict[str, Array]:
     """See `Framework.demonstrate`."""
-    values = _DEMONSTRATIONS[name](remedied)
+    values = DEMONSTRATIONS[name](remedied)
     return {key: structures.to_numpy(value) for key, value in values.items()}
 
 

@@ -22,7 +22,16 @@ from bn_torch.training import Reporting, fit
 from compare.backends.protocol import Batches, Objective, Sink, Start, Views
 from compare.backends.structures import Structure
 from compare.backends.torch import build as networks
-from compare.backends.torch import demos, layouts, optimizer_demos, rules, settings, timing, weights
+from compare.backends.torch import (
+    demos,
+    layer_demos,
+    layouts,
+    optimizer_demos,
+    rules,
+    settings,
+    timing,
+    weights,
+)
 from compare.backends.torch import not_compared as beside
 from compare.backends.torch import operations as running
 from compare.backends.torch import trace as tracing
@@ -47,7 +56,11 @@ not_compared = beside.not_compared
 random_parts, repeats = settings.random_parts, tracing.repeats
 
 
-_DEMONSTRATIONS = {**demos.DEMONSTRATIONS, **optimizer_demos.DEMONSTRATIONS}
+DEMONSTRATIONS = {
+    **demos.DEMONSTRATIONS,
+    **layer_demos.DEMONSTRATIONS,
+    **optimizer_demos.DEMONSTRATIONS,
+}
 
 
 def draw_orders(n: int, *, epochs: int, seed: int) -> NDArray[np.int64]:
@@ -133,7 +146,7 @@ def demonstrate(name: str, *, remedied: bool) -> dict[str, Array]:
     """The arrays of a convention's demonstration."""
     return {
         key: to_numpy(value) if isinstance(value, Tensor) else np.asarray(value)
-        for key, value in _DEMONSTRATIONS[name](remedied).items()
+        for key, value in DEMONSTRATIONS[name](remedied).items()
     }
 
 
