@@ -467,11 +467,13 @@ class TorchFramework(Framework, Protocol):
                 raises.
         """
 
-    def rounded_otherwise(self, seed: int, /) -> AbstractContextManager[None]:
+    def rounded_otherwise(self, seed: int, dtype: str, /) -> AbstractContextManager[None]:
         """A block in which every operation computes with operands a unit in the last place off.
 
         Args:
             seed: Seed of the directions, up or down.
+            dtype: Whose units they are, `"float32"` or `"float64"`; that of the model, or float32
+                for what a float64 model rounds to it.
         """
 
     def real_step(

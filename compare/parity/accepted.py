@@ -13,7 +13,9 @@ from typing import Any
 from compare.conventions import CONVENTIONS
 from compare.parity.explain.choices import Difference
 from compare.parity.explain.steps import Allowed, Attribution, attribute
+from compare.parity.ladder import Check
 from compare.parity.tolerances import Gap, gap
+from compare.study.records import json_number
 from compare.trace import Trace
 
 
@@ -41,14 +43,19 @@ class Accepted:
     steps: int = 1
 
     def __str__(self) -> str:
-        size = f"{self.group} differ by up to {self.after_one:.1e} after one step"
+        lines = f"{self.convention}: {self.reason}"
+        if self.what:
+            lines += f" ({self.what})"
+        if math.isnan(self.after_one):
+            return f"{lines}."
+        lines += f". After one step {self.group} differ by up to {self.after_one:.1e}"
         if self.after_all is not None and self.steps > 1:
-            size += f", {self.after_all:.1e} after {self.steps}"
-        return f"{self.convention}: {self.what}; {size}. Accepted: {self.reason}."
+            lines += f", after {self.steps} by {self.after_all:.1e}"
+        return f"{lines}."
 
     def to_json(self) -> dict[str, Any]:
         """JSON types."""
-        return asdict(self)
+        return {**asdict(self), "after_one": json_number(self.after_one)}
 
 
 @dataclass(frozen=True)
@@ -94,8 +101,9 @@ def step_differences(
     for step in steps:
         attribution = attribute(keras, torch, step, allowed)
         refusing = [d for d in attribution.differences if not _accepts(d, allow, strict=strict)]
-        whole = attribution.complete and bool(attribution.differences or attribution.inherited)
-        if whole and not refusing:
+        # Without a difference the rule is the same: what differs came with the gradients, which
+        # have a rung of their own, or with slots.
+        if attribution.complete and not refusing:
             remaining |= attribution.gaps
             for difference in attribution.differences:
                 accepted.setdefault(difference.choice, (step, difference))
@@ -145,6 +153,8 @@ def accepted_differences(
     steps: StepDifferences,
     statistics: Collection[str],
     drifted: Callable[[], Trace | None],
+    *,
+    rounded: Check | None = None,
 ) -> tuple[Accepted, ...]:
     """What was accepted, with its measured size.
 
@@ -155,15 +165,20 @@ def accepted_differences(
         statistics: Conventions that the user allows, and that change moving statistics here.
         drifted: Torch's trace where each step goes on from its own weights; None where that is
             not known.
+        rounded: The first check that shows that Keras rounded to float32; None where it did not.
     """
     last = keras.steps
     entries: list[tuple[str, str, str, str, int]] = []
     for step, d in steps.accepted.values():
-        entries.append((d.convention, d.setting, d.irremediable or _ALLOWED, "weights", step))
+        what = "" if d.irremediable else d.setting
+        entries.append((d.convention, what, d.irremediable or _ALLOWED, "weights", step))
     for name in statistics:
         convention = CONVENTIONS[name]
         what = f"Keras: {convention.keras}; Torch: {convention.torch}"
         entries.append((name, what, _ALLOWED, "statistics", 1))
+    if rounded is not None:
+        what = f"at {rounded.layer}, {rounded.path} {rounded.gap.where()}"
+        entries.append(("float32-inside", what, _ROUNDED, "weights", 1))
     if not entries:
         return ()
     free = drifted() if last > 1 else None
@@ -182,3 +197,6 @@ def accepted_differences(
 
 
 _ALLOWED = "you allow it"
+_ROUNDED = (
+    "Keras rounds to float32 there, in float64 too; what follows is compared to that rounding"
+)

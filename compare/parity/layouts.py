@@ -93,10 +93,11 @@ def samples_first(keras: Trace, torch: Trace) -> Trace:
 
 _BUILT_IN = (
     *("dense", "conv", "depthwise_conv", "conv_transpose", "embedding", "attention"),
-    *("batch_norm", "layer_norm", "group_norm", "simple_rnn", "lstm", "gru"),
+    *("batch_norm", "group_norm", "simple_rnn", "lstm", "gru"),
     *("bidirectional_simple_rnn", "bidirectional_lstm", "bidirectional_gru"),
 )
-"""Kinds that are recorded in Keras' layout."""
+"""Kinds that are recorded in Keras' layout. A layer normalization of the last axis may be one that
+moves the channels there by itself."""
 
 
 def channels_last(keras: Trace, torch: Trace) -> Trace:
@@ -297,3 +298,29 @@ def _crops(small: tuple[int, ...], large: tuple[int, ...]) -> Iterator[Crop]:
     for starts in product(*(range(n + 1) for n in spare)):
         inner = [slice(at, at + size) for at, size in zip(starts, small[1:-1], strict=True)]
         yield (slice(None), *inner, slice(None))
+
+
+_RECURRENT = re.compile(r"(bidirectional_)?(simple_rnn|lstm|gru)$")
+
+
+def without_padding(keras: Trace, torch: Trace) -> Trace:
+    """Keras' trace, with zeros for the steps that Torch's recurrent layers do not see.
+
+    A packed sequence has zeros where a masked one goes on with what it had. Only steps at the end
+    of a sequence that are all zeros in Torch are taken for padding: what follows tells whether they
+    were.
+    """
+    kinds = {layer["name"]: layer["kind"] for layer in keras.layers}
+
+    def reading(key: str, layer: str, end: str) -> View | None:
+        if not _RECURRENT.match(kinds.get(_run_of(layer), "")):
+            return None
+        ours, theirs = keras[key], torch[key]
+        if ours.ndim != 3 or ours.shape != theirs.shape:
+            return None
+        seen = np.flip(np.logical_or.accumulate(np.flip((theirs != 0).any(-1), 1), axis=1), 1)
+        if seen.all() or not seen.any(axis=1).all():
+            return None
+        return lambda array: np.where(seen[..., None], array, 0.0)
+
+    return _read(keras, torch, reading)

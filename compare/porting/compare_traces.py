@@ -7,16 +7,12 @@ in this very network: Torch's side runs again with every operation rounded other
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from compare.backends.protocol import Batches, Start
 from compare.errors import unknown
 from compare.parity import ladder as rungs
 from compare.parity import tolerances
@@ -27,11 +23,19 @@ from compare.parity.accepted import (
     step_differences,
 )
 from compare.parity.ladder import FORWARD, OPTIMIZER, Check, Ladder
-from compare.parity.layouts import channels_last, in_keras_order, samples_first, without_borders
+from compare.parity.layouts import (
+    channels_last,
+    in_keras_order,
+    samples_first,
+    without_borders,
+    without_padding,
+)
 from compare.parity.report import ParityReport
-from compare.parity.tolerances import Gap, gap
+from compare.parity.tolerances import Gap
 from compare.porting.causes import explained
 from compare.porting.expected_differences import predicted
+from compare.porting.float32_inside import failing_alone, float32_inside
+from compare.porting.floors import measure
 from compare.porting.inspect import (
     image_sizes,
     inspect_layers,
@@ -55,8 +59,8 @@ class Observed:
         training: Settings of its optimizer and loss.
         operations: All that runs in it, in order, weighted or not.
         not_compared: What it has that no check looks at, in words.
-        rounding: Torch's side alone: name of an array → tolerance that rounding asks for; see
-            `measure`. Called only if a check fails.
+        rounding: Torch's side alone: whether to float32 → name of an array → tolerance that
+            rounding asks for; see `measure`. Called only if a check fails.
         refuse_unrepeatable: Raises an `InputError` where two training-mode passes differ. Called
             only if a check fails.
         drifted: Torch's side alone: its trace where each step goes on from its own weights; None
@@ -67,7 +71,7 @@ class Observed:
     training: Mapping[str, Any]
     operations: Sequence[Operation]
     not_compared: Sequence[str]
-    rounding: Callable[[], Mapping[str, float]]
+    rounding: Callable[[bool], Mapping[str, float]]
     refuse_unrepeatable: Callable[[], None]
     drifted: Callable[[], Trace | None] = lambda: None
 
@@ -92,10 +96,10 @@ def observe(
     if request.y is not None:
         check_real_step(side, request.x, request.y, trace)
 
-    def rounding() -> Mapping[str, float]:
+    def rounding(single: bool) -> Mapping[str, float]:
         assert isinstance(side, TorchSide)
         start = None if starting is None else starting(lambda layers: trace)
-        return measure(side, request.batches, trace, request.dtype, start)
+        return measure(side, request.batches, trace, start, single=single)
 
     def drifted() -> Trace:
         return side.trace(request.batches, folder.with_name(f"{folder.name}-drifted"))
@@ -129,6 +133,7 @@ def compare_traces(keras: Observed, torch: Observed, request: Request) -> Parity
     torch_trace = channels_last(keras_trace, samples_first(keras_trace, torch_trace))
     torch_trace = in_keras_order(keras_trace, torch_trace)
     keras_trace, torch_trace = without_borders(keras_trace, torch_trace)
+    keras_trace = without_padding(keras_trace, torch_trace)
     expected = keras_trace
     if options.allow:
         expected = predicted(keras_trace, torch_trace, options.allow)
@@ -156,14 +161,25 @@ def compare_traces(keras: Observed, torch: Observed, request: Request) -> Parity
         remaining = differences.remaining
         return (climb(ladder.wider, remaining) if remaining else ladder), differences
 
+    findings = (
+        *inspect_layers(pairs, image_sizes(keras_trace)),
+        *inspect_operations(keras.operations, torch.operations, names),
+        *inspect_training(keras.training, torch.training),
+    )
     ladder, differences = judged({})
     failure = ladder.first_failure()
     measured: Mapping[str, float] = {}
     if failure is not None and failure.rung >= FORWARD:
         keras.refuse_unrepeatable()
         torch.refuse_unrepeatable()
-        measured = {rename(path, names): wide for path, wide in torch.rounding().items()}
+        measured = {rename(path, names): wide for path, wide in torch.rounding(False).items()}
         ladder, differences = judged(measured)
+    rounded = None
+    if not options.strict:
+        rounded = float32_inside(ladder, findings, single=request.dtype == "float32")
+    if rounded is not None:
+        single = {rename(path, names): wide for path, wide in torch.rounding(True).items()}
+        ladder, differences = judged({**measured, **failing_alone(ladder, single)})
 
     def drifted() -> Trace | None:
         free = torch.drifted()
@@ -176,11 +192,8 @@ def compare_traces(keras: Observed, torch: Observed, request: Request) -> Parity
     changing = [
         name for name in options.allow if name in STATISTICS and expected is not keras_trace
     ]
-    accepted = accepted_differences(keras_trace, torch_trace, differences, changing, drifted)
-    findings = (
-        *inspect_layers(pairs, image_sizes(keras_trace)),
-        *inspect_operations(keras.operations, torch.operations, names),
-        *inspect_training(keras.training, torch.training),
+    accepted = accepted_differences(
+        keras_trace, torch_trace, differences, changing, drifted, rounded=rounded
     )
     return ParityReport(
         passed=ladder.passed,
@@ -223,81 +236,3 @@ def _is_of(name: str, check: Check) -> bool:
     # A layer's name means all its runs, `layer#2` that one.
     paths = f"{inner}/", re.sub(r"#\d+/", "/", f"{inner}/")
     return bool(group) and any(path.startswith(f"{name}/") for path in paths)
-
-
-_FORWARD = re.compile(r"training/|step/\d+/(loss|statistics|prediction)")
-_STEPPED = re.compile(r"step/|evaluation/|prediction")
-
-MARGIN, BACK_MARGIN = 8.0, 16.0
-"""How far above what was measured Keras and Torch may be apart: they add up in another order, at
-every operation, where the measurement disturbs each weight once. Over three draws of the weights of
-a residual network of 50 layers they were up to 2.2 times as far apart forward, and 10.9 times on
-the way back, where a unit at its kink lets a gradient through on one side alone."""
-
-DRAWS = 2
-"""A single disturbance may cancel by chance in what is one number, such as the loss."""
-
-LEAST = 64
-"""Units in the last place that optimizers may add: they round constants of their own, such as
-Adam's powers of 0.999. Over eleven small networks that was up to 50 units."""
-
-CEILING: Mapping[str, float] = {
-    # A learning rate or a momentum that was rounded to float32 costs some 1e-8.
-    "float64": 1e-10,
-    # An epsilon of 1e-5 instead of 1e-3 costs some 5e-4 of a normalized value.
-    "float32": 1e-2,
-}
-"""The largest tolerance that rounding may ask for: beyond it a mistake would pass as noise."""
-
-BACK_CEILING: Mapping[str, float] = {"float64": 1e-10, "float32": 0.1}
-"""The same of what comes after the forward pass. Rounding moves gradients of 50 layers in float32
-by 5e-2: a mistake there that is smaller shows in float64 alone."""
-
-_GIVEN = re.compile(r"initial/|step/\d+/(data|rule)/|step/1/optimizer/|error$")
-"""What is an input, not computed, or not compared."""
-
-
-def measure(
-    side: TorchSide, batches: Batches, trace: Trace, dtype: str, start: Start | None = None
-) -> dict[str, float]:
-    """Name of an array → the tolerance that rounding in this network asks for.
-
-    Args:
-        side: Torch's side.
-        batches: Those that were traced.
-        trace: Their trace.
-        dtype: `"float32"` or `"float64"`.
-        start: What the traced steps started from.
-    """
-    worst: dict[str, float] = {}
-    for draw in range(DRAWS):
-        floors = _Floors(trace)
-        with side.framework.rounded_otherwise(draw):
-            side.stream(batches, floors, start)
-        for path, floor in floors.required.items():
-            worst[path] = max(worst.get(path, 0.0), floor)
-    return {path: _tolerance(path, floor, dtype) for path, floor in worst.items()}
-
-
-def _tolerance(path: str, floor: float, dtype: str) -> float:
-    if _FORWARD.match(path):
-        return min(MARGIN * floor, CEILING[dtype])
-    least = LEAST * float(np.finfo(dtype).eps) if _STEPPED.match(path) else 0.0
-    return min(max(BACK_MARGIN * floor, least), BACK_CEILING[dtype])
-
-
-class _Floors:
-    """A sink: how far arrays are from those of a trace, without keeping them."""
-
-    def __init__(self, trace: Trace) -> None:
-        self._trace = trace
-        self.required: dict[str, float] = {}
-
-    def __call__(self, path: str, array: NDArray[Any]) -> None:
-        if path in self._trace and not _GIVEN.match(path):
-            self.required[path] = gap(self._trace[path], array).required
-
-    def alias(self, path: str, existing: str) -> None:
-        # What is one array here is one array there: the module is the same.
-        if path in self._trace and existing in self.required:
-            self.required[path] = self.required[existing]

@@ -41,7 +41,7 @@ from compare.porting.weights import carry
 from compare.study.records import write_text
 from compare.trace import Trace, TraceWriter
 
-_FORMAT = 2
+_FORMAT = 3
 _AGAIN = "record it again with --parity-golden record"
 
 Arrays = dict[str, NDArray[Any]]
@@ -98,6 +98,7 @@ class Recording(msgspec.Struct, frozen=True):
         operations: All that runs in it, in order, weighted or not.
         not_compared: What it has that no check looks at, in words.
         rounding: Torch's side alone: name in the trace → tolerance that rounding asks for.
+        single: The same of rounding to float32 in float64.
         versions: Package → version; None where it was not installed.
         sha256: Of the archive.
     """
@@ -112,6 +113,7 @@ class Recording(msgspec.Struct, frozen=True):
     operations: list[RecordedOperation]
     not_compared: list[str]
     rounding: dict[str, Annotated[float, msgspec.Meta(ge=0)]]
+    single: dict[str, Annotated[float, msgspec.Meta(ge=0)]]
     versions: dict[str, str | None]
     sha256: str
 
@@ -230,7 +232,8 @@ def save(
     arrays |= {member: keras[key] for key, member in starts.items()}
     packed = folder / f"{name}.npz"
     np.savez_compressed(packed, allow_pickle=False, **arrays)
-    rounding = side.rounding() if name == "torch" else {}
+    rounding = side.rounding(False) if name == "torch" else {}
+    single = side.rounding(True) if name == "torch" and request.dtype == "float64" else {}
     content = {
         "format": _FORMAT,
         "framework": name,
@@ -243,6 +246,7 @@ def save(
         "not_compared": list(side.not_compared),
         # A tolerance that is no number allows nothing.
         "rounding": {path: wide for path, wide in rounding.items() if math.isfinite(wide)},
+        "single": {path: wide for path, wide in single.items() if math.isfinite(wide)},
         "versions": versions(),
         "sha256": hashlib.sha256(packed.read_bytes()).hexdigest(),
     }
@@ -279,7 +283,7 @@ def unpack(recording: Recording, arrays: Arrays, folder: Path) -> Observed:
         recording.training,
         [dict(operation) for operation in recording.operations],
         recording.not_compared,
-        lambda: recording.rounding,
+        lambda single: recording.single if single else recording.rounding,
         lambda: None,
     )
 

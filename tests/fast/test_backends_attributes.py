@@ -100,7 +100,12 @@ def test_a_list_that_does_more_is_put_back_without_it_and_keeps_its_attributes()
 
 def test_it_is_put_back_where_the_block_raises():
     part = Part()
-    with pytest.raises(RuntimeError), found(part):
-        part.values.append(3)
-        raise RuntimeError
+
+    def appended():
+        with found(part):
+            part.values.append(3)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        appended()
     assert part.values == [1, 2]

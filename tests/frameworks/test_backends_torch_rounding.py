@@ -36,7 +36,7 @@ def test_what_is_computed_is_off_by_rounding_alone(norm, shape):
     other = copy.deepcopy(module)
     x = torch.randn(shape, dtype=torch.float64)
     expected = gradients(module, x)
-    with rounded_otherwise(0):
+    with rounded_otherwise(0, "float64"):
         moved = gradients(other, x)
     for a, b in zip(expected, moved, strict=True):
         assert 0.0 < (a - b).abs().max() < 1e3 * UNIT * max(1.0, a.abs().max().item())
@@ -52,7 +52,7 @@ class First(nn.Module):
 def test_a_sum_over_many_places_is_off_by_more_than_one_over_few():
     def off(n):
         terms = torch.full((n,), 1.0 / n, dtype=torch.float64)
-        with rounded_otherwise(0):
+        with rounded_otherwise(0, "float64"):
             return abs(terms.sum().item() - 1.0)
 
     assert off(65536) > 8.0 * off(64)
@@ -61,7 +61,7 @@ def test_a_sum_over_many_places_is_off_by_more_than_one_over_few():
 def test_copies_and_views_stay_as_they_are():
     weight = torch.randn(50, dtype=torch.float64)
     target = torch.empty_like(weight)
-    with rounded_otherwise(0):
+    with rounded_otherwise(0, "float64"):
         target.copy_(weight)
         view = weight.view(5, 10)
         assert view.data_ptr() == weight.data_ptr()
@@ -72,7 +72,7 @@ def test_copies_and_views_stay_as_they_are():
 
 
 def test_zeros_stay_zeros_and_whole_numbers_whole():
-    with rounded_otherwise(0):
+    with rounded_otherwise(0, "float64"):
         assert not (torch.zeros(20) + torch.zeros(20)).any()
         assert not torch.zeros(20).sum().any()
         assert torch.equal(torch.arange(5) + 1, torch.tensor([1, 2, 3, 4, 5]))
@@ -82,7 +82,7 @@ def test_generators_of_torch_are_left_alone():
     torch.manual_seed(3)
     expected = torch.randn(4)
     torch.manual_seed(3)
-    with rounded_otherwise(0):
+    with rounded_otherwise(0, "float64"):
         torch.ones(30) + torch.ones(30)
         drawn = torch.randn(4)
     assert torch.equal(drawn, expected)
@@ -92,7 +92,14 @@ def test_a_step_of_an_optimizer_writes_into_the_weights():
     layer = nn.Linear(3, 2).double()
     before = layer.weight.detach().clone()
     optimizer = torch.optim.AdamW(layer.parameters(), lr=0.1)
-    with rounded_otherwise(0):
+    with rounded_otherwise(0, "float64"):
         layer(torch.ones(4, 3, dtype=torch.float64)).sum().backward()
         optimizer.step()
     assert (layer.weight - before).abs().min() > 0.01
+
+
+def test_the_gradient_of_a_maximum_goes_where_the_maximum_is():
+    x = torch.randn(4, 9, dtype=torch.float64, requires_grad=True)
+    with rounded_otherwise(0, "float64"):
+        x.amax(1).sum().backward()
+    assert torch.allclose(x.grad.sum(1), torch.ones(4, dtype=torch.float64))

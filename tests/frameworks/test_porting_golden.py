@@ -256,7 +256,7 @@ def with_rate(rate):
 
 
 def test_keras_starts_again_where_the_recorded_steps_have_started(tmp_path):
-    """A step of Torch's that went too far is no start of a later one, nor is another Keras' step."""
+    """A step of Torch's that went too far starts no later one, nor does another Keras' step."""
     models = keras_model, with_rate(0.2)
     alive = golden.record(tmp_path / "far", models, (X, Y), Options(weights_from="keras", steps=3))
     recorded = golden.read(tmp_path / "far" / "torch.json")[0]

@@ -161,8 +161,9 @@ class Recorded:
         """
         output, passed, returned = self._compiled(*tensors)
         for sink, values in ((note, passed), (back, returned)):
-            for name, value in values.items() if sink is not None else ():
-                sink(name, value)
+            if sink is not None:
+                for name, value in values.items():
+                    sink(name, value)
         return output, self._order
 
 

@@ -15,8 +15,13 @@ from torch.utils._pytree import tree_map
 
 _ATEN = torch.ops.aten
 
-_COPIES = {_ATEN.copy_, _ATEN.clone, _ATEN._to_copy, _ATEN.lift_fresh, _ATEN.equal}
-"""Operations that only move or compare numbers. Weights are put back by them, to the bit."""
+_EXACT = {
+    *(_ATEN.copy_, _ATEN.clone, _ATEN._to_copy, _ATEN.lift_fresh),
+    *(_ATEN.equal, _ATEN.eq, _ATEN.ne, _ATEN.max, _ATEN.min, _ATEN.amax, _ATEN.amin),
+    *(_ATEN.median, _ATEN.sort, _ATEN.topk, _ATEN.max_pool2d_with_indices),
+}
+"""Operations that only move, compare or select numbers. Weights are put back by them, to the bit,
+and a maximum must stay equal to what it was taken of."""
 
 _COMPOSED = {
     *(_ATEN.native_batch_norm.default, _ATEN.native_batch_norm_backward.default),
@@ -29,7 +34,7 @@ _SUMS = {_ATEN.sum, _ATEN.mean, _ATEN.var, _ATEN.var_mean, _ATEN.std}
 
 
 @contextmanager
-def rounded_otherwise(seed: int) -> Iterator[None]:
+def rounded_otherwise(seed: int, dtype: str) -> Iterator[None]:
     """A block in which every operation of Torch rounds otherwise: forward, backward, optimizer.
 
     Each operand is moved by one unit in the last place, up or down at random, so that the effect of
@@ -39,14 +44,16 @@ def rounded_otherwise(seed: int) -> Iterator[None]:
 
     Args:
         seed: Seed of the directions; Torch's own generators are not touched.
+        dtype: Whose units in the last place they are: `"float32"` or `"float64"`.
     """
-    with _Rounding(seed):
+    with _Rounding(seed, torch.finfo(getattr(torch, dtype)).eps):
         yield
 
 
 class _Rounding(TorchDispatchMode):
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, unit: float) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._unit = unit
         self._generator = torch.Generator().manual_seed(seed)
         self._drawn = torch.empty(0, dtype=torch.int8)
 
@@ -61,7 +68,7 @@ class _Rounding(TorchDispatchMode):
         if func in _COMPOSED:
             with self:
                 return decomposition_table[func](*args, **kwargs)
-        if func.overloadpacket in _COPIES:
+        if func.overloadpacket in _EXACT:
             return func(*args, **kwargs)
         # A view shares memory with its operand, and results are written into others.
         shared = {x.name for x in func._schema.arguments if x.alias_info is not None}
@@ -86,9 +93,7 @@ class _Rounding(TorchDispatchMode):
     def _moved(self, value: Any) -> Any:
         if not isinstance(value, Tensor) or not value.is_floating_point():
             return value
-        return torch.addcmul(
-            value, value, self._signs(value).to(value.dtype), value=torch.finfo(value.dtype).eps
-        )
+        return torch.addcmul(value, value, self._signs(value).to(value.dtype), value=self._unit)
 
     def _added_up(self, total: Tensor, terms: Tensor) -> Tensor:
         """A sum or mean of terms, with the rounding of every partial sum.
@@ -98,8 +103,7 @@ class _Rounding(TorchDispatchMode):
         n = terms.numel() / max(total.numel(), 1)
         walk = terms.square().mean().item() / n
         size = (total.square() + walk).sqrt()
-        unit = torch.finfo(total.dtype).eps
-        moved: Tensor = total + self._signs(total) * size * (0.5 * unit * math.sqrt(n))
+        moved: Tensor = total + self._signs(total) * size * (0.5 * self._unit * math.sqrt(n))
         return torch.where(total == 0, total, moved)
 
     def _signs(self, like: Tensor) -> Tensor:

@@ -1,0 +1,49 @@
+"""Float32 inside float64: what Keras and TensorFlow round to float32 whatever the dtype.
+
+Constants of layers, losses and schedules, and a few operations, such as a bilinear resize, are. A
+difference of that size where no setting differs is accepted, and what follows is compared to what
+rounding to float32 does in this network.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+
+import numpy as np
+
+from compare.parity.findings import Finding
+from compare.parity.ladder import Check, Ladder
+
+UNITS = 8
+"""Units in the last place of float32, of the largest value, that one rounded operation may cost: a
+resize adds up four rounded products, a loss of a sequence a few more."""
+
+_COMPUTED = re.compile(
+    r"(training|evaluation)/|step/\d+/(loss|prediction)|gradient/|backward/|pred"
+)
+"""Where a number that Keras rounds can show first. Steps have formulas of their own."""
+
+
+def float32_inside(ladder: Ladder, findings: Collection[Finding], *, single: bool) -> Check | None:
+    """The first check that failed, if that may be because Keras rounded to float32; else None.
+
+    Args:
+        ladder: The ladder, climbed.
+        findings: Settings in which the two sides differ: they are a nearer cause.
+        single: Whether everything is in float32: then all of it is rounded.
+    """
+    check = ladder.first_failure()
+    if single or check is None or not _COMPUTED.match(check.path):
+        return None
+    if any(finding.is_of(check.layer) for finding in findings):
+        return None
+    gap = check.gap
+    largest = gap.scale if gap.scale > 1.0 else max(abs(gap.keras), abs(gap.torch))
+    return check if gap.max_abs <= UNITS * np.finfo(np.float32).eps * largest else None
+
+
+def failing_alone(ladder: Ladder, wider: Mapping[str, float]) -> dict[str, float]:
+    """The wider tolerances of the checks that failed: what agreed is not compared any laxer."""
+    failed = {check.path for check in ladder.checks if not check.passed}
+    return {path: wide for path, wide in wider.items() if path in failed}
