@@ -13,7 +13,7 @@ import numpy as np
 
 from compare.backends.protocol import Start
 from compare.data import Array
-from compare.parity.layouts import BY_FEATURE, Order, channels_last, feature_orders, samples_first
+from compare.parity.layouts import BY_FEATURE, Order, feature_orders
 from compare.porting.matching import Partners, match, partners
 from compare.trace import Layer, Trace
 
@@ -73,8 +73,7 @@ def _sources(
 ) -> dict[str, tuple[str, Order | None]]:
     """Torch's name of a tensor → Keras', and the order of features in which Torch has it."""
     matched = match(keras.layers, torch.layers, pairs)
-    renamed = channels_last(keras, samples_first(keras, torch.renamed(partners(matched))))
-    orders = feature_orders(keras, renamed)
+    orders = feature_orders(keras, torch.renamed(partners(matched)))
     return {
         f"{pair.torch['name']}/{tensor}": (
             f"{pair.keras['name']}/{tensor}",
