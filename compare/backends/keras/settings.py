@@ -170,9 +170,7 @@ def loss_settings(model: keras.Model) -> dict[str, Any]:
         loss = keras.losses.get(loss)
     if isinstance(loss, keras.losses.Loss):
         config = {**loss.get_config(), **getattr(loss, "_fn_kwargs", {})}
-        more = {
-            n: float(config[n]) for n in ("label_smoothing", "delta") if config.get(n)
-        }
+        more = {n: float(config[n]) for n in ("label_smoothing", "delta") if config.get(n)}
         return {
             "name": loss.name,
             "from_logits": config.get("from_logits"),
