@@ -38,7 +38,8 @@ def explained(
         operations: All that runs in Keras.
     """
     keras, torch = sides
-    first = divergence(ladder, keras, torch)
+    losses = tuple(side.get("loss") or {} for side in training)
+    first = divergence(ladder, keras, torch, losses_set=(losses[0], losses[1]))
     if first is None:
         return None
     first = replace(first, runs=between(operations, first.layer))

@@ -143,6 +143,8 @@ OF_OPERATIONS: Mapping[str, Mapping[str, Rule]] = {
 
 def more(name: str | None, keras: Settings) -> Numbers:
     """What else the remedy of a convention names."""
+    if name == "huber-delta":
+        return {"keras": keras.get("delta")}
     if name == "same-padding-stride":
         return padded(keras)
     return cropped(keras) if name == "transposed-padding" else {}

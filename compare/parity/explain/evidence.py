@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -53,6 +54,7 @@ class Evidence:
         torch: Torch's trace, with Keras' layer names.
         plans: Empty where no whole trainings are compared.
         outcomes: Empty where nothing was trained.
+        losses: Settings of both sides' losses, empty where they are not known.
     """
 
     check: Check
@@ -60,6 +62,7 @@ class Evidence:
     torch: Trace
     plans: Plans
     outcomes: Outcomes
+    losses: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {})
 
     @property
     def layer(self) -> Layer:

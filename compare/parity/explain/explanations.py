@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
-from compare.parity.explain import forward, losses, training  # noqa: F401 – they register
+from compare.parity.explain import forward, losses, recurrent, training  # noqa: F401 – they register
 from compare.parity.explain.evidence import EXPLANATIONS, Evidence, Outcomes, Plans, explains
 from compare.parity.ladder import RUNGS, Divergence, Ladder
 from compare.trace import Trace
@@ -19,6 +20,7 @@ def divergence(
     torch: Trace,
     plans: Plans = MappingProxyType({}),
     outcomes: Outcomes = MappingProxyType({}),
+    losses_set: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {}),
 ) -> Divergence | None:
     """What differs first, and the conventions that explain it; None where nothing differs.
 
@@ -28,11 +30,12 @@ def divergence(
         torch: Torch's trace, with Keras' layer names.
         plans: Framework → batches as delivered, where whole trainings are compared.
         outcomes: Framework → what training left, where both were trained.
+        losses_set: Settings of both sides' losses, as far as they are known.
     """
     check = ladder.first_failure()
     if check is None:
         return None
-    evidence = Evidence(check, keras, torch, plans, outcomes)
+    evidence = Evidence(check, keras, torch, plans, outcomes, losses_set)
     named = next(filter(None, (explanation(evidence) for explanation in EXPLANATIONS)), {})
     rung = RUNGS[check.rung]
     return Divergence(check.rung, rung, check.step, check.layer, tuple(named), numbers=named)

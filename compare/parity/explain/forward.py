@@ -266,15 +266,9 @@ def _gelu(x: Array, root: float) -> Array:
     return np.asarray(0.5 * x * special.erfc(-x * root))
 
 
-@explains(4, "mask-zero")
-def _mask_zero(e: Evidence) -> bool:
-    """Samples without padding agree to rounding, and only samples with padding differ."""
-    keras, torch = e.failed()
-    masked = (layer for layer in e.keras.layers if layer["settings"].get("mask_zero"))
-    tokens = next((e.keras[f"training/{layer['name']}/input"] for layer in masked), None)
-    if tokens is None or tokens.ndim != 2 or keras.shape != torch.shape or not keras.ndim:
-        return False
-    padded = (np.asarray(tokens) == 0).any(axis=1)
-    if len(keras) != len(padded) or padded.all() or e.close(keras[padded], torch[padded]):
-        return False
-    return e.close(keras[~padded], torch[~padded])
+@explains(4, "hard-sigmoid")
+def _hard_sigmoid(e: Evidence) -> bool:
+    """Between two layers: the hard sigmoid of Keras 3, and in Torch that of Keras 1 and 2."""
+    keras, torch, before = _between(e)
+    today, former = (np.clip(slope * before + 0.5, 0.0, 1.0) for slope in (1.0 / 6.0, 0.2))
+    return e.close(today, keras) and e.close(former, torch) and not e.close(today, torch)

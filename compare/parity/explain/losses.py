@@ -2,17 +2,111 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from scipy import special
 
-from compare.parity.explain.evidence import Array, Evidence, explains
+from compare.conventions import Numbers
+from compare.parity.explain.evidence import Array, Evidence, double, explains
+from compare.trace import Trace
 
 _LARGEST_LOSS = 100.0
 """`BCELoss` clips the logarithms of probabilities there."""
 
 _LOSS = "step/1/loss"
+
+
+@explains(5)
+def _another_mean(e: Evidence) -> Mapping[str, Numbers]:
+    """A loss that Torch divides by all values, or by its own δ."""
+    keras, torch = e.both(_LOSS)
+    settings = e.losses[1]
+    kl = settings.get("name") in ("KLDivLoss", "kl_div") and settings["reduction"] != "batchmean"
+    classes = _logits(e)[0].shape[-1]
+    if kl and e.close(keras / classes, torch):
+        return {"kl-batchmean": {}}
+    beta, delta = settings.get("divided_by"), e.losses[0].get("delta")
+    if beta and beta != 1.0 and beta == delta and e.close(keras / beta, torch):
+        return {"huber-delta": {"keras": delta, "torch": beta}}
+    return {}
+
+
+@explains(5)
+def _weights(e: Evidence) -> Sequence[str]:
+    """Torch divides a weighted cross-entropy by the weights, and Keras by the samples.
+
+    The weights follow from what reaches the logits in Keras: `w (p − y) / n`.
+    """
+    apart, likely = _cross_entropy(e)
+    slopes = [_slope_of_logits(trace) for trace in (e.keras, e.torch)]
+    n = len(apart)
+    weights = n * (slopes[0] * apart).sum(-1) / (apart**2).sum(-1)
+    total = weights.sum()
+    each = weights[:, None] * apart
+    holds = e.close(each / n, slopes[0]) and e.close(
+        np.asarray((weights * likely).mean()), _loss(e, 0)
+    )
+    holds &= e.close(each / total, slopes[1])
+    holds &= e.close(np.asarray((weights * likely).sum() / total), _loss(e, 1))
+    if not holds or np.ptp(weights) <= 1e-6 * np.abs(weights).max():
+        return ()
+    rows = _one_hot(e)
+    classes = rows.argmax(-1)
+    by_class = all(np.ptp(weights[classes == c]) <= 1e-6 for c in np.unique(classes))
+    return ("class-weights",) if by_class else ("sample-weights",)
+
+
+@explains(5)
+def _smoothing(e: Evidence) -> Mapping[str, Numbers]:
+    """Labels that are smoothed on one side alone, or otherwise."""
+    amounts = [side.get("label_smoothing", 0.0) for side in e.losses]
+    if amounts[0] == amounts[1]:
+        return {}
+    hot, likely = _one_hot(e), special.log_softmax(_logits(e)[0], axis=-1)
+    for side, (amount, trace) in enumerate(zip(amounts, (e.keras, e.torch), strict=True)):
+        target = hot * (1.0 - amount) + amount / hot.shape[-1]
+        slope = (np.exp(likely) - target) / len(hot)
+        loss = np.asarray(-(target * likely).sum(-1).mean())
+        if not (e.close(loss, _loss(e, side)) and e.close(slope, _slope_of_logits(trace))):
+            return {}
+    return {"label-smoothing": {"keras": amounts[0], "torch": amounts[1]}}
+
+
+@explains(5, "nll-probabilities")
+def _no_logarithm(e: Evidence) -> bool:
+    """Torch's loss is minus the mean of probabilities, or of logits."""
+    logits, hot = _logits(e)[0], _one_hot(e)
+    values = (special.softmax(logits, axis=-1), logits)
+    return any(e.close(np.asarray(-(hot * v).sum(-1).mean()), _loss(e, 1)) for v in values)
+
+
+def _loss(e: Evidence, side: int) -> Array:
+    return e.both(_LOSS)[side]
+
+
+def _one_hot(e: Evidence) -> Array:
+    """Targets of classes, (n, classes)."""
+    logits, targets = _logits(e)
+    if logits.ndim != 2 or logits.shape[-1] < 2:
+        raise ValueError("no classes")
+    if targets.shape == logits.shape:
+        return targets
+    if targets.size != len(logits):
+        raise ValueError("other targets")
+    return np.asarray(np.eye(logits.shape[-1])[targets.ravel().astype(int)])
+
+
+def _cross_entropy(e: Evidence) -> tuple[Array, Array]:
+    """What reaches the logits of each sample, (n, classes), and its loss, (n,)."""
+    hot, likely = _one_hot(e), special.log_softmax(_logits(e)[0], axis=-1)
+    return np.exp(likely) - hot, -(hot * likely).sum(-1)
+
+
+def _slope_of_logits(trace: Trace) -> Array:
+    """The gradient of the loss with respect to the last layer's output."""
+    ends = [key for key in trace if key.startswith("training/") and key.endswith("/output")]
+    return double(trace[ends[-1].replace("training/", "backward/", 1)])
 
 
 @explains(5, "loss-reduction")
