@@ -13,9 +13,13 @@ step/<n>/loss                          where there are targets, else:
 step/1/prediction                      the output in training mode; of several, with index or key
 backward/<layer>/{input,output}        first step: gradients of the loss, where there are any; of an
                                        input, the part that passes through this layer
-gradient/<layer>/<tensor>              first step
+gradient/<layer>/<tensor>              first step; of later ones:
+step/<n>/gradient/<layer>/<tensor>     what reached the optimizer
 step/<n>/weights/<layer>/<tensor>      after the step
 step/<n>/slots/<layer>/<tensor>/<slot>
+step/0/slots/…                         before the first step, where the optimizer has any then
+step/1/optimizer/<name>                what else it keeps after the first step, in its framework's
+                                       terms: a real step is held against it, the other side never
 step/<n>/statistics/<layer>/<tensor>   moving statistics after the step
 evaluation/<layer>/{input,output}      in inference mode, after the last step, on the first batch
 prediction                             the output there; of several, prediction/<index or key>
@@ -27,7 +31,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -43,7 +47,7 @@ View = Callable[[NDArray[Any]], NDArray[Any]]
 """What is read of an array: a part of it, or its elements in another order."""
 
 _PREFIX = re.compile(
-    r"(initial|training|evaluation|gradient|backward|step/\d+/(weights|slots|statistics))/"
+    r"(initial|training|evaluation|gradient|backward|step/\d+/(gradient|weights|slots|statistics))/"
 )
 _STEP = re.compile(r"step/(\d+)/data/x(?:/|$)")
 
@@ -93,6 +97,10 @@ class TraceWriter:
     def alias(self, name: str, existing: str) -> None:
         """Note that an array is the very one already written under another name."""
         self._files[name] = self._files[existing]
+
+    def so_far(self, layers: Sequence[Layer]) -> Trace:
+        """What has been written, for reading."""
+        return Trace(self._folder, dict(self._files), list(layers))
 
     def close(self, layers: list[Layer]) -> Trace:
         """Write the index; returns the trace for reading."""

@@ -38,6 +38,12 @@ Sink = Callable[[str, NDArray[Any]], None]
 """Receives arrays by name as soon as they are known. If it has a method `alias(new, old)`, that is
 called instead where a layer receives exactly the output that was recorded just before."""
 
+Start = Callable[[int, Sequence[Layer]], Mapping[str, Array]]
+"""The weights and moving statistics that a step starts from, by the names and in the layout of
+`read_weights`; what is not named stays as the step before left it. It is called before every step,
+counted from 1, and for the evaluation as if that were one step more; and with the layers in the
+order in which they ran, as far as is known."""
+
 Objective = tuple[Callable[[Any, Any], Any] | None, Callable[[Any], Any] | None]
 """`loss(output, target)` and `optimizer(parameters)` of a plain Torch module, where it has them."""
 
@@ -311,16 +317,29 @@ class Framework(Protocol):
             ValueError: The model has no weights yet, or raises on these samples.
         """
 
-    def trace(self, handle: Handle, batches: Batches, sink: Sink) -> list[Layer]:
-        """Record a training step per batch, and one evaluation; names as in `compare.trace`.
+    def write_some(self, handle: Handle, weights: Mapping[str, Array], /) -> None:
+        """Set some weights and moving statistics, as `write_weights` does.
 
         Args:
-            handle: A Keras model, compiled if there are targets: its own `train_step` or loss, and
-                copies of its own optimizers are used. On Torch's side, what `build` returned; for
-                other modules see `TorchFramework.trace_any`.
+            handle: A model.
+            weights: Some of the names that `read_weights` returns, in their shapes.
+        """
+
+    def trace(
+        self, handle: Handle, batches: Batches, sink: Sink, *, start: Start | None = None
+    ) -> list[Layer]:
+        """Record a training step per batch, and one evaluation; names as in `compare.trace`.
+
+        The model is left as it was found, with its optimizers, as far as it has them.
+
+        Args:
+            handle: A Keras model, compiled if there are targets: its own `train_step` and its own
+                optimizers are used. On Torch's side, what `build` returned; for other modules see
+                `TorchFramework.trace_any`.
             batches: Samples and targets in Keras' layout. Where the targets are None, a forward
                 pass in training mode is all.
             sink: Receives every array under its name.
+            start: What steps start from, if not from where the step before ended.
 
         Returns:
             The layers, as from `describe`, in the order in which they ran in training.
@@ -338,20 +357,30 @@ class KerasFramework(Framework, Protocol):
     """What Keras does beside."""
 
     def trace(
-        self, handle: Handle, batches: Batches, sink: Sink, *, jit_compile: bool = False
+        self,
+        handle: Handle,
+        batches: Batches,
+        sink: Sink,
+        *,
+        start: Start | None = None,
+        jit_compile: bool = False,
     ) -> list[Layer]:
         """As `Framework.trace`; with `jit_compile` XLA compiles the passes and rounds otherwise."""
 
-    def evaluate(
-        self, handle: Handle, values: Mapping[str, Array], x: Structure, sink: Sink, /
-    ) -> None:
-        """Record one evaluation with other weights; the model is left as it was found.
+    def real_step(self, handle: Handle, x: Structure, y: Structure, sink: Sink, /) -> None:
+        """Take one step with `model.fit`, eagerly and unobserved, and hand over what it leaves.
+
+        The model is left as it was found.
 
         Args:
-            handle: A built model.
-            values: Canonical name → tensor; a tensor that is not named stays as it is.
-            x: Samples.
-            sink: Receives `evaluation/…` and `prediction`.
+            handle: A compiled model.
+            x: Samples: the one batch.
+            y: Targets.
+            sink: Receives `step/1/weights/…`, `statistics`, `slots` and `optimizer`, as from
+                `trace`.
+
+        Raises:
+            ValueError: What training raises.
         """
 
     def sample_input(self, handle: Handle, n: int, seed: int, /) -> Structure:
@@ -398,6 +427,7 @@ class TorchFramework(Framework, Protocol):
         batches: Batches,
         sink: Sink,
         *,
+        start: Start | None = None,
         objective: Objective | None = None,
         to_torch: Callable[[Structure], Structure] | None = None,
         targets_to_torch: Callable[[Structure], Structure] | None = None,
@@ -408,6 +438,7 @@ class TorchFramework(Framework, Protocol):
             handle: A LightningModule, or a plain module with an `objective`.
             batches: Samples and targets in Keras' layout.
             sink: Receives every array under its name.
+            start: What steps start from, if not from where the step before ended.
             objective: Loss and optimizer of a plain module.
             to_torch: Puts samples into the module's layout. None to move channels to axis 1: those
                 of images where the module works on images, of series where its first layer does.
@@ -418,6 +449,22 @@ class TorchFramework(Framework, Protocol):
             TypeError: No rule is known for a layer with weights of its own.
             ValueError: There is nothing to train with, the module optimizes by hand, or `to_torch`
                 raises.
+        """
+
+    def real_step(
+        self,
+        handle: Handle,
+        x: Structure,
+        y: Structure,
+        sink: Sink,
+        /,
+        *,
+        objective: Objective | None = None,
+        to_torch: Callable[[Structure], Structure] | None = None,
+    ) -> None:
+        """Take one step with `Trainer.fit`, or in a plain loop, and hand over what it leaves.
+
+        As `KerasFramework.real_step`; the other arguments are those of `trace_any`.
         """
 
     def repeats(

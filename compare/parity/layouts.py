@@ -190,8 +190,8 @@ def in_keras_order(keras: Trace, torch: Trace) -> Trace:
     bit, are they read so.
     """
     kinds = {layer["name"]: layer["kind"] for layer in keras.layers}
-    orders = ((layer["name"], _order_of(keras, torch, layer)) for layer in keras.layers)
-    places = {name: np.argsort(order) for name, order in orders if order is not None}
+    orders = feature_orders(keras, torch)
+    places = {name: np.argsort(order) for name, order in orders.items()}
 
     def reading(key: str, layer: str, end: str) -> View | None:
         ends = ("input",) if kinds.get(layer) == "dense" else ("input", "output")
@@ -207,6 +207,12 @@ def in_keras_order(keras: Trace, torch: Trace) -> Trace:
             if group and group not in _PASSES and f"{inner}/".startswith(starts):
                 tensors[key] = partial(np.take, indices=order, axis=0)
     return _read(torch, keras, reading).viewed(tensors)
+
+
+def feature_orders(keras: Trace, torch: Trace) -> dict[str, Order]:
+    """Layer → the order in which Torch holds its features, for those where it is not Keras'."""
+    orders = ((layer["name"], _order_of(keras, torch, layer)) for layer in keras.layers)
+    return {name: order for name, order in orders if order is not None}
 
 
 def _order_of(keras: Trace, torch: Trace, layer: Layer) -> Order | None:

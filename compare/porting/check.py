@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from compare.parity.report import ParityReport
 from compare.porting.compare_traces import Observed, compare_traces, observe
 from compare.porting.models import Pair, build_pair, first_samples
 from compare.porting.options import Options, Request
+from compare.porting.same_start import SameStart
 from compare.porting.weights import carry
 
 
@@ -36,8 +38,10 @@ def check_parity(
 
     Both are traced over a few training steps, each on all of `x` and `y` as one batch: structure,
     data, initial weights, forward, loss, gradients, optimizer steps, moving statistics and
-    evaluation are compared, element by element. Models, optimizers, modes and random state are left
-    as they were, except for the weights that `weights_from` carries over.
+    evaluation are compared, element by element. Every later step, and the evaluation, starts from
+    Keras' weights on both sides. The first step is held against one that each side takes unwatched,
+    with `model.fit`, and with `Trainer.fit` or in a plain loop. Models, optimizers, modes and
+    random state are left as they were, except for the weights that `weights_from` carries over.
 
     Args:
         keras_model: A built and compiled Keras model, whose own loss, optimizer and `train_step`
@@ -67,7 +71,8 @@ def check_parity(
         The report; call its `raise_if_diverged`.
 
     Raises:
-        InputError: An argument or a model cannot be used, or a side draws random numbers.
+        InputError: An argument or a model cannot be used, a side draws random numbers, or trains
+            otherwise when it is watched.
         MissingDependencyError: Keras or Torch is not installed.
     """
     __tracebackhide__ = True
@@ -112,4 +117,5 @@ def observed(
     with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
         folder = Path(scratch)
         keras = observe(pair.keras, request, folder / "keras")
-        yield keras, observe(pair.torch, request, folder / "torch"), request
+        starting = partial(SameStart, keras.trace, options.pairs)
+        yield keras, observe(pair.torch, request, folder / "torch", starting), request

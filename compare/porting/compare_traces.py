@@ -8,7 +8,7 @@ place off.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compare.backends.protocol import Batches, Sink
+from compare.backends.protocol import Batches, Start
 from compare.backends.structures import mapped
-from compare.errors import InputError, unknown
+from compare.errors import unknown
 from compare.parity import ladder as rungs
 from compare.parity import tolerances
 from compare.parity.explain.explanations import divergence
@@ -27,12 +27,14 @@ from compare.parity.ladder import FORWARD, Check, Divergence, Ladder
 from compare.parity.layouts import channels_last, in_keras_order, samples_first, without_borders
 from compare.parity.report import Finding, ParityReport
 from compare.parity.tolerances import gap
-from compare.porting.expected_differences import Evaluate, predicted
+from compare.porting.expected_differences import predicted
 from compare.porting.inspect import image_sizes, inspect_layers, inspect_training
 from compare.porting.matching import match, partners
-from compare.porting.models import KerasSide, Side, TorchSide
+from compare.porting.models import Side
 from compare.porting.options import Request
-from compare.trace import Trace, rename, split
+from compare.porting.real_step import check_real_step
+from compare.porting.same_start import Starting
+from compare.trace import Layer, Trace, rename, split
 
 
 @dataclass(frozen=True)
@@ -42,42 +44,43 @@ class Observed:
     Attributes:
         trace: Its trace.
         training: Settings of its optimizer and loss.
-        evaluate: Keras' side alone: evaluates with some tensors replaced, for accepted differences.
         rounding: Torch's side alone: name of an array → tolerance that rounding asks for; see
             `measure`. Called only if a check fails.
-        repeats: Whether two training-mode passes agree exactly. Called only if a check fails.
+        refuse_unrepeatable: Raises an `InputError` where two training-mode passes differ. Called
+            only if a check fails.
     """
 
     trace: Trace
     training: Mapping[str, Any]
-    evaluate: Evaluate
     rounding: Callable[[], Mapping[str, float]]
-    repeats: Callable[[], bool]
+    refuse_unrepeatable: Callable[[], None]
 
 
-def observe(side: Side, request: Request, folder: Path) -> Observed:
-    """Trace a side.
+def observe(
+    side: Side, request: Request, folder: Path, starting: Starting | None = None
+) -> Observed:
+    """Trace a side, and see that the trace is its own training.
 
     Args:
         side: A side that is alive.
         request: What to trace.
         folder: Where the trace goes.
+        starting: Makes what its later steps start from, if not from where the step before ended.
 
     Raises:
-        InputError: The side cannot be used, or draws random numbers.
+        InputError: The side cannot be used, draws random numbers, or trains otherwise when it is
+            watched.
     """
     side.refuse_randomness()
-    trace = side.trace(request.batches, folder)
-
-    def evaluate(values: Mapping[str, NDArray[Any]], sink: Sink) -> None:
-        assert isinstance(side, KerasSide)
-        side.evaluate(values, request.x, sink)
+    trace = side.trace(request.batches, folder, starting)
+    if request.y is not None:
+        check_real_step(side, request.x, request.y, trace)
 
     def rounding() -> Mapping[str, float]:
-        assert isinstance(side, TorchSide)
-        return measure(side, request.batches, trace, request.dtype)
+        start = None if starting is None else starting(lambda layers: trace)
+        return measure(side, request.batches, trace, request.dtype, start)
 
-    return Observed(trace, side.training(), evaluate, rounding, partial(side.repeats, request.x))
+    return Observed(trace, side.training(), rounding, partial(side.refuse_unrepeatable, request.x))
 
 
 def compare_traces(keras: Observed, torch: Observed, request: Request) -> ParityReport:
@@ -100,7 +103,7 @@ def compare_traces(keras: Observed, torch: Observed, request: Request) -> Parity
     keras_trace, torch_trace = without_borders(keras_trace, torch_trace)
     expected = keras_trace
     if options.allow:
-        expected = predicted(keras_trace, torch_trace, options.allow, keras.evaluate)
+        expected = predicted(keras_trace, torch_trace, options.allow)
 
     def climb(wider: Mapping[str, float]) -> Ladder:
         ladder = Ladder(tolerances.for_dtype(request.dtype), wider)
@@ -115,7 +118,8 @@ def compare_traces(keras: Observed, torch: Observed, request: Request) -> Parity
     failure = ladder.first_failure()
     measured: Mapping[str, float] = {}
     if failure is not None and failure.rung >= FORWARD:
-        _refuse_unrepeatable(keras, torch)
+        keras.refuse_unrepeatable()
+        torch.refuse_unrepeatable()
         measured = {rename(path, names): wide for path, wide in torch.rounding().items()}
         ladder = climb(measured)
     findings = (
@@ -153,17 +157,6 @@ def _is_of(name: str, check: Check) -> bool:
     # A layer's name means all its runs, `layer#2` that one.
     paths = f"{inner}/", re.sub(r"#\d+/", "/", f"{inner}/")
     return bool(group) and any(path.startswith(f"{name}/") for path in paths)
-
-
-def _refuse_unrepeatable(keras: Observed, torch: Observed) -> None:
-    """Raise where a side differs from itself: not everything that draws numbers can be seen."""
-    for name, side in (("Keras", keras), ("Torch", torch)):
-        if not side.repeats():
-            raise InputError(
-                f"the {name} side computes something else each time it runs in training mode: "
-                "it draws random numbers, or keeps a state between calls. Leave that out for the "
-                "check."
-            )
 
 
 def _explained(
@@ -215,29 +208,35 @@ BACK_CEILING: Mapping[str, float] = {"float64": 1e-10, "float32": 0.1}
 """The same of what comes after the forward pass. Rounding moves gradients of 50 layers in float32
 by 5e-2: a mistake there that is smaller shows in float64 alone."""
 
-_GIVEN = re.compile(r"initial/|step/\d+/data/|error$")
-"""What is an input, not computed: equal or not."""
+_GIVEN = re.compile(r"initial/|step/\d+/data/|step/1/optimizer/|error$")
+"""What is an input, not computed, or not compared."""
 
 
-def measure(side: TorchSide, batches: Batches, trace: Trace, dtype: str) -> dict[str, float]:
+def measure(
+    side: Side, batches: Batches, trace: Trace, dtype: str, start: Start | None = None
+) -> dict[str, float]:
     """Name of an array → the tolerance that rounding in this network asks for.
 
-    Empty where the module cannot be copied.
-
     Args:
-        side: Torch's side; a copy of it is disturbed.
+        side: A side; what its steps start from is disturbed, and put back.
         batches: Those that were traced.
         trace: Their trace.
         dtype: `"float32"` or `"float64"`.
+        start: What the traced steps started from.
     """
     rng = np.random.default_rng(0)
+    initial = {split(k)[1]: np.asarray(trace[k]) for k in trace if k.startswith("initial/")}
+
+    def disturbed(step: int, layers: Sequence[Layer]) -> dict[str, NDArray[Any]]:
+        weights: Mapping[str, NDArray[Any]] = initial
+        if step > 1:
+            weights = {} if start is None else start(step, layers)
+        return {name: jog(weight, rng) for name, weight in weights.items()}
+
     worst: dict[str, float] = {}
     for _ in range(DRAWS):
-        disturbed = side.changed(lambda weight: jog(weight, rng))
-        if disturbed is None:
-            return {}
         floors = _Floors(trace)
-        disturbed.stream(jogged(batches, rng), floors)
+        side.stream(jogged(batches, rng), floors, disturbed)
         for path, floor in floors.required.items():
             worst[path] = max(worst.get(path, 0.0), floor)
     return {path: _tolerance(path, floor, dtype) for path, floor in worst.items()}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -16,9 +15,6 @@ from compare.errors import InputError
 from compare.parity.explain.evidence import statistics_update
 from compare.parity.report import ALLOWABLE
 from compare.trace import Trace
-
-Evaluate = Callable[[Mapping[str, NDArray[Any]], Callable[[str, NDArray[Any]], None]], None]
-"""Evaluates the Keras model with some tensors replaced, writing `evaluation/…` to a sink."""
 
 
 def check_allowed(names: Collection[str]) -> None:
@@ -37,25 +33,21 @@ def check_allowed(names: Collection[str]) -> None:
             )
 
 
-def predicted(keras: Trace, torch: Trace, allow: Collection[str], evaluate: Evaluate) -> Trace:
+def predicted(keras: Trace, torch: Trace, allow: Collection[str]) -> Trace:
     """Keras' trace as Torch would have computed it, if it differed only in the allowed ways.
+
+    Every step of Torch's, and its evaluation, starts from Keras' statistics: a difference is that
+    of one step, and never adds up.
 
     Args:
         keras: Keras' trace.
         torch: Torch's trace, of which only the decay is read.
         allow: Names from `ALLOWABLE`.
-        evaluate: Evaluates the Keras model with the predicted statistics.
     """
     arrays: dict[str, NDArray[Any]] = {}
     for layer in keras.layers:
         if layer["kind"] == "batch_norm" and f"training/{layer['name']}/input" in keras:
             arrays |= _statistics(keras, torch, layer["name"], allow)
-    if arrays:
-        after = re.compile(rf"step/{keras.steps}/(?:weights|statistics)/")
-        values = {
-            after.sub("", key): arrays.get(key, keras[key]) for key in keras if after.match(key)
-        }
-        evaluate(values, arrays.__setitem__)
     return keras.viewed({key: partial(_instead, array) for key, array in arrays.items()})
 
 
@@ -76,13 +68,13 @@ def _statistics(
     factor = {"moving_mean": 1.0, "moving_variance": update.unbiasing if unbiased else 1.0}
     arrays = {}
     for tensor, times in factor.items():
-        before = predicted = np.asarray(keras[f"initial/{name}/{tensor}"], dtype=np.float64)
+        before = np.asarray(keras[f"initial/{name}/{tensor}"], dtype=np.float64)
         for step in range(1, keras.steps + 1):
             key = f"step/{step}/statistics/{name}/{tensor}"
-            after = np.asarray(keras[key], dtype=np.float64)
+            after = predicted = np.asarray(keras[key], dtype=np.float64)
             if update.decay < 1.0:
                 batch = (after - update.decay * before) / (1.0 - update.decay)
-                predicted = decay * predicted + (1.0 - decay) * times * batch
+                predicted = decay * before + (1.0 - decay) * times * batch
             arrays[key] = predicted.astype(keras[key].dtype)
             before = after
     return arrays

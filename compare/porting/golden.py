@@ -3,8 +3,10 @@
 ```
 <folder>/keras.json    layers, settings, what was asked, versions, SHA-256 of the arrays; a seal
 <folder>/keras.npz     the trace's arrays, no pickle
-<folder>/torch.json, torch.npz
+<folder>/torch.json, torch.npz, also the weights of Keras' that its steps started from
 ```
+
+A step of the side that is alive starts where the recorded one has started.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import math
 import tempfile
 import zipfile
 from collections.abc import Mapping
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
@@ -25,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compare import schema
-from compare.backends.protocol import Sink
+from compare.backends.protocol import Start
 from compare.backends.structures import Structure, leaves
 from compare.environment import versions
 from compare.errors import GoldenError
@@ -34,11 +36,12 @@ from compare.porting.check import observed
 from compare.porting.compare_traces import Observed, compare_traces, observe
 from compare.porting.models import KerasSide, Side, TorchSide, build_model, build_pair
 from compare.porting.options import Options, Request
+from compare.porting.same_start import LEFT, SameStart, Starting, weights_before
 from compare.porting.weights import carry
 from compare.study.records import write_text
-from compare.trace import TraceWriter
+from compare.trace import Trace, TraceWriter
 
-_FORMAT = 1
+_FORMAT = 2
 _AGAIN = "record it again with --parity-golden record"
 
 Arrays = dict[str, NDArray[Any]]
@@ -81,7 +84,8 @@ class Recording(msgspec.Struct, frozen=True):
         asked: What it computed.
         layers: Its weighted layers, in the order in which they ran.
         arrays: Name in the trace → member of the archive.
-        evaluated: The same of what was evaluated for accepted differences.
+        started: Torch's side alone: name in Keras' trace → member, of the weights and statistics
+            that its later steps and its evaluation started from.
         training: Settings of its optimizer and loss.
         rounding: Torch's side alone: name in the trace → tolerance that rounding asks for.
         versions: Package → version; None where it was not installed.
@@ -93,7 +97,7 @@ class Recording(msgspec.Struct, frozen=True):
     asked: Asked
     layers: list[RecordedLayer]
     arrays: dict[str, str]
-    evaluated: dict[str, str]
+    started: dict[str, str]
     training: dict[str, dict[str, Any] | None]
     rounding: dict[str, Annotated[float, msgspec.Meta(ge=0)]]
     versions: dict[str, str | None]
@@ -121,20 +125,13 @@ def record(
     x, y = data
     pair = build_pair(*models, x, options)
     with observed(pair, y, options) as (keras, torch, request):
-        evaluated: Arrays = {}
-
-        def evaluate(values: Mapping[str, NDArray[Any]], sink: Sink) -> None:
-            keras.evaluate(values, evaluated.__setitem__)
-            for name, array in evaluated.items():
-                sink(name, array)
-
-        report = compare_traces(replace(keras, evaluate=evaluate), torch, request)
+        report = compare_traces(keras, torch, request)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as beside:
             staging = Path(beside) / "new"
             staging.mkdir()
-            save(staging, "keras", keras, request, evaluated)
-            save(staging, "torch", torch, request, {})
+            save(staging, "keras", keras, request)
+            save(staging, "torch", torch, request, keras.trace)
             # A recording takes the place of another one once all of it is written.
             if folder.exists():
                 folder.rename(Path(beside) / "old")
@@ -179,13 +176,30 @@ def replay(
         recorded = unpack(recording, arrays, Path(scratch) / "recorded")
         if options.weights_from is not None:
             carry(recorded.trace, side, request.x, options.pairs)
-        running = observe(side, request, Path(scratch) / "alive")
+        running = partial(observe, side, request, Path(scratch) / "alive")
         if alive == "torch":
-            return compare_traces(recorded, running, request)
-        return compare_traces(running, recorded, request)
+            starting: Starting = partial(SameStart, recorded.trace, options.pairs)
+            return compare_traces(recorded, running(starting), request)
+        started = {key: arrays[member] for key, member in recording.started.items()}
+        return compare_traces(running(lambda so_far: again(started)), recorded, request)
 
 
-def save(folder: Path, name: str, side: Observed, request: Request, evaluated: Arrays) -> None:
+def again(started: Arrays) -> Start:
+    """Keras' steps start from the weights that the recorded ones of Torch's started from.
+
+    Args:
+        started: Name in Keras' trace → array.
+    """
+
+    def start(step: int, layers: object) -> Arrays:
+        return {} if step == 1 else weights_before(step, started)
+
+    return start
+
+
+def save(
+    folder: Path, name: str, side: Observed, request: Request, started: Trace | None = None
+) -> None:
     """Record one side.
 
     Args:
@@ -193,13 +207,15 @@ def save(folder: Path, name: str, side: Observed, request: Request, evaluated: A
         name: `"keras"` or `"torch"`.
         side: The side.
         request: What was asked.
-        evaluated: What was evaluated for accepted differences.
+        started: Keras' trace, for Torch's side: its steps started from weights there.
     """
     trace = side.trace
+    keras: Mapping[str, NDArray[Any]] = started or {}
     keys = {file: key for key, file in trace.files.items()}
     members = {file: str(number) for number, file in enumerate(keys)}
     arrays: Arrays = {members[file]: trace[key] for file, key in keys.items()}
-    arrays |= {f"evaluated{number}": a for number, a in enumerate(evaluated.values())}
+    starts = {key: f"started{number}" for number, key in enumerate(filter(LEFT.match, keras))}
+    arrays |= {member: keras[key] for key, member in starts.items()}
     packed = folder / f"{name}.npz"
     np.savez_compressed(packed, allow_pickle=False, **arrays)
     rounding = side.rounding() if name == "torch" else {}
@@ -209,7 +225,7 @@ def save(folder: Path, name: str, side: Observed, request: Request, evaluated: A
         "asked": msgspec.structs.asdict(_asked(request)),
         "layers": trace.layers,
         "arrays": {key: members[file] for key, file in trace.files.items()},
-        "evaluated": {key: f"evaluated{number}" for number, key in enumerate(evaluated)},
+        "started": starts,
         "training": side.training,
         # A tolerance that is no number allows nothing.
         "rounding": {path: wide for path, wide in rounding.items() if math.isfinite(wide)},
@@ -240,16 +256,11 @@ def unpack(recording: Recording, arrays: Arrays, folder: Path) -> Observed:
         arrays: Member of the archive → array.
         folder: Where the trace goes.
     """
-
-    def evaluate(values: Mapping[str, NDArray[Any]], sink: Sink) -> None:
-        for name, member in recording.evaluated.items():
-            sink(name, arrays[member])
-
     writer = TraceWriter(folder)
     for name, member in recording.arrays.items():
         writer(name, arrays[member])
     trace = writer.close([dict(layer) for layer in recording.layers])
-    return Observed(trace, recording.training, evaluate, lambda: recording.rounding, lambda: True)
+    return Observed(trace, recording.training, lambda: recording.rounding, lambda: None)
 
 
 def read(file: Path) -> tuple[Recording, Arrays]:
@@ -302,7 +313,7 @@ def _unpacked(file: Path, packed: bytes, recording: Recording) -> Arrays:
             arrays = {member: members[member] for member in members.files}
     except (ValueError, OSError, zipfile.BadZipFile) as error:
         raise GoldenError(f"{archive}: cannot be read ({error}).") from error
-    if not {*recording.arrays.values(), *recording.evaluated.values()} <= arrays.keys():
+    if not {*recording.arrays.values(), *recording.started.values()} <= arrays.keys():
         raise GoldenError(f"{archive}: lacks arrays that {file.name} names: {_AGAIN}.")
     return arrays
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,10 +14,19 @@ from typing import Any, ClassVar
 from numpy.typing import NDArray
 
 from compare.backends import protocol
-from compare.backends.protocol import Batches, Framework, Objective, Sink, TorchFramework
+from compare.backends.protocol import (
+    Batches,
+    Framework,
+    KerasFramework,
+    Objective,
+    Sink,
+    Start,
+    TorchFramework,
+)
 from compare.backends.structures import Structure, mapped
 from compare.errors import InputError
 from compare.porting.options import Options, checked
+from compare.porting.same_start import Starting
 from compare.trace import Layer, Trace, TraceWriter
 
 FEW = 4
@@ -53,14 +61,27 @@ class Side(ABC):
             return self.framework.dtype_of(self.model)
 
     @abstractmethod
-    def stream(self, batches: Batches, sink: Sink) -> list[Layer]:
+    def stream(self, batches: Batches, sink: Sink, start: Start | None = None) -> list[Layer]:
         """Hand training steps and an evaluation to a sink, as `compare.trace` describes them.
+
+        Args:
+            batches: Samples and targets of every step.
+            sink: Receives every array under its name.
+            start: What steps start from, if not from where the step before ended.
 
         Returns:
             The weighted layers, in the order in which they ran.
 
         Raises:
             InputError: The model cannot be traced.
+        """
+
+    @abstractmethod
+    def real_step(self, x: Structure, y: Structure, sink: Sink) -> None:
+        """Hand what one step leaves to a sink, taken as the user takes it.
+
+        Raises:
+            InputError: Training raised.
         """
 
     @abstractmethod
@@ -71,10 +92,11 @@ class Side(ABC):
     def repeats(self, x: Structure) -> bool:
         """Whether two training-mode passes agree exactly."""
 
-    def trace(self, batches: Batches, folder: Path) -> Trace:
-        """The same as `stream`, written to a folder."""
+    def trace(self, batches: Batches, folder: Path, starting: Starting | None = None) -> Trace:
+        """The same as `stream`, written to a folder; `starting` makes what the steps start from."""
         writer = TraceWriter(folder)
-        return writer.close(self.stream(batches, writer))
+        start = None if starting is None else starting(writer.so_far)
+        return writer.close(self.stream(batches, writer, start))
 
     def write(self, weights: Mapping[str, NDArray[Any]]) -> None:
         """Set every weight, by the names of this side's trace.
@@ -92,6 +114,15 @@ class Side(ABC):
                 f"the {self.name.capitalize()} side draws random numbers while it trains: "
                 f"{', '.join(parts)}. Two frameworks never draw the same ones: "
                 f"{self.without_randomness}."
+            )
+
+    def refuse_unrepeatable(self, x: Structure) -> None:
+        """Raise `InputError` if two training-mode passes differ: not all that draws can be seen."""
+        if not self.repeats(x):
+            raise InputError(
+                f"the {self.name.capitalize()} side computes something else each time it runs in "
+                "training mode: it draws random numbers, or keeps a state between calls. Leave "
+                "that out for the check."
             )
 
     def check_dtype(self, expected: str) -> None:
@@ -122,9 +153,17 @@ class KerasSide(Side):
         "build the model without them, or with rates and deviations of zero, for the check"
     )
 
-    def stream(self, batches: Batches, sink: Sink) -> list[Layer]:
+    @property
+    def framework(self) -> KerasFramework:
+        return protocol.load("keras")
+
+    def stream(self, batches: Batches, sink: Sink, start: Start | None = None) -> list[Layer]:
         with self.in_its_dtype():
-            return self.framework.trace(self.model, batches, sink)
+            return self.framework.trace(self.model, batches, sink, start=start)
+
+    def real_step(self, x: Structure, y: Structure, sink: Sink) -> None:
+        with self.in_its_dtype():
+            self.framework.real_step(self.model, x, y, sink)
 
     def training(self) -> dict[str, Any]:
         return {
@@ -135,11 +174,6 @@ class KerasSide(Side):
     def repeats(self, x: Structure) -> bool:
         with self.in_its_dtype():
             return self.framework.repeats(self.model, x)
-
-    def evaluate(self, values: Mapping[str, NDArray[Any]], x: Structure, sink: Sink) -> None:
-        """Record one evaluation with some tensors replaced; the model is left as it is."""
-        with self.in_its_dtype():
-            protocol.load("keras").evaluate(self.model, values, x, sink)
 
 
 @dataclass(frozen=True)
@@ -185,11 +219,20 @@ class TorchSide(Side):
                 "torch.optim.SGD with its arguments bound; or pass a LightningModule."
             )
 
-    def stream(self, batches: Batches, sink: Sink) -> list[Layer]:
+    def stream(self, batches: Batches, sink: Sink, start: Start | None = None) -> list[Layer]:
+        own: Mapping[str, Any] = {"objective": self.objective, "to_torch": self.to_torch}
         with self.in_its_dtype():
-            return self.framework.trace_any(
-                self.model, batches, sink, objective=self.objective, to_torch=self.to_torch
-            )
+            return self.framework.trace_any(self.model, batches, sink, start=start, **own)
+
+    def real_step(self, x: Structure, y: Structure, sink: Sink) -> None:
+        own: Mapping[str, Any] = {"objective": self.objective, "to_torch": self.to_torch}
+        with self.in_its_dtype():
+            try:
+                self.framework.real_step(self.model, x, y, sink, **own)
+            # A module may raise anything; its trace did not.
+            except Exception as error:
+                text = f"training raised, unwatched: {type(error).__name__}: {error}"
+                raise ValueError(text) from error
 
     def training(self) -> dict[str, Any]:
         return {
@@ -200,17 +243,6 @@ class TorchSide(Side):
     def repeats(self, x: Structure) -> bool:
         with self.in_its_dtype():
             return self.framework.repeats(self.model, x, to_torch=self.to_torch)
-
-    def changed(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> TorchSide | None:
-        """A copy with every weight changed; None if the module cannot be copied."""
-        try:
-            module = copy.deepcopy(self.model)
-        # It keeps a tensor with its graph, or what cannot be pickled.
-        except (RuntimeError, TypeError):
-            return None
-        weights = self.framework.read_weights(module)
-        self.framework.write_weights(module, {name: change(w) for name, w in weights.items()})
-        return replace(self, model=module)
 
 
 @contextmanager

@@ -94,16 +94,30 @@ def test_the_optimizer_goes_on_where_it_stands_and_is_left_there():
     assert np.allclose(found["step/1/weights/l/kernel"], after, rtol=0, atol=1e-15)
 
 
+def test_a_moving_average_of_the_weights_is_a_slot():
+    found = traced(linear(OPT.SGD(0.1, use_ema=True, ema_momentum=0.5)))
+    first, second = (found[f"step/{n}/weights/l/kernel"] for n in (1, 2))
+    assert np.array_equal(found["step/1/slots/l/kernel/average"], first)
+    assert np.allclose(found["step/2/slots/l/kernel/average"], (first + second) / 2, rtol=1e-14)
+
+
 @pytest.mark.parametrize(
-    ("options", "message"),
+    "scaled",
     [
-        ({"use_ema": True}, "the optimizer SGD keeps a moving average of the weights"),
-        ({"loss_scale_factor": 2.0}, "the optimizer SGD scales the loss"),
+        lambda: OPT.SGD(0.1, loss_scale_factor=1024.0),
+        lambda: OPT.LossScaleOptimizer(OPT.SGD(0.1), initial_scale=1024.0),
     ],
 )
-def test_optimizers_without_a_counterpart_are_refused(options, message):
-    with pytest.raises(ValueError, match=f"^{message}"):
-        traced(linear(OPT.SGD(0.1, **options)))
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_of_a_scaled_loss_everything_is_recorded_unscaled(scaled, jit_compile):
+    plain, found = {}, {}
+    model = linear(OPT.SGD(0.1))
+    adapter.trace(model, [(X, Y)] * 2, plain.__setitem__, jit_compile=jit_compile)
+    model.compile(scaled(), "mse")
+    adapter.trace(model, [(X, Y)] * 2, found.__setitem__, jit_compile=jit_compile)
+    for name in plain.keys() - {"step/1/optimizer/learning_rate", "step/1/optimizer/iteration"}:
+        assert np.allclose(found[name], plain[name], rtol=1e-12, atol=1e-15), name
+    assert not model.optimizer.built
 
 
 class Own(keras.Model):

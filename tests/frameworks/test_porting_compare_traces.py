@@ -41,13 +41,12 @@ def test_what_is_given_is_not_widened_and_nothing_beyond_the_ceiling(tmp_path):
 
 
 def test_nan_widens_nothing(tmp_path):
-    def stream(batches, sink):
+    def stream(batches, sink, start):
         sink("prediction", np.array([np.nan]))
         sink("training/a/output", np.array([np.nan]))
 
     found = written(tmp_path / "a", {path: np.array([np.nan]) for path in PATHS})
-    side = SimpleNamespace(changed=lambda change: SimpleNamespace(stream=stream))
-    wide = measure(side, [], found, "float64")
+    wide = measure(SimpleNamespace(stream=stream), [], found, "float64")
     assert wide == {"prediction": LEAST * np.finfo("float64").eps, "training/a/output": 0.0}
 
 
@@ -73,8 +72,11 @@ def test_an_array_that_is_another_one_is_measured_once(tmp_path):
     assert wide["training/1/input"] == wide["training/0/output"] > 0.0
 
 
-def test_nothing_is_measured_of_a_module_that_cannot_be_copied(tmp_path):
+def test_a_module_that_cannot_be_copied_is_measured_as_well_and_put_back(tmp_path):
     module = nn.Linear(4, 4).double()
     side, batches, found = traced(tmp_path, module, "float64")
+    expected = measure(side, batches, found, "float64")
     module.seen = [module(torch.ones(1, 4, dtype=torch.float64))]
-    assert measure(side, batches, found, "float64") == {}
+    before = module.weight.clone()
+    assert measure(side, batches, found, "float64") == expected
+    assert torch.equal(module.weight, before)

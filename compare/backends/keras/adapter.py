@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from bn_keras.data import PlannedBatches
 from bn_keras.training import fit, reporting
 from compare.backends.keras import build as networks
+from compare.backends.keras import real_step as real
 from compare.backends.keras import rules, settings, structures, timing, weights
 from compare.backends.keras import trace as tracing
 from compare.backends.keras.demos import DEMONSTRATIONS
@@ -32,9 +33,10 @@ configurations, time_fit = timing.configurations, timing.time_fit
 random_parts, repeats = settings.random_parts, tracing.repeats
 optimizer_settings, loss_settings = settings.optimizer_settings, settings.loss_settings
 read_weights, write_weights = weights.read_weights, weights.write_weights
+write_some = weights.write_some
 add_rule, forget_rule = rules.add_rule, rules.forget_rule
 sample_input = structures.sample_input
-describe, trace, evaluate = tracing.describe, tracing.trace, tracing.evaluate
+describe, trace, real_step = tracing.describe, tracing.trace, real.real_step
 
 
 def draw_orders(n: int, *, epochs: int, seed: int) -> NDArray[Any]:

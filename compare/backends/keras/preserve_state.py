@@ -2,44 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import keras
+import tensorflow as tf
+from keras.src.utils.tracking import Tracker
 
-from compare.backends.keras.rules import states_between_batches
+from compare.backends.attributes import attributes_as_found
 from compare.backends.keras.structures import to_numpy
+
+_OPENED = (
+    *(keras.Layer, keras.Loss, keras.Metric, keras.optimizers.Optimizer),
+    *(keras.optimizers.schedules.LearningRateSchedule, keras.random.SeedGenerator, Tracker),
+)
+"""What training changes attributes of. A `Tracker` has the list of variables of each of them."""
 
 
 @contextmanager
 def as_found(model: keras.Model, *, generators: bool = True) -> Iterator[None]:
-    """Put back every variable: weights, statistics, metrics, states of random generators.
+    """Put back every variable and every attribute of a model and of what it is made of.
 
-    Metrics that did not exist before forget what they counted.
+    That is weights, statistics, states of layers and random generators, metrics and loss trackers,
+    functions that Keras compiled, and optimizers: one that was not built is not built again.
 
     Args:
         model: A built model.
         generators: Whether random generators are put back too.
     """
-    before = _variables(model)
     moving: set[int] = set()
     if not generators:
         moving = {id(g.state) for layer in model._flatten_layers() for g in layer._seed_generators}
-    values = {key: to_numpy(v) for key, v in before.items() if key not in moving}
-    try:
+
+    def keep(value: Any) -> Callable[[], None] | None:
+        if not isinstance(value, (keras.Variable, tf.Variable)) or id(value) in moving:
+            return None
+        before = to_numpy(value)
+        return lambda: value.assign(before)
+
+    with attributes_as_found([model], _OPENED, keep):
         yield
-    finally:
-        if _variables(model).keys() - before.keys():
-            model.reset_metrics()
-        for key, value in values.items():
-            before[key].assign(value)
-
-
-def _variables(model: keras.Model) -> dict[int, keras.Variable]:
-    metrics = [variable for metric in model.metrics for variable in metric.variables]
-    variables = [*model.variables, *metrics, *states_between_batches(model)]
-    return {id(variable): variable for variable in variables}
 
 
 def shadow(stack: ExitStack, owner: Any, attribute: str, value: Any) -> None:

@@ -1,19 +1,17 @@
-"""One training step of a model: its own `train_step` if it has one, else what Keras' does.
-
-Copies of the model's optimizers take the step, and are watched for the gradients they are given.
-"""
+"""One training step of a model: its own `train_step`, by its own optimizers."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from compare.backends.keras.hooks import Note, recording
-from compare.backends.keras.preserve_state import shadow
+from compare.backends.keras.optimizers import Losses, OnGradient, Optimizers
 from compare.backends.keras.rules import Tensor
 from compare.backends.keras.structures import as_tensors
 from compare.data import Array
@@ -35,49 +33,9 @@ _SLOTS: dict[type, dict[str, str]] = {
 """Attribute of an optimizer → name of the slot. AdamW is an Adam."""
 
 
-def optimizers_of(model: keras.Model) -> dict[str, keras.optimizers.Optimizer]:
-    """The optimizers that a model has as attributes: the compiled one, and others of its own."""
-    optimizers = {k: v for k, v in vars(model).items() if isinstance(v, _O.Optimizer)}
-    if getattr(model, "optimizer", None) is not None:
-        optimizers["optimizer"] = model.optimizer
-    return optimizers
-
-
-def _copied(
-    original: keras.optimizers.Optimizer, variables: list[keras.Variable] | None
-) -> keras.optimizers.Optimizer:
-    """An optimizer as another one stands: its settings, its iteration, its slots.
-
-    Args:
-        original: It is left alone.
-        variables: What it will train, if it has not trained yet; None to leave that to the steps.
-
-    Raises:
-        ValueError: It keeps averages of weights, scales the loss or cannot be copied.
-    """
-    kind = type(original).__name__
-    if original.use_ema:
-        raise ValueError(
-            f"the optimizer {kind} keeps a moving average of the weights (use_ema=True), which has "
-            "no counterpart in Torch: compile without it to compare"
-        )
-    if original.loss_scale_factor is not None or isinstance(original, _O.LossScaleOptimizer):
-        raise ValueError(f"the optimizer {kind} scales the loss: compile without that to compare")
-    config = original.get_config()
-    if isinstance(config.get("learning_rate"), dict):
-        # A schedule remembers nothing: it need not be one that Keras could load.
-        config["learning_rate"] = original._learning_rate
-    try:
-        copy = type(original).from_config(config)
-    except Exception as error:
-        raise ValueError(f"the optimizer {kind} cannot be copied: {error}") from error
-    if original.built:
-        copy.build(original._trainable_variables)
-        for variable, value in zip(copy.variables, original.variables, strict=True):
-            variable.assign(value)
-    elif variables is not None:
-        copy.build(variables)
-    return copy
+def slot_attributes(optimizer: keras.optimizers.Optimizer) -> dict[str, str]:
+    """Attribute of an optimizer → name of the slot that it lists, for every weight."""
+    return next((slots for kind, slots in _SLOTS.items() if isinstance(optimizer, kind)), {})
 
 
 def slots(
@@ -90,10 +48,7 @@ def slots(
         tensors: The weights by canonical name.
     """
     names = {id(tensor.variable): name for name, tensor in tensors.items()}
-    attributes: dict[str, str] = next(
-        (slots for kind, slots in _SLOTS.items() if isinstance(optimizer, kind)), {}
-    )
-    for attribute, slot in attributes.items():
+    for attribute, slot in slot_attributes(optimizer).items():
         values: list[Any] = getattr(optimizer, attribute, None) or []
         for value, variable in zip(values, optimizer._trainable_variables, strict=bool(values)):
             name = names.get(id(variable))
@@ -101,12 +56,19 @@ def slots(
                 yield f"{name}/{slot}", tensors[name].canonical(value)
 
 
-OnGradient = Callable[[keras.Variable, Any], None]
-
-
 def has_own_step(model: keras.Model) -> bool:
     """Whether a model overrides `train_step`."""
     return type(model).train_step is not keras.Model.train_step or "train_step" in vars(model)
+
+
+def needs_compiling(model: keras.Model) -> bool:
+    """Whether it is trained through XLA: on a CPU TensorFlow differentiates groups in no other way.
+
+    A model's own step runs as it is: XLA could not hand over what its optimizers are given.
+    """
+    kinds = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+    grouped = (p for p in model._flatten_layers() if isinstance(p, kinds) and p.groups > 1)
+    return not has_own_step(model) and next(grouped, None) is not None
 
 
 def forward(model: keras.Model, x: Any, *, training: bool) -> Any:
@@ -115,32 +77,24 @@ def forward(model: keras.Model, x: Any, *, training: bool) -> Any:
 
 
 class Training:
-    """Trains a model step by step with copies of its optimizers.
+    """Trains a model step by step with its own optimizers.
+
+    The model and its optimizers are changed by it: see `preserve_state.as_found`.
 
     Args:
         model: A compiled model.
         jit_compile: Whether XLA compiles forward and backward pass; not of a `train_step` of the
             model's own, which runs as it is.
 
-    Raises:
-        ValueError: An optimizer cannot be copied.
+    Attributes:
+        optimizers: What takes the steps.
     """
 
     def __init__(self, model: keras.Model, *, jit_compile: bool = False) -> None:
         self._model = model
-        self._copies = {
-            name: _copied(o, model.trainable_variables if name == "optimizer" else None)
-            for name, o in optimizers_of(model).items()
-        }
-        self._used: set[str] = set()
-        self._own = has_own_step(model)
-        self._jit = jit_compile and not self._own
+        self.optimizers = Optimizers(model)
+        self._jit = jit_compile and not has_own_step(model)
         self._compiled = tf.function(self._loss_and_gradients, jit_compile=True)
-
-    @property
-    def optimizers(self) -> Sequence[keras.optimizers.Optimizer]:
-        """The copies that took part in steps so far: a compiled one may never be asked."""
-        return [copy for name, copy in self._copies.items() if name in self._used]
 
     def step(
         self,
@@ -165,23 +119,20 @@ class Training:
         """
         x, y = as_tensors(x), as_tensors(y)
         order: list[str] = []
-        with ExitStack() as stack:
-            for name, copy in self._copies.items():
-                shadow(stack, copy, "apply", self._watched(name, on_gradient))
+        with self.optimizers.watched(on_gradient) as losses:
+            unscaled = None if back is None else losses.unscaling(back)
             if self._jit and note is not None:
-                passes, order = recorded(self._model, self._loss_and_gradients, (x, y), note, back)
+                passes, order = recorded(
+                    self._model, self._loss_and_gradients, (x, y), note, unscaled
+                )
                 loss = self._apply(*passes)
             elif self._jit:
                 loss = self._apply(*self._compiled(x, y))
+            elif note is not None:
+                with recording(self._model, note, unscaled) as order:
+                    loss = self._own_step(x, y, losses)
             else:
-                if note is not None:
-                    order = stack.enter_context(recording(self._model, note, back))
-                for name, copy in self._copies.items():
-                    shadow(stack, self._model, name, copy)
-                if self._own:
-                    loss = self._own_step(x, y)
-                else:
-                    loss = self._apply(*self._loss_and_gradients(x, y))
+                loss = self._own_step(x, y, losses)
         return loss, order
 
     def _loss_and_gradients(self, x: Any, y: Any) -> tuple[Any, list[Any]]:
@@ -189,41 +140,28 @@ class Training:
         with tf.GradientTape() as tape:
             output = forward(model, x, training=True)
             loss = model._compute_loss(x=x, y=y, y_pred=output, training=True)
-        return loss, tape.gradient(loss, model.trainable_variables)
+            scaled = model.optimizer.scale_loss(loss)
+        return loss, tape.gradient(scaled, model.trainable_variables)
 
     def _apply(self, loss: Any, gradients: Sequence[Any]) -> Any:
         variables = self._model.trainable_variables
         if variables:
-            optimizer = self._copies["optimizer"]
-            optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            self._model.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         return loss
 
-    def _own_step(self, x: Any, y: Any) -> Any:
-        with _differentiated() as targets:
-            self._model.train_step((x, y))
-        if not targets:
+    def _own_step(self, x: Any, y: Any, losses: Losses) -> Any:
+        with warnings.catch_warnings():
+            # Nothing is trained: the structure says so.
+            warnings.filterwarnings("ignore", message=".*does not have any trainable weights")
+            with _differentiated() as targets:
+                self._model.train_step((x, y))
+        # What the optimizer was asked to scale is not scaled yet.
+        if not (targets := losses.unscaled or targets):
             raise ValueError(
                 f"the train_step of {type(self._model).__name__} gives no loss to compare: it "
                 "differentiates none with tf.GradientTape"
             )
         return targets[0]
-
-    def _watched(self, name: str, on_gradient: OnGradient) -> Callable[..., Any]:
-        copy = self._copies[name]
-        apply = copy.apply
-
-        def watched(grads: Sequence[Any], trainable_variables: Any = None) -> Any:
-            self._used.add(name)
-            variables = trainable_variables
-            if variables is None:
-                variables = copy._trainable_variables
-            grads, variables = list(grads), list(variables)
-            for variable, gradient in zip(variables, grads, strict=False):
-                if gradient is not None:
-                    on_gradient(variable, gradient)
-            return apply(grads, None if trainable_variables is None else variables)
-
-        return watched
 
 
 def recorded(

@@ -7,19 +7,26 @@ the common ones, so little is converted here. The model is left as it was found.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import keras
 import numpy as np
+from keras.optimizers import Optimizer
 
 from compare.backends.keras import settings, steps, weights
 from compare.backends.keras.hooks import Note, recording
+from compare.backends.keras.optimizers import (
+    Optimizers,
+    averages,
+    kept,
+    optimizers_of,
+)
 from compare.backends.keras.preserve_state import as_found
-from compare.backends.keras.rules import Part
+from compare.backends.keras.rules import Part, Tensor
 from compare.backends.keras.structures import as_tensors, check, to_numpy
-from compare.backends.protocol import Batches, Sink
+from compare.backends.protocol import Batches, Sink, Start
 from compare.backends.structures import Structure, leaves
 from compare.data import Array
 from compare.trace import Layer
@@ -28,66 +35,102 @@ _STATISTICS = ("moving_mean", "moving_variance")
 
 
 def trace(
-    model: keras.Model, batches: Batches, sink: Sink, *, jit_compile: bool = False
+    model: keras.Model,
+    batches: Batches,
+    sink: Sink,
+    *,
+    start: Start | None = None,
+    jit_compile: bool = False,
 ) -> list[Layer]:
     """See `KerasFramework.trace`."""
     x, y = batches[0]
     trained = y is not None
-    if trained and not steps.optimizers_of(model):
+    if trained and not optimizers_of(model):
         raise ValueError(f"{model.name} is not compiled: call compile(optimizer=…, loss=…)")
     weights.weighted_layers(model)
     for samples, _ in batches:
         check(model, samples)
-    # A model's own step runs as it is: XLA could not hand over what its optimizers are given.
-    own = steps.has_own_step(model)
-    jit_compile = not own and (jit_compile or (trained and _needs_compiling(model)))
-    with as_found(model), _raising(), nullcontext() if jit_compile else steps.eagerly():
+    jit_compile = not steps.has_own_step(model) and jit_compile
+    jit_compile = jit_compile or (trained and steps.needs_compiling(model))
+    with as_found(model), raising(), nullcontext() if jit_compile else steps.eagerly():
         for name, array in weights.read_weights(model).items():
             sink(f"initial/{name}", array)
+
+        def begin(step: int, order: Sequence[str]) -> None:
+            if start is not None:
+                weights.write_some(model, start(step, _layers(model, order)))
+
+        begin(1, ())
         if trained:
-            order = _train(model, batches, sink, jit_compile)
+            order = _train(model, batches, sink, begin, jit_compile)
         else:
             _write_all(sink, "step/1/data/x", x)
             order = _run(model, x, sink, "training", prediction="step/1/prediction")
             _write_weights(sink, 1, model)
+        begin(len(batches) + 1, order)
         _run(model, x, sink, "evaluation", jit_compile=jit_compile)
         return _layers(model, order)
 
 
-def _needs_compiling(model: keras.Model) -> bool:
-    """TensorFlow takes gradients of grouped convolutions on a CPU through XLA alone."""
-    kinds = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
-    return any(isinstance(part, kinds) and part.groups > 1 for part in model._flatten_layers())
-
-
-def _train(model: keras.Model, batches: Batches, sink: Sink, jit_compile: bool) -> list[str]:
+def _train(
+    model: keras.Model,
+    batches: Batches,
+    sink: Sink,
+    begin: Callable[[int, Sequence[str]], None],
+    jit_compile: bool,
+) -> list[str]:
     """Record the steps; return the names of the layers in the order of the first."""
     training = steps.Training(model, jit_compile=jit_compile)
     tensors = weights.named_tensors(model)
-    names = {id(tensor.variable): name for name, tensor in tensors.items()}
-    written: set[str] = set()
-
-    def on_gradient(variable: keras.Variable, gradient: Any) -> None:
-        name = names.get(id(variable))
-        if name is not None and name not in written:
-            written.add(name)
-            sink(f"gradient/{name}", tensors[name].canonical(gradient))
-
+    for optimizer in training.optimizers.built():
+        _write_slots(sink, 0, optimizer, tensors)
     order: list[str] = []
     for step, (x, y) in enumerate(batches, start=1):
         _write_all(sink, f"step/{step}/data/x", x)
         _write_all(sink, f"step/{step}/data/y", y)
+        gradients = _Gradients(sink, "gradient" if step == 1 else f"step/{step}/gradient", tensors)
         if step == 1:
             note, back = _writing(sink, "training"), _writing(sink, "backward")
-            loss, order = training.step(x, y, note=note, back=back, on_gradient=on_gradient)
+            loss, order = training.step(x, y, note=note, back=back, on_gradient=gradients)
         else:
-            loss, _ = training.step(x, y)
+            begin(step, order)
+            loss, _ = training.step(x, y, on_gradient=gradients)
         sink(f"step/{step}/loss", to_numpy(loss))
-        _write_weights(sink, step, model)
-        for optimizer in training.optimizers:
-            for name, array in steps.slots(optimizer, tensors):
-                sink(f"step/{step}/slots/{name}", array)
+        write_step(sink, step, model, training.optimizers)
     return order
+
+
+class _Gradients:
+    """Hands over what optimizers are given: the first of every weight, as a step may take more."""
+
+    def __init__(self, sink: Sink, prefix: str, tensors: Mapping[str, Tensor]) -> None:
+        self._sink, self._prefix, self._tensors = sink, prefix, tensors
+        self._left = {id(tensor.variable): name for name, tensor in tensors.items()}
+
+    def __call__(self, variable: keras.Variable, gradient: Any) -> None:
+        name = self._left.pop(id(variable), None)
+        if name is not None:
+            self._sink(f"{self._prefix}/{name}", self._tensors[name].canonical(gradient))
+
+
+def write_step(sink: Sink, step: int, model: keras.Model, optimizers: Optimizers) -> None:
+    """Hand over what a step leaves: weights, statistics, slots, and what else optimizers keep."""
+    tensors = weights.named_tensors(model)
+    _write_weights(sink, step, model)
+    for optimizer in optimizers.stepped():
+        _write_slots(sink, step, optimizer, tensors)
+        if step == 1:
+            for name, array in kept(optimizer, tensors, beside=steps.slot_attributes(optimizer)):
+                sink(f"step/1/optimizer/{name}", array)
+
+
+def _write_slots(
+    sink: Sink, step: int, optimizer: Optimizer, tensors: Mapping[str, Tensor]
+) -> None:
+    for name, array in steps.slots(optimizer, tensors):
+        sink(f"step/{step}/slots/{name}", array)
+    for name, array in averages(optimizer, tensors):
+        sink(f"step/{step}/slots/{name}/average", array)
 
 
 def _run(
@@ -152,20 +195,11 @@ def _writing(sink: Sink, prefix: str) -> Note:
     return note
 
 
-def evaluate(model: keras.Model, values: Mapping[str, Array], x: Structure, sink: Sink) -> None:
-    """See `KerasFramework.evaluate`."""
-    with as_found(model), steps.eagerly():
-        tensors = weights.named_tensors(model)
-        for name, value in values.items():
-            tensors[name].assign(value)
-        _run(model, x, sink, "evaluation")
-
-
 def describe(model: keras.Model, x: Structure) -> list[Layer]:
     """See `Framework.describe`."""
     weights.weighted_layers(model)
     check(model, x)
-    with as_found(model), _raising(), steps.eagerly():
+    with as_found(model), raising(), steps.eagerly():
         with recording(model, lambda name, value: None) as order:
             steps.forward(model, as_tensors(x), training=False)
         return _layers(model, order)
@@ -193,7 +227,7 @@ def _trained_values(layer: keras.Layer, part: Part) -> int:
 
 
 @contextmanager
-def _raising() -> Iterator[None]:
+def raising() -> Iterator[None]:
     """What a model raises is a message: one line, without what Keras puts around it."""
     try:
         yield

@@ -117,3 +117,11 @@ def write_weights(model: keras.Model, weights: Mapping[str, Array]) -> None:
             )
     for name, tensor in tensors.items():
         tensor.assign(weights[name])
+
+
+def write_some(model: keras.Model, weights: Mapping[str, Array]) -> None:
+    """Set the weights that are named, and no other; names and shapes as `read_weights` has them."""
+    if weights:
+        tensors = named_tensors(model)
+        for name, array in weights.items():
+            tensors[name].assign(array)

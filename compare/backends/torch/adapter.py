@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from bn_torch.data import CirclesDataModule, channels_first
 from bn_torch.module import BinaryClassifier
 from bn_torch.training import Reporting, fit
-from compare.backends.protocol import Batches, Objective, Sink, Views
+from compare.backends.protocol import Batches, Objective, Sink, Start, Views
 from compare.backends.structures import Structure
 from compare.backends.torch import build as networks
 from compare.backends.torch import layouts, rules, settings, timing, weights
@@ -159,10 +159,17 @@ def describe(module: nn.Module, x: Structure) -> list[Layer]:
     return tracing.describe(network(module), x)
 
 
-def trace(handle: BinaryClassifier, batches: Batches, sink: Sink) -> list[Layer]:
+def write_some(handle: nn.Module, values: Mapping[str, Array]) -> None:
+    """Set some weights and running statistics."""
+    weights.write_some(network(handle), values)
+
+
+def trace(
+    handle: BinaryClassifier, batches: Batches, sink: Sink, *, start: Start | None = None
+) -> list[Layer]:
     """Record a training step per batch; targets come as Keras takes them, (n,)."""
     columns = [(x, None if y is None else y[:, np.newaxis]) for x, y in batches]
-    return trace_any(handle, columns, sink)
+    return trace_any(handle, columns, sink, start=start)
 
 
 def trace_any(
@@ -170,27 +177,14 @@ def trace_any(
     batches: Batches,
     sink: Sink,
     *,
+    start: Start | None = None,
     objective: Objective | None = None,
-    to_torch: Callable[[Structure], Structure] | None = None,
-    targets_to_torch: Callable[[Structure], Structure] | None = None,
+    to_torch: layouts.Map | None = None,
+    targets_to_torch: layouts.Map | None = None,
 ) -> list[Layer]:
     """Record a training step per batch of any module."""
-    module = getattr(module, "_orig_mod", module)
-    weights.weighted_layers(network(module))  # What has no weights yet is refused before it runs.
-    x, y = batches[0]
-    if objective is not None:
-        whole: nn.Module = tracing.Objective(module, *objective)
-        whole.training = module.training
-    elif y is None or is_lightning(module):
-        whole = module
-    else:
-        raise ValueError(
-            f"{type(module).__name__} is a plain module: training it takes a loss and an optimizer"
-        )
-    samples = layouts.by_user("to_torch", to_torch) or layouts.of_samples(module, x)
-    targets = layouts.by_user("targets_to_torch", targets_to_torch)
-    if targets is None:
-        targets = layouts.of_targets(module, samples.to_torch(x), y)
+    module = _trainable(module, batches[0][1], objective)
+    samples, targets = _arrangements(module, batches[0], to_torch, targets_to_torch)
     tensors = [
         (samples.to_torch(x), None if y is None else targets.to_torch(y)) for x, y in batches
     ]
@@ -203,4 +197,52 @@ def trace_any(
             theirs[1] if targets_to_torch is not None or y is None else targets.to_keras(y),
         )
 
-    return tracing.trace(whole, network(module), tensors, sink, to_keras=to_keras)
+    return tracing.trace(
+        module,
+        network(module),
+        tensors,
+        sink,
+        to_keras=to_keras,
+        start=start,
+        objective=objective,
+    )
+
+
+def real_step(
+    module: nn.Module,
+    x: Structure,
+    y: Structure,
+    sink: Sink,
+    *,
+    objective: Objective | None = None,
+    to_torch: layouts.Map | None = None,
+) -> None:
+    """One step of a `Trainer`, or of a plain loop."""
+    module = _trainable(module, y, objective)
+    samples, targets = _arrangements(module, (x, y), to_torch, None)
+    batch = samples.to_torch(x), targets.to_torch(y)
+    tracing.real_step(module, network(module), batch, sink, objective=objective)
+
+
+def _trainable(module: nn.Module, y: Structure | None, objective: Objective | None) -> nn.Module:
+    """What `torch.compile` was given, or the module; a ValueError where it cannot be trained."""
+    module = getattr(module, "_orig_mod", module)
+    weights.weighted_layers(network(module))  # What has no weights yet is refused before it runs.
+    if y is not None and objective is None and not is_lightning(module):
+        raise ValueError(
+            f"{type(module).__name__} is a plain module: training it takes a loss and an optimizer"
+        )
+    return module
+
+
+def _arrangements(
+    module: nn.Module,
+    batch: tuple[Structure, Structure | None],
+    to_torch: layouts.Map | None,
+    targets_to_torch: layouts.Map | None,
+) -> tuple[layouts.Arrangement, layouts.Arrangement]:
+    """How samples and targets are laid out for a module."""
+    x, y = batch
+    samples = layouts.by_user("to_torch", to_torch) or layouts.of_samples(module, x)
+    targets = layouts.by_user("targets_to_torch", targets_to_torch)
+    return samples, targets or layouts.of_targets(module, samples.to_torch(x), y)

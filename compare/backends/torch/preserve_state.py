@@ -2,40 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import lightning as L
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
+from compare.backends.attributes import attributes_as_found
+
+_OPENED = (nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
+"""What training changes attributes of."""
+
+_HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")
+
 
 @contextmanager
 def as_found(module: nn.Module) -> Iterator[None]:
-    """Put back weights, buffers, gradients, modes, trainers and the random state.
+    """Put back everything that a module holds, and the random state.
 
-    Gradients are None within the block.
+    That is weights, buffers and other tensors, gradients, modes, hooks, the trainer, counters, and
+    optimizers with what they keep, where the module has them. Gradients are None within the block.
     """
-    modes = {part: part.training for part in module.modules()}
-    parameters = [(p, p.grad, p.requires_grad) for p in module.parameters()]
-    trainers = {
-        part: part._trainer for part in module.modules() if isinstance(part, L.LightningModule)
-    }
-    for parameter, _, _ in parameters:
-        parameter.grad = None
-    try:
-        with tensors_as_found(module), isolate_rng():
-            yield
-    finally:
-        for lightning, trainer in trainers.items():
-            lightning._trainer = trainer
-        for part, mode in modes.items():
-            part.training = mode
-        for parameter, gradient, trained in parameters:
-            parameter.requires_grad_(trained)
-            parameter.grad = gradient
+    with attributes_as_found([module], _OPENED, _keep), isolate_rng():
+        for parameter in module.parameters():
+            parameter.grad = None
+        yield
+
+
+@contextmanager
+def training_as_found(*parts: Any) -> Iterator[None]:
+    """Put back optimizers and schedules that may be a user's own, held outside of the module."""
+    with attributes_as_found(parts, _OPENED, _keep):
+        yield
+
+
+def _keep(value: Any) -> Callable[[], None] | None:
+    if not isinstance(value, Tensor) or nn.parameter.is_lazy(value):
+        return None
+    before = value.detach().clone()
+    put_back = _leaf_as_it_is(value) if value.is_leaf else lambda: None
+
+    def undo() -> None:
+        with torch.no_grad():
+            if value.shape != before.shape:
+                value.data = before
+            elif not torch.equal(value, before):
+                value.copy_(before)
+        put_back()
+
+    return undo
+
+
+def _leaf_as_it_is(tensor: Tensor) -> Callable[[], None]:
+    trained, gradient = tensor.requires_grad, tensor.grad
+    hooks = {name: dict(getattr(tensor, name, None) or {}) for name in _HOOKS}
+
+    def undo() -> None:
+        tensor.requires_grad_(trained)
+        tensor.grad = gradient
+        for name, before in hooks.items():
+            # In the very dictionary that handles of hooks remove them from.
+            if (now := getattr(tensor, name, None)) and dict(now) != before:
+                now.clear()
+                now.update(before)
+
+    return undo
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -125,7 +124,7 @@ def optimizer_settings(module: nn.Module, objective: Objective | None = None) ->
                 optimizer: Any = objective[1]
                 configured = optimizer(module.parameters())
             else:
-                own: Any = copy.deepcopy(module)
+                own: Any = module
                 configured = own.configure_optimizers()
         # One that asks its Trainer for the number of steps, say: it is judged by what it does.
         except Exception:

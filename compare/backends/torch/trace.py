@@ -1,4 +1,4 @@
-"""A trace: what a module computes in a few steps of a real `Trainer`, and in one evaluation.
+"""A trace: what a module computes in a few steps of its training, and in one evaluation.
 
 `trace` trains and records, `describe` runs one forward pass, `repeats` two. Arrays are named alike
 for every framework (see `compare.trace`) and are in Keras' layout. The module is left as it was
@@ -7,27 +7,24 @@ found. What the layers receive and return is recorded by `hooks`.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
-from compare.backends.protocol import Batches, Sink
+from compare.backends.protocol import Batches, Objective, Sink, Start
 from compare.backends.structures import Structure, leaves
-from compare.backends.torch import layouts
+from compare.backends.torch import layouts, steps
 from compare.backends.torch.hooks import Recording
 from compare.backends.torch.preserve_state import as_found, looking, tensors_as_found
 from compare.backends.torch.settings import settings
+from compare.backends.torch.steps import learning_rates
 from compare.backends.torch.structures import call, tensors, to_numpy
-from compare.backends.torch.weights import named_tensors, weighted_layers
+from compare.backends.torch.weights import named_tensors, weighted_layers, write_some
 from compare.trace import Layer
 
 _STATISTICS = ("moving_mean", "moving_variance")
@@ -37,16 +34,25 @@ ToKeras = Callable[[int, Structure, Structure], tuple[Structure, Structure]]
 
 
 def trace(
-    module: nn.Module, root: nn.Module, batches: Batches, sink: Sink, *, to_keras: ToKeras
+    module: nn.Module,
+    root: nn.Module,
+    batches: Batches,
+    sink: Sink,
+    *,
+    to_keras: ToKeras,
+    start: Start | None = None,
+    objective: Objective | None = None,
 ) -> list[Layer]:
-    """Record a training step per batch, taken by a `Trainer`, and one evaluation.
+    """Record a training step per batch, and one evaluation.
 
     Args:
-        module: Its `training_step` and `configure_optimizers` are used.
+        module: Its `training_step` and `configure_optimizers` are used, or an objective.
         root: The part whose layers are recorded: `module` itself or a network within.
         batches: Samples and targets of every step, tensors as a loader would yield them.
         sink: Receives every array under its name.
         to_keras: Puts a batch into Keras' layout, to be recorded.
+        start: See `Framework.trace`.
+        objective: Loss and optimizer of a plain module.
 
     Returns:
         The weighted layers in the order in which they ran, see `structure`. Where the module
@@ -63,21 +69,54 @@ def trace(
             "cannot be followed: return the loss from training_step and let the Trainer step"
         )
     with as_found(module):
-        if not module.training:
-            module.train()  # What every training loop does first; a frozen part stays in eval().
-        recorder = _Recorder(root, sink, to_keras)
-        recorder.write_weights("initial")
+        begin_training(module)
+        recorder = _Recorder(root, sink, to_keras, start)
+        write_weights(root, sink, "initial")
         try:
             if targets is None:
                 recorder.forward(module, samples)
             else:
-                _fit(module, batches, recorder)
+                steps.train(module, batches, recorder, objective)
+            recorder.begin(len(batches) + 1)
             _evaluate(module, root, samples, recorder)
         # Whatever a port raises is a finding, reported with what was recorded before it.
         except Exception as error:
             recorder.stop()
             sink("error", np.array(f"{type(error).__name__}: {error}"))
         return structure(root, recorder.recording)
+
+
+def real_step(
+    module: nn.Module,
+    root: nn.Module,
+    batch: tuple[Structure, Structure],
+    sink: Sink,
+    *,
+    objective: Objective | None = None,
+) -> None:
+    """Take one step that nothing looks on at, and hand over what it leaves.
+
+    Args:
+        module: As in `trace`.
+        root: As in `trace`.
+        batch: Samples and targets, tensors as a loader would yield them.
+        sink: Receives `step/1/weights/…`, `statistics`, `slots` and `optimizer`.
+        objective: Loss and optimizer of a plain module.
+    """
+
+    class AfterStep(steps.Watch):
+        def after_step(self, step: int) -> None:
+            write_step(root, sink, step, self)
+
+    with as_found(module):
+        begin_training(module)
+        steps.train(module, [batch], AfterStep(), objective)
+
+
+def begin_training(module: nn.Module) -> None:
+    """What every training loop does first; a frozen part stays in `eval()`."""
+    if not module.training:
+        module.train()
 
 
 def describe(module: nn.Module, x: Structure) -> list[Layer]:
@@ -123,8 +162,7 @@ def repeats(
     arranged = to_torch or layouts.of_samples(module, x).to_torch
     outputs: list[list[Tensor]] = []
     with as_found(module), torch.no_grad():
-        if not module.training:
-            module.train()  # As where it is traced: a frozen part stays in eval().
+        begin_training(module)
         try:
             for _ in range(2):
                 # What a buffer keeps is no random number.
@@ -138,66 +176,6 @@ def repeats(
         torch.allclose(a, b, rtol=0.0, atol=0.0, equal_nan=True)
         for a, b in zip(*outputs, strict=True)
     )
-
-
-class Objective(L.LightningModule):
-    """Trains a plain module.
-
-    Args:
-        model: Any module.
-        loss: `loss(output, target)` → a scalar.
-        optimizer: `optimizer(parameters)` → a Torch optimizer, or anything else that
-            `configure_optimizers` may return.
-    """
-
-    def __init__(self, model: nn.Module, loss: Any, optimizer: Any) -> None:
-        super().__init__()
-        self.model, self.loss, self.optimizer = model, loss, optimizer
-
-    def forward(self, x: Any) -> Any:
-        return call(self.model, x)
-
-    def training_step(self, batch: tuple[Any, Any], batch_idx: int) -> Tensor:
-        x, y = batch
-        loss: Tensor = self.loss(self(x), y)
-        return loss
-
-    def configure_optimizers(self) -> Any:
-        return self.optimizer(self.model.parameters())
-
-
-def _fit(module: Any, batches: Batches, recorder: _Recorder) -> None:
-    with warnings.catch_warnings():
-        for advice in (
-            ".*does not have many workers.*",
-            ".*LeafSpec.*is deprecated",
-            ".*have no `val_dataloader`.*",
-            # A frozen part is meant to be in eval() here, and is compared as such.
-            ".*in eval mode.*",
-            # An error of its own, below.
-            ".*returned `None`.*",
-            # Batches of several tensors have several sizes to infer a mean of metrics from.
-            ".*infer the `batch_size`.*",
-        ):
-            warnings.filterwarnings("ignore", message=advice)
-        trainer = L.Trainer(
-            accelerator="cpu",
-            devices=1,
-            max_epochs=1,
-            limit_val_batches=0,
-            num_sanity_val_steps=0,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            callbacks=[recorder],
-        )
-        # The default would turn tuples into lists.
-        steps: Any = list(batches)
-        loader: Any = DataLoader(steps, batch_size=None, collate_fn=lambda batch: batch)
-        trainer.fit(module, loader)
-    if recorder.steps < len(batches):
-        raise RuntimeError(f"training stopped after {recorder.steps} of {len(batches)} steps")
 
 
 def _evaluate(module: nn.Module, root: nn.Module, x: Structure, recorder: _Recorder) -> None:
@@ -215,16 +193,20 @@ def _hand_over(structure: Structure, name: str, sink: Sink) -> None:
             sink(path, to_numpy(torch.as_tensor(leaf)))
 
 
-class _Recorder(L.Callback):
+class _Recorder(steps.Watch):
     """Writes what a step computes, when it has been computed."""
 
-    def __init__(self, root: nn.Module, sink: Sink, to_keras: ToKeras) -> None:
-        self.root, self.sink, self.to_keras = root, sink, to_keras
+    def __init__(self, root: nn.Module, sink: Sink, to_keras: ToKeras, start: Start | None) -> None:
+        super().__init__()
+        self.root, self.sink, self.to_keras, self.start = root, sink, to_keras, start
         self.recording = Recording(root)
-        self.steps = 0
-        self._rates: dict[int, list[float]] = {}
         self._watching = ExitStack()
-        self._differentiated = False
+        self._gradients = ""
+
+    def begin(self, step: int) -> None:
+        """Let a step, or the evaluation, start from the weights that it should start from."""
+        if self.start is not None:
+            write_some(self.root, self.start(step, structure(self.root, self.recording)))
 
     def forward(self, module: nn.Module, x: Structure) -> None:
         """Record a forward pass in training mode, and what it does to moving statistics."""
@@ -234,72 +216,91 @@ class _Recorder(L.Callback):
             output = layouts.output_to_keras(call(module, x), self.recording)
         self.stop()
         _hand_over(output, "step/1/prediction", self.sink)
-        self.write_weights("step/1")
+        write_weights(self.root, self.sink, "step/1")
 
     def _data(self, step: int, x: Structure, y: Structure) -> None:
         x, y = self.to_keras(step, x, y)
         if step == 1:
             samples = next((len(leaf) for _, leaf in leaves(x)), None)
             self.recording = Recording(self.root, self.sink, samples=samples)
+        self.begin(step)
         _hand_over(x, f"step/{step}/data/x", self.sink)
         _hand_over(y, f"step/{step}/data/y", self.sink)
-
-    def write_weights(self, prefix: str) -> None:
-        """Hand over all weights and statistics as they are now."""
-        for layer in weighted_layers(self.root).values():
-            for name, values in layer.tensors().items():
-                group = "statistics" if name.endswith(_STATISTICS) else "weights"
-                under = prefix if prefix == "initial" else f"{prefix}/{group}"
-                self.sink(f"{under}/{layer.name}/{name}", to_numpy(values))
-
-    def setup(self, trainer: Any, module: Any, stage: str) -> None:
-        # What a module brings along may change the steps, but not end them or write files.
-        aside = (Checkpoint, EarlyStopping)
-        trainer.callbacks = [c for c in trainer.callbacks if not isinstance(c, aside)]
-
-    def on_train_start(self, trainer: Any, module: Any) -> None:
-        # It would wait, at the end of the epoch, for a metric that nobody measures here.
-        trainer.strategy.lr_scheduler_configs = [
-            config for config in trainer.lr_scheduler_configs if not config.reduce_on_plateau
-        ]
-
-    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
-        self._data(batch_idx + 1, *batch)
-        if batch_idx == 0:
-            self._watching.enter_context(self.recording.watching())
-
-    def on_before_backward(self, trainer: Any, module: Any, loss: Any) -> None:
-        # Whatever is computed again on the way back, as by checkpointing, has been noted.
-        self.stop()
-
-    def on_after_backward(self, trainer: Any, module: Any) -> None:
-        if self._differentiated:
-            return
-        self._differentiated = True
-        self.recording.finish()
-        for layer in weighted_layers(self.root).values():
-            for name, gradient in layer.tensors(lambda p: p.grad, alone=True).items():
-                self.sink(f"gradient/{layer.name}/{name}", to_numpy(gradient))
 
     def stop(self) -> None:
         """Look no longer at what passes."""
         self._watching.close()
 
-    def on_before_optimizer_step(self, trainer: Any, module: Any, optimizer: Any) -> None:
-        self._rates[id(optimizer)] = learning_rates(optimizer)
+    def on_start(self) -> None:
+        for optimizer in self.optimizers:
+            _write_slots(self.root, self.sink, 0, optimizer, learning_rates(optimizer))
 
-    def on_train_batch_end(
-        self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if not outputs or outputs.get("loss") is None:
-            raise ValueError("training_step returned no loss")
-        self.steps = batch_idx + 1
-        self.sink(f"step/{self.steps}/loss", to_numpy(outputs["loss"]))
-        self.write_weights(f"step/{self.steps}")
-        for optimizer in trainer.optimizers:
-            rates = self._rates.get(id(optimizer)) or learning_rates(optimizer)
-            for name, value in slots(self.root, optimizer, rates):
-                self.sink(f"step/{self.steps}/slots/{name}", value)
+    def before_step(self, step: int, x: Structure, y: Structure) -> None:
+        self._data(step, x, y)
+        self._gradients = "gradient" if step == 1 else f"step/{step}/gradient"
+        if step == 1:
+            self._watching.enter_context(self.recording.watching())
+
+    def before_backward(self) -> None:
+        # Whatever is computed again on the way back, as by checkpointing, has been noted.
+        self.stop()
+
+    def after_backward(self) -> None:
+        # A step may compute gradients again: the first are those of the weights it began with.
+        prefix, self._gradients = self._gradients, ""
+        if not prefix:
+            return
+        self.recording.finish()
+        for layer in weighted_layers(self.root).values():
+            for name, gradient in layer.tensors(lambda p: p.grad, alone=True).items():
+                self.sink(f"{prefix}/{layer.name}/{name}", to_numpy(gradient))
+
+    def after_step(self, step: int) -> None:
+        assert self.loss is not None
+        self.sink(f"step/{step}/loss", to_numpy(self.loss))
+        write_step(self.root, self.sink, step, self)
+
+
+def write_weights(root: nn.Module, sink: Sink, prefix: str) -> None:
+    """Hand over all weights and statistics as they are now."""
+    for layer in weighted_layers(root).values():
+        for name, values in layer.tensors().items():
+            group = "statistics" if name.endswith(_STATISTICS) else "weights"
+            under = prefix if prefix == "initial" else f"{prefix}/{group}"
+            sink(f"{under}/{layer.name}/{name}", to_numpy(values))
+
+
+def write_step(root: nn.Module, sink: Sink, step: int, watch: steps.Watch) -> None:
+    """Hand over what a step leaves: weights, statistics, slots, and what else optimizers keep."""
+    write_weights(root, sink, f"step/{step}")
+    for optimizer in watch.optimizers:
+        rates = watch.rates.get(id(optimizer)) or learning_rates(optimizer)
+        _write_slots(root, sink, step, optimizer, rates)
+        if step == 1:
+            for name, value in _kept(root, optimizer):
+                sink(f"step/1/optimizer/{name}", value)
+
+
+def _write_slots(
+    root: nn.Module,
+    sink: Sink,
+    step: int,
+    optimizer: torch.optim.Optimizer,
+    rates: Sequence[float],
+) -> None:
+    # Before it has any, there is nothing to be told.
+    if step or optimizer.state:
+        for name, value in slots(root, optimizer, rates):
+            sink(f"step/{step}/slots/{name}", value)
+
+
+def _kept(root: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, NDArray[Any]]]:
+    """What an optimizer keeps of parameters beside their slots, by Torch's own names."""
+    beside = _SLOTS if _has_slots(optimizer) else ()
+    for name, parameter in root.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            if key not in beside and isinstance(value, (Tensor, int, float)):
+                yield f"{name}/{key}", to_numpy(torch.as_tensor(value))
 
 
 _KNOWN = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop)
@@ -314,9 +315,10 @@ _SLOTS = {
 """What Torch's optimizers keep of a parameter → Keras' name."""
 
 
-def learning_rates(optimizer: torch.optim.Optimizer) -> list[float]:
-    """Of every group of parameters."""
-    return [float(group["lr"]) for group in optimizer.param_groups]
+def _has_slots(optimizer: torch.optim.Optimizer) -> bool:
+    bases = {c for c in type(optimizer).__mro__ if c.__module__.startswith("torch.optim.")}
+    # One that a user wrote is taken at its names.
+    return isinstance(optimizer, _KNOWN) or bases == {torch.optim.Optimizer}
 
 
 def slots(
@@ -331,9 +333,7 @@ def slots(
         optimizer: What trains it.
         rates: The learning rates that the step was taken with: a schedule changes them after it.
     """
-    bases = {c for c in type(optimizer).__mro__ if c.__module__.startswith("torch.optim.")}
-    # One that a user wrote is taken at its names.
-    if not isinstance(optimizer, _KNOWN) and bases != {torch.optim.Optimizer}:
+    if not _has_slots(optimizer):
         return
     # Keras keeps the learning rate within the velocity. Its SGD descends by adding it, its
     # RMSprop by subtracting.

@@ -138,7 +138,12 @@ def write_weights(module: nn.Module, weights: Mapping[str, Array]) -> None:
             raise ValueError(
                 f"{name}: expected shape {tuple(tensor.shape)}, received {np.shape(weights[name])}"
             )
-    for layer in weighted_layers(module).values():
-        for key in layer.tensors():
-            value = torch.from_numpy(np.array(weights[f"{layer.name}/{key}"]))
-            layer.known[key].write(layer.module, value)
+    write_some(module, weights)
+
+
+def write_some(module: nn.Module, weights: Mapping[str, Array]) -> None:
+    """Set the weights that are named, and no other; names and shapes as `read_weights` has them."""
+    for layer in weighted_layers(module).values() if weights else ():
+        for key, canonical in layer.known.items():
+            if (value := weights.get(f"{layer.name}/{key}")) is not None:
+                canonical.write(layer.module, torch.from_numpy(np.array(value)))
