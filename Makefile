@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: compare test test-slow check benchmark readme install clean
+.PHONY: compare test test-slow check benchmark verdicts readme install clean
 .DEFAULT_GOAL := compare
 
 compare: install  ## train the tutorial's study in both frameworks; options: ARGS="--seeds 5"
@@ -18,6 +18,9 @@ test-slow: install  ## what takes too long for every change
 
 benchmark: install  ## clocks of this tool itself: a quarter of an hour
 	$(BIN)/pytest tests/benchmarks --benchmark-enable --benchmark-json benchmarks.json $(ARGS)
+
+verdicts: install  ## ports whose right verdict is known: a confusion table, exit 1 if a bound is missed
+	$(BIN)/python -m tests.verdicts $(ARGS)
 
 readme: install  ## put the numbers of docs/ into the README
 	$(BIN)/cog -P -I docs -r README.md docs/conventions.md

@@ -15,6 +15,9 @@ backward/<layer>/{input,output}        first step: gradients of the loss, where 
                                        input, the part that passes through this layer
 gradient/<layer>/<tensor>              first step; of later ones:
 step/<n>/gradient/<layer>/<tensor>     what reached the optimizer
+step/<n>/occurrences/<layer>/<tensor>/{rows,values}
+                                       a gradient that came as rows, before they are added up
+step/<n>/rule/<layer>/<tensor>         how its optimizer moves it (`backends.optimizer_rule`), text
 step/<n>/weights/<layer>/<tensor>      after the step
 step/<n>/slots/<layer>/<tensor>/<slot>
 step/0/slots/…                         before the first step, where the optimizer has any then
@@ -47,7 +50,8 @@ View = Callable[[NDArray[Any]], NDArray[Any]]
 """What is read of an array: a part of it, or its elements in another order."""
 
 _PREFIX = re.compile(
-    r"(initial|training|evaluation|gradient|backward|step/\d+/(gradient|weights|slots|statistics))/"
+    r"(initial|training|evaluation|gradient|backward"
+    r"|step/\d+/(weights|slots|statistics|gradient|occurrences|rule))/"
 )
 _STEP = re.compile(r"step/(\d+)/data/x(?:/|$)")
 

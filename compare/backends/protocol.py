@@ -451,6 +451,13 @@ class TorchFramework(Framework, Protocol):
                 raises.
         """
 
+    def rounded_otherwise(self, seed: int, /) -> AbstractContextManager[None]:
+        """A block in which every operation computes with operands a unit in the last place off.
+
+        Args:
+            seed: Seed of the directions, up or down.
+        """
+
     def real_step(
         self,
         handle: Handle,

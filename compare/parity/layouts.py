@@ -204,7 +204,8 @@ def in_keras_order(keras: Trace, torch: Trace) -> Trace:
         starts = tuple(f"{name}/{tensor}/" for tensor in BY_FEATURE[kinds[name]])
         for key in torch:
             group, inner = split(key)
-            if group and group not in _PASSES and f"{inner}/".startswith(starts):
+            held = group and group not in _PASSES and not group.endswith("/rule")
+            if held and f"{inner}/".startswith(starts):
                 tensors[key] = partial(np.take, indices=order, axis=0)
     return _read(torch, keras, reading).viewed(tensors)
 

@@ -1,8 +1,7 @@
 """Compare the traces of two sides: matched, aligned, and through the ladder to a report.
 
 Tolerances are those of the ladder. Where something differs, they are widened to what rounding does
-in this very network: Torch's side runs again with every weight and sample one unit in the last
-place off.
+in this very network: Torch's side runs again with every operation rounded otherwise.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compare.backends.protocol import Batches, Start
-from compare.backends.structures import mapped
 from compare.errors import unknown
 from compare.parity import ladder as rungs
 from compare.parity import tolerances
@@ -208,7 +206,7 @@ BACK_CEILING: Mapping[str, float] = {"float64": 1e-10, "float32": 0.1}
 """The same of what comes after the forward pass. Rounding moves gradients of 50 layers in float32
 by 5e-2: a mistake there that is smaller shows in float64 alone."""
 
-_GIVEN = re.compile(r"initial/|step/\d+/data/|step/1/optimizer/|error$")
+_GIVEN = re.compile(r"initial/|step/\d+/(data|rule)/|step/1/optimizer/|error$")
 """What is an input, not computed, or not compared."""
 
 
@@ -218,25 +216,17 @@ def measure(
     """Name of an array → the tolerance that rounding in this network asks for.
 
     Args:
-        side: A side; what its steps start from is disturbed, and put back.
+        side: Torch's side.
         batches: Those that were traced.
         trace: Their trace.
         dtype: `"float32"` or `"float64"`.
         start: What the traced steps started from.
     """
-    rng = np.random.default_rng(0)
-    initial = {split(k)[1]: np.asarray(trace[k]) for k in trace if k.startswith("initial/")}
-
-    def disturbed(step: int, layers: Sequence[Layer]) -> dict[str, NDArray[Any]]:
-        weights: Mapping[str, NDArray[Any]] = initial
-        if step > 1:
-            weights = {} if start is None else start(step, layers)
-        return {name: jog(weight, rng) for name, weight in weights.items()}
-
     worst: dict[str, float] = {}
-    for _ in range(DRAWS):
+    for draw in range(DRAWS):
         floors = _Floors(trace)
-        side.stream(jogged(batches, rng), floors, disturbed)
+        with side.framework.rounded_otherwise(draw):
+            side.stream(batches, floors, start)
         for path, floor in floors.required.items():
             worst[path] = max(worst.get(path, 0.0), floor)
     return {path: _tolerance(path, floor, dtype) for path, floor in worst.items()}
@@ -264,18 +254,3 @@ class _Floors:
         # What is one array here is one array there: the module is the same.
         if path in self._trace and existing in self.required:
             self.required[path] = self.required[existing]
-
-
-def jog(array: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
-    """Every floating value moved to its neighbour, up or down; whole numbers as they are."""
-    if array.dtype.kind != "f":
-        return array
-    towards = np.where(rng.integers(0, 2, array.shape), np.inf, -np.inf).astype(array.dtype)
-    moved = np.nextafter(array, towards)
-    # The neighbour of zero is no rounding error, and what is zero stays so.
-    return np.where(array == 0, array, moved)
-
-
-def jogged(batches: Batches, rng: np.random.Generator) -> Batches:
-    """The same batches, samples one unit in the last place off."""
-    return [(mapped(lambda a: jog(np.asarray(a), rng), x), y) for x, y in batches]

@@ -166,7 +166,6 @@ def sgd_nesterov(handle, size):
     use_sgd(handle, nesterov=True)
 
 
-# After two steps, dampening cannot be told from a rate that a schedule has lowered.
 @bug(
     "momentum is dampened",
     variant=AFTER,
@@ -174,18 +173,32 @@ def sgd_nesterov(handle, size):
     blame="optimizer",
     size=0.0001,
     unit="dampening",
-    explained_by=("learning-rate-schedule",),
+    explained_by=("sgd-dampening",),
 )
 def sgd_dampened(handle, size):
     use_sgd(handle, dampening=size)
 
 
-@bug("weights decay", variant=AFTER, rung=7, blame="optimizer", size=1e-08, unit="weight decay")
+@bug(
+    "weights decay",
+    variant=AFTER,
+    rung=7,
+    blame="optimizer",
+    size=1e-08,
+    unit="weight decay",
+    explained_by=("weight-decay",),
+)
 def weight_decay(handle, size):
     use_sgd(handle, weight_decay=size)
 
 
-@bug("Adam for SGD", variant=AFTER, rung=7, blame="optimizer")
+@bug(
+    "Adam for SGD",
+    variant=AFTER,
+    rung=7,
+    blame="optimizer",
+    explained_by=("optimizer-kind",),
+)
 def adam(handle, size):
     def configure_optimizers(self):
         return torch.optim.Adam(self.model.parameters(), lr=0.01)

@@ -116,7 +116,10 @@ def test_of_a_scaled_loss_everything_is_recorded_unscaled(scaled, jit_compile):
     model.compile(scaled(), "mse")
     adapter.trace(model, [(X, Y)] * 2, found.__setitem__, jit_compile=jit_compile)
     for name in plain.keys() - {"step/1/optimizer/learning_rate", "step/1/optimizer/iteration"}:
-        assert np.allclose(found[name], plain[name], rtol=1e-12, atol=1e-15), name
+        if found[name].dtype.kind == "U":
+            assert found[name] == plain[name]
+        else:
+            assert np.allclose(found[name], plain[name], rtol=1e-12, atol=1e-15), name
     assert not model.optimizer.built
 
 

@@ -3,7 +3,8 @@ import pytest
 import torch
 from torch import nn
 
-from compare.backends.torch.trace import learning_rates, slots
+from compare.backends.torch.slots import slots
+from compare.backends.torch.steps import learning_rates
 
 
 class Idle(nn.Module):
@@ -39,9 +40,10 @@ class ByHand(torch.optim.Optimizer):
         (lambda p: torch.optim.SGD(p, lr=0.1), set()),
         (torch.optim.AdamW, {"first_moment", "second_moment"}),
         (torch.optim.RMSprop, {"second_moment"}),
-        (torch.optim.NAdam, set()),
-        (torch.optim.Adamax, set()),
-        (torch.optim.Adadelta, set()),
+        (torch.optim.NAdam, {"first_moment", "second_moment"}),
+        (torch.optim.Adamax, {"first_moment", "infinity_norm"}),
+        (torch.optim.Adadelta, {"second_moment", "squared_changes"}),
+        (torch.optim.RAdam, set()),
         (ByHand, {"first_moment"}),
     ],
 )

@@ -6,9 +6,11 @@ import keras
 import numpy as np
 import pairs
 import pytest
+from pairs.causes import CAUSES
+from pairs.weights import shaken
 
 import compare
-from compare.backends.keras.weights import read_weights, write_weights
+from compare.backends.keras.weights import read_weights
 from compare.porting.models import KerasSide
 
 # Torch says once, of `volume`, that an even kernel's `same` costs a copy.
@@ -17,44 +19,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even k
 PAIRS = pairs.discover()
 BUGS = [(name, bug) for name, pair in PAIRS.items() for bug in pair.BUGS]
 MODELS = {}
-EXPLAINED = {
-    ("autoencoder", "cropped at the beginning"): "transposed-padding",
-    ("autoencoder", "symmetric padding at stride 2"): "same-padding-stride",
-    ("autoencoder", "summed loss"): "loss-reduction",
-    ("bilstm", "batch for time"): "lstm-batch-first",
-    ("bilstm", "two biases trained"): "lstm-single-bias",
-    ("bilstm", "two biases in the second"): "lstm-single-bias",
-    ("gru", "gate order"): "gru-gate-order",
-    ("gru", "padding_idx"): "padding-idx",
-    ("gru", "learning rate left at Torch's"): "sgd-default-learning-rate",
-    ("nested", "a schedule per epoch"): "learning-rate-schedule",
-    ("nested", "momentum left at Torch's"): "bn-momentum",
-    ("nested", "an epsilon too large"): "bn-epsilon",
-    ("residual", "symmetric padding at stride 2"): "same-padding-stride",
-    ("residual", "Torch's epsilon in one norm"): "bn-epsilon",
-    ("residual", "momentum copied"): "bn-momentum-copied",
-    ("residual", "unbiased variance"): "bn-biased-variance",
-    ("separable", "a norm with a scale too many"): "bn-center-only",
-    ("separable", "Torch's slope"): "leaky-relu-slope",
-    ("sequence", "Torch's epsilon"): "norm-epsilon",
-    ("sequence", "batch for time"): "lstm-batch-first",
-    ("sequence", "two biases trained"): "lstm-single-bias",
-    ("temporal", "Torch's epsilon"): "norm-epsilon",
-    ("temporal", "flatten order"): "flatten-order",
-    ("temporal", "Torch's Adam"): "adam-epsilon",
-    ("transformer", "batch for time"): "lstm-batch-first",
-    ("transformer", "Torch's epsilon"): "norm-epsilon",
-    ("transformer", "forgotten schedule"): "learning-rate-schedule",
-    ("transformer", "weight decay through the gradient"): "weight-decay",
-    ("two_inputs", "flatten order"): "flatten-order",
-    ("two_inputs", "weight decay through the gradient"): "weight-decay",
-    ("two_inputs", "Torch's AdamW"): "adam-epsilon",
-    ("volume", "unbiased variance"): "bn-biased-variance",
-    ("volume", "a norm with a shift too many"): "bn-affine",
-    ("volume", "Torch's RMSprop"): "rmsprop-epsilon",
-    ("volume", "Torch's epsilon in Keras' place"): "rmsprop-epsilon",
-}
-"""What a convention explains; other bugs are no matter of convention."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -84,17 +48,6 @@ def traced_once(tmp_path_factory):
         patch.setattr(KerasSide, "trace", remembered)
         patch.setattr(KerasSide, "real_step", remembered_step)
         yield
-
-
-def shaken(model):
-    """The model with weights that no initializer gives: no zeros, no ones."""
-    rng = np.random.default_rng(1)
-    weights = {}
-    for name, value in read_weights(model).items():
-        moved = 0.1 * rng.normal(size=value.shape)
-        weights[name] = value + (np.abs(moved) if name.endswith("variance") else moved)
-    write_weights(model, weights)
-    return model
 
 
 def ported(name):
@@ -149,5 +102,5 @@ def test_a_bug_is_found_where_it_is(name, bug):
         bug.spoil(module)
     first = check(pair, model, module, **bug.objective).first_divergence
     assert (first.rung, first.layer) == (bug.rung, bug.blame)
-    expected = EXPLAINED.get((name, bug.name))
+    expected = CAUSES.get((name, bug.name))
     assert first.explained_by == (() if expected is None else (expected,))

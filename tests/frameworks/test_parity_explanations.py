@@ -115,8 +115,12 @@ O, T = keras.optimizers, torch.optim  # noqa: E741
             ("learning-rate-schedule",),
         ),
         (lambda: O.SGD(0.1), lambda p: T.SGD([nn.Parameter(torch.zeros(1))], lr=0.1), ()),
-        (lambda: O.SGD(0.1), lambda p: from_zero(T.SGD(p, lr=0.1)), ()),
-        (lambda: O.Adam(0.1, **BETAS), lambda p: from_zero(KerasAdam(p, lr=0.1)), ()),
+        (lambda: O.SGD(0.1), lambda p: from_zero(T.SGD(p, lr=0.1)), ("learning-rate-schedule",)),
+        (
+            lambda: O.Adam(0.1, **BETAS),
+            lambda p: from_zero(KerasAdam(p, lr=0.1)),
+            ("learning-rate-schedule",),
+        ),
     ],
 )
 def test_optimizers(ours, theirs, names):

@@ -16,10 +16,17 @@ from numpy.typing import NDArray
 from bn_keras.data import PlannedBatches
 from bn_keras.training import fit, reporting
 from compare.backends.keras import build as networks
+from compare.backends.keras import (
+    demos,
+    optimizer_demos,
+    rules,
+    settings,
+    structures,
+    timing,
+    weights,
+)
 from compare.backends.keras import real_step as real
-from compare.backends.keras import rules, settings, structures, timing, weights
 from compare.backends.keras import trace as tracing
-from compare.backends.keras.demos import DEMONSTRATIONS
 from compare.backends.keras.events import EventLog
 from compare.backends.keras.many_seeds import ManySeeds
 from compare.data import Array
@@ -37,6 +44,9 @@ write_some = weights.write_some
 add_rule, forget_rule = rules.add_rule, rules.forget_rule
 sample_input = structures.sample_input
 describe, trace, real_step = tracing.describe, tracing.trace, real.real_step
+
+
+_DEMONSTRATIONS = {**demos.DEMONSTRATIONS, **optimizer_demos.DEMONSTRATIONS}
 
 
 def draw_orders(n: int, *, epochs: int, seed: int) -> NDArray[Any]:
@@ -84,7 +94,7 @@ def predict_proba(handle: keras.Model, x: Array, *, batch_statistics: bool = Fal
 
 def demonstrate(name: str, *, remedied: bool) -> dict[str, Array]:
     """See `Framework.demonstrate`."""
-    values = DEMONSTRATIONS[name](remedied)
+    values = _DEMONSTRATIONS[name](remedied)
     return {key: structures.to_numpy(value) for key, value in values.items()}
 
 

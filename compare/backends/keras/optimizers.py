@@ -18,8 +18,8 @@ from compare.data import Array
 
 _AVERAGES = "_model_variables_moving_average"
 
-OnGradient = Callable[[keras.Variable, Any], None]
-"""Receives a variable and its gradient, as the loss has it, before an optimizer uses it."""
+OnGradients = Callable[[Optimizer, Sequence[keras.Variable], Sequence[Any]], None]
+"""Receives an optimizer, variables and their gradients as the loss has them, before it steps."""
 
 
 def optimizers_of(model: keras.Model) -> dict[str, Optimizer]:
@@ -82,16 +82,16 @@ class Optimizers:
         return [o for o in self._stepping() if o.built]
 
     @contextmanager
-    def watched(self, on_gradient: OnGradient) -> Iterator[Losses]:
+    def watched(self, on_gradients: OnGradients) -> Iterator[Losses]:
         """While the block runs, losses and gradients that the optimizers are given are noted."""
         losses = Losses()
         with ExitStack() as stack:
             for optimizer in self._outer:
-                self._watch(stack, optimizer, losses, on_gradient)
+                self._watch(stack, optimizer, losses, on_gradients)
             yield losses
 
     def _watch(
-        self, stack: ExitStack, optimizer: Optimizer, losses: Losses, on_gradient: OnGradient
+        self, stack: ExitStack, optimizer: Optimizer, losses: Losses, on_gradients: OnGradients
     ) -> None:
         apply, scale_loss = optimizer.apply, optimizer.scale_loss
         scale = float(to_numpy(scale_loss(keras.ops.ones(()))))
@@ -101,10 +101,9 @@ class Optimizers:
             if variables is None:
                 variables = optimizer._trainable_variables
             grads, variables = list(grads), list(variables)
-            for variable, gradient in zip(variables, grads, strict=False):
-                if gradient is not None:
-                    own = gradient if scale == 1.0 else keras.ops.divide(gradient, scale)
-                    on_gradient(variable, own)
+            as_is = scale == 1.0
+            own = [g if g is None or as_is else keras.ops.divide(g, scale) for g in grads]
+            on_gradients(optimizer, variables, own)
             return apply(grads, None if trainable_variables is None else variables)
 
         def noting_loss(loss: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,49 +11,10 @@ import keras
 import tensorflow as tf
 
 from compare.backends.keras.hooks import Note, recording
-from compare.backends.keras.optimizers import Losses, OnGradient, Optimizers
-from compare.backends.keras.rules import Tensor
+from compare.backends.keras.optimizers import Losses, OnGradients, Optimizers
 from compare.backends.keras.structures import as_tensors
-from compare.data import Array
 
 _O = keras.optimizers
-_SLOTS: dict[type, dict[str, str]] = {
-    _O.SGD: {"momentums": "velocity"},
-    _O.Adam: {
-        "_momentums": "first_moment",
-        "_velocities": "second_moment",
-        "_velocity_hats": "max_second_moment",
-    },
-    _O.RMSprop: {
-        "_velocities": "second_moment",
-        "_momentums": "velocity",
-        "_average_gradients": "average_gradient",
-    },
-}
-"""Attribute of an optimizer → name of the slot. AdamW is an Adam."""
-
-
-def slot_attributes(optimizer: keras.optimizers.Optimizer) -> dict[str, str]:
-    """Attribute of an optimizer → name of the slot that it lists, for every weight."""
-    return next((slots for kind, slots in _SLOTS.items() if isinstance(optimizer, kind)), {})
-
-
-def slots(
-    optimizer: keras.optimizers.Optimizer, tensors: Mapping[str, Tensor]
-) -> Iterator[tuple[str, Array]]:
-    """What an optimizer remembers of every weight: `<layer>/<tensor>/<slot>` and an array.
-
-    Args:
-        optimizer: SGD, Adam, AdamW or RMSprop; others have slots that no one else knows.
-        tensors: The weights by canonical name.
-    """
-    names = {id(tensor.variable): name for name, tensor in tensors.items()}
-    for attribute, slot in slot_attributes(optimizer).items():
-        values: list[Any] = getattr(optimizer, attribute, None) or []
-        for value, variable in zip(values, optimizer._trainable_variables, strict=bool(values)):
-            name = names.get(id(variable))
-            if name is not None and value is not None:
-                yield f"{name}/{slot}", tensors[name].canonical(value)
 
 
 def has_own_step(model: keras.Model) -> bool:
@@ -103,7 +64,7 @@ class Training:
         *,
         note: Note | None = None,
         back: Note | None = None,
-        on_gradient: OnGradient = lambda variable, gradient: None,
+        on_gradients: OnGradients = lambda optimizer, variables, gradients: None,
     ) -> tuple[Any, list[str]]:
         """Take a step.
 
@@ -112,14 +73,14 @@ class Training:
             y: Targets, as arrays.
             note: Receives what passes through the layers; None to record nothing.
             back: Receives the gradients of that.
-            on_gradient: Called with a variable and its gradient, before an optimizer uses it.
+            on_gradients: Called before an optimizer uses gradients.
 
         Returns:
             The loss, and the names of the layers in the order in which they ran.
         """
         x, y = as_tensors(x), as_tensors(y)
         order: list[str] = []
-        with self.optimizers.watched(on_gradient) as losses:
+        with self.optimizers.watched(on_gradients) as losses:
             unscaled = None if back is None else losses.unscaling(back)
             if self._jit and note is not None:
                 passes, order = recorded(

@@ -25,6 +25,7 @@ from compare.backends.keras.optimizers import (
 )
 from compare.backends.keras.preserve_state import as_found
 from compare.backends.keras.rules import Part, Tensor
+from compare.backends.keras.slots import Updates, slot_attributes, slots
 from compare.backends.keras.structures import as_tensors, check, to_numpy
 from compare.backends.protocol import Batches, Sink, Start
 from compare.backends.structures import Structure, leaves
@@ -88,29 +89,17 @@ def _train(
     for step, (x, y) in enumerate(batches, start=1):
         _write_all(sink, f"step/{step}/data/x", x)
         _write_all(sink, f"step/{step}/data/y", y)
-        gradients = _Gradients(sink, "gradient" if step == 1 else f"step/{step}/gradient", tensors)
+        updates = Updates(step, tensors, sink)
         if step == 1:
             note, back = _writing(sink, "training"), _writing(sink, "backward")
-            loss, order = training.step(x, y, note=note, back=back, on_gradient=gradients)
+            loss, order = training.step(x, y, note=note, back=back, on_gradients=updates)
         else:
             begin(step, order)
-            loss, _ = training.step(x, y, on_gradient=gradients)
+            loss, _ = training.step(x, y, on_gradients=updates)
+        updates.close()
         sink(f"step/{step}/loss", to_numpy(loss))
         write_step(sink, step, model, training.optimizers)
     return order
-
-
-class _Gradients:
-    """Hands over what optimizers are given: the first of every weight, as a step may take more."""
-
-    def __init__(self, sink: Sink, prefix: str, tensors: Mapping[str, Tensor]) -> None:
-        self._sink, self._prefix, self._tensors = sink, prefix, tensors
-        self._left = {id(tensor.variable): name for name, tensor in tensors.items()}
-
-    def __call__(self, variable: keras.Variable, gradient: Any) -> None:
-        name = self._left.pop(id(variable), None)
-        if name is not None:
-            self._sink(f"{self._prefix}/{name}", self._tensors[name].canonical(gradient))
 
 
 def write_step(sink: Sink, step: int, model: keras.Model, optimizers: Optimizers) -> None:
@@ -120,14 +109,14 @@ def write_step(sink: Sink, step: int, model: keras.Model, optimizers: Optimizers
     for optimizer in optimizers.stepped():
         _write_slots(sink, step, optimizer, tensors)
         if step == 1:
-            for name, array in kept(optimizer, tensors, beside=steps.slot_attributes(optimizer)):
+            for name, array in kept(optimizer, tensors, beside=slot_attributes(optimizer)):
                 sink(f"step/1/optimizer/{name}", array)
 
 
 def _write_slots(
     sink: Sink, step: int, optimizer: Optimizer, tensors: Mapping[str, Tensor]
 ) -> None:
-    for name, array in steps.slots(optimizer, tensors):
+    for name, array in slots(optimizer, tensors):
         sink(f"step/{step}/slots/{name}", array)
     for name, array in averages(optimizer, tensors):
         sink(f"step/{step}/slots/{name}/average", array)

@@ -22,11 +22,11 @@ from bn_torch.training import Reporting, fit
 from compare.backends.protocol import Batches, Objective, Sink, Start, Views
 from compare.backends.structures import Structure
 from compare.backends.torch import build as networks
-from compare.backends.torch import layouts, rules, settings, timing, weights
+from compare.backends.torch import demos, layouts, optimizer_demos, rules, settings, timing, weights
 from compare.backends.torch import trace as tracing
-from compare.backends.torch.demos import DEMONSTRATIONS
 from compare.backends.torch.events import EventLog
 from compare.backends.torch.many_seeds import ManySeeds
+from compare.backends.torch.rounding import rounded_otherwise as rounded_otherwise
 from compare.backends.torch.structures import to_numpy
 from compare.data import Array
 from compare.trace import Layer
@@ -42,6 +42,9 @@ fit_many = ManySeeds.fit
 add_rule, forget_rule = rules.add_rule, rules.forget_rule
 optimizer_settings, loss_settings = settings.optimizer_settings, settings.loss_settings
 random_parts, repeats = settings.random_parts, tracing.repeats
+
+
+_DEMONSTRATIONS = {**demos.DEMONSTRATIONS, **optimizer_demos.DEMONSTRATIONS}
 
 
 def draw_orders(n: int, *, epochs: int, seed: int) -> NDArray[np.int64]:
@@ -127,7 +130,7 @@ def demonstrate(name: str, *, remedied: bool) -> dict[str, Array]:
     """The arrays of a convention's demonstration."""
     return {
         key: to_numpy(value) if isinstance(value, Tensor) else np.asarray(value)
-        for key, value in DEMONSTRATIONS[name](remedied).items()
+        for key, value in _DEMONSTRATIONS[name](remedied).items()
     }
 
 

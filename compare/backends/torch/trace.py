@@ -22,9 +22,10 @@ from compare.backends.torch import layouts, steps
 from compare.backends.torch.hooks import Recording
 from compare.backends.torch.preserve_state import as_found, looking, tensors_as_found
 from compare.backends.torch.settings import settings
+from compare.backends.torch.slots import rules, slot_names, slots
 from compare.backends.torch.steps import learning_rates
 from compare.backends.torch.structures import call, tensors, to_numpy
-from compare.backends.torch.weights import named_tensors, weighted_layers, write_some
+from compare.backends.torch.weights import weighted_layers, write_some
 from compare.trace import Layer
 
 _STATISTICS = ("moving_mean", "moving_variance")
@@ -202,6 +203,7 @@ class _Recorder(steps.Watch):
         self.recording = Recording(root)
         self._watching = ExitStack()
         self._gradients = ""
+        self._rules: dict[str, str] = {}
 
     def begin(self, step: int) -> None:
         """Let a step, or the evaluation, start from the weights that it should start from."""
@@ -234,6 +236,11 @@ class _Recorder(steps.Watch):
     def on_start(self) -> None:
         for optimizer in self.optimizers:
             _write_slots(self.root, self.sink, 0, optimizer, learning_rates(optimizer))
+            optimizer.register_step_post_hook(self._stepped)
+
+    def _stepped(self, optimizer: torch.optim.Optimizer, *arguments: Any) -> None:
+        # Settings may be set within the step, and a schedule changes them after it.
+        self._rules |= dict(rules(self.root, [optimizer]))
 
     def before_step(self, step: int, x: Structure, y: Structure) -> None:
         self._data(step, x, y)
@@ -259,6 +266,9 @@ class _Recorder(steps.Watch):
         assert self.loss is not None
         self.sink(f"step/{step}/loss", to_numpy(self.loss))
         write_step(self.root, self.sink, step, self)
+        for name, text in self._rules.items():
+            self.sink(f"step/{step}/rule/{name}", np.array(text))
+        self._rules = {}
 
 
 def write_weights(root: nn.Module, sink: Sink, prefix: str) -> None:
@@ -296,63 +306,8 @@ def _write_slots(
 
 def _kept(root: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, NDArray[Any]]]:
     """What an optimizer keeps of parameters beside their slots, by Torch's own names."""
-    beside = _SLOTS if _has_slots(optimizer) else ()
+    beside = slot_names(optimizer)
     for name, parameter in root.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
             if key not in beside and isinstance(value, (Tensor, int, float)):
                 yield f"{name}/{key}", to_numpy(torch.as_tensor(value))
-
-
-_KNOWN = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop)
-_SLOTS = {
-    "momentum_buffer": "velocity",
-    "exp_avg": "first_moment",
-    "exp_avg_sq": "second_moment",
-    "max_exp_avg_sq": "max_second_moment",
-    "square_avg": "second_moment",
-    "grad_avg": "average_gradient",
-}
-"""What Torch's optimizers keep of a parameter → Keras' name."""
-
-
-def _has_slots(optimizer: torch.optim.Optimizer) -> bool:
-    bases = {c for c in type(optimizer).__mro__ if c.__module__.startswith("torch.optim.")}
-    # One that a user wrote is taken at its names.
-    return isinstance(optimizer, _KNOWN) or bases == {torch.optim.Optimizer}
-
-
-def slots(
-    root: nn.Module, optimizer: torch.optim.Optimizer, rates: Sequence[float]
-) -> Iterator[tuple[str, NDArray[Any]]]:
-    """`<layer>/<tensor>/<slot>` and its value, for everything that the optimizer keeps.
-
-    Of what is trained but got no gradient so far Torch keeps nothing, Keras zeros.
-
-    Args:
-        root: The module.
-        optimizer: What trains it.
-        rates: The learning rates that the step was taken with: a schedule changes them after it.
-    """
-    if not _has_slots(optimizer):
-        return
-    # Keras keeps the learning rate within the velocity. Its SGD descends by adding it, its
-    # RMSprop by subtracting.
-    scales = {
-        id(p): rate if "alpha" in group else -rate
-        for group, rate in zip(optimizer.param_groups, rates, strict=True)
-        for p in group["params"]
-    }
-    kept = {key for state in optimizer.state.values() for key in state}
-    for key in (key for key in _SLOTS if key in kept):
-
-        def slot(p: Tensor, key: str = key) -> Tensor | None:
-            state = optimizer.state.get(p, {})
-            if id(p) in scales and not state and p.requires_grad and p.grad is None:
-                return torch.zeros_like(p)
-            if (value := state.get(key)) is None:
-                return None
-            tensor: Tensor = value.detach()
-            return scales[id(p)] * tensor if key == "momentum_buffer" else tensor
-
-        for name, values in named_tensors(root, slot).items():
-            yield f"{name}/{_SLOTS[key]}", to_numpy(values)

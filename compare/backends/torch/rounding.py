@@ -1,0 +1,113 @@
+"""What rounding may do in a module: the same computation, rounded otherwise at every operation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._decomp import decomposition_table
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
+
+_ATEN = torch.ops.aten
+
+_COPIES = {_ATEN.copy_, _ATEN.clone, _ATEN._to_copy, _ATEN.lift_fresh, _ATEN.equal}
+"""Operations that only move or compare numbers. Weights are put back by them, to the bit."""
+
+_COMPOSED = {
+    *(_ATEN.native_batch_norm.default, _ATEN.native_batch_norm_backward.default),
+    *(_ATEN.native_layer_norm.default, _ATEN.native_layer_norm_backward.default),
+    *(_ATEN.native_group_norm.default, _ATEN.native_group_norm_backward.default),
+}
+"""Operations that are taken in the parts they consist of: sums over many samples and places."""
+
+_SUMS = {_ATEN.sum, _ATEN.mean, _ATEN.var, _ATEN.var_mean, _ATEN.std}
+
+
+@contextmanager
+def rounded_otherwise(seed: int) -> Iterator[None]:
+    """A block in which every operation of Torch rounds otherwise: forward, backward, optimizer.
+
+    Each operand is moved by one unit in the last place, up or down at random, so that the effect of
+    rounding grows with the depth of the network and the width of its layers. The result of a sum
+    over n samples and places is moved by what adding them up one after the other rounds away: half
+    a unit of every partial sum. What is zero stays so.
+
+    Args:
+        seed: Seed of the directions; Torch's own generators are not touched.
+    """
+    with _Rounding(seed):
+        yield
+
+
+class _Rounding(TorchDispatchMode):
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._generator = torch.Generator().manual_seed(seed)
+        self._drawn = torch.empty(0, dtype=torch.int8)
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in _COMPOSED:
+            with self:
+                return decomposition_table[func](*args, **kwargs)
+        if func.overloadpacket in _COPIES:
+            return func(*args, **kwargs)
+        # A view shares memory with its operand, and results are written into others.
+        shared = {x.name for x in func._schema.arguments if x.alias_info is not None}
+        names = [x.name for x in func._schema.arguments]
+        result = func(
+            *(
+                value if name in shared else tree_map(self._moved, value)
+                for name, value in zip(names, args, strict=False)
+            ),
+            **{
+                name: value if name in shared else tree_map(self._moved, value)
+                for name, value in kwargs.items()
+            },
+        )
+        if func.overloadpacket in _SUMS and args[0].is_floating_point():
+            return tree_map(lambda total: self._added_up(total, args[0]), result)
+        if func.overloadpacket is _ATEN.convolution_backward and result[2] is not None:
+            gradient = args[0]
+            return (*result[:2], self._added_up(result[2], gradient))
+        return result
+
+    def _moved(self, value: Any) -> Any:
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            return value
+        return torch.addcmul(
+            value, value, self._signs(value).to(value.dtype), value=torch.finfo(value.dtype).eps
+        )
+
+    def _added_up(self, total: Tensor, terms: Tensor) -> Tensor:
+        """A sum or mean of terms, with the rounding of every partial sum.
+
+        Partial sums grow evenly where terms have one sign, and as a random walk where they do not.
+        """
+        n = terms.numel() / max(total.numel(), 1)
+        walk = terms.square().mean().item() / n
+        size = (total.square() + walk).sqrt()
+        unit = torch.finfo(total.dtype).eps
+        moved: Tensor = total + self._signs(total) * size * (0.5 * unit * math.sqrt(n))
+        return torch.where(total == 0, total, moved)
+
+    def _signs(self, like: Tensor) -> Tensor:
+        """Plus or minus one at every place."""
+        n = like.numel()
+        # Drawing takes far longer than the operation: each tensor has its own part of one draw.
+        if len(self._drawn) < 2 * n:
+            self._drawn = torch.empty(4 * n, dtype=torch.int8)
+            self._drawn.bernoulli_(0.5, generator=self._generator).mul_(2).sub_(1)
+        start = int(torch.randint(len(self._drawn) - n + 1, (), generator=self._generator))
+        return self._drawn[start : start + n].view(like.shape).to(like.device)

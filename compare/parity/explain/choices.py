@@ -1,0 +1,380 @@
+"""The choices by which two rules of optimizers may differ, each with the name that it has.
+
+A choice is a few settings of a rule that belong together. Where two rules differ in it, the
+difference is a convention of the catalogue, or a plain setting that a port has wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
+
+import numpy as np
+
+from compare.backends.optimizer_rule import Rule
+
+Rules = Mapping[str, Rule]
+"""Canonical name of a weight → the rule that moves it."""
+
+IRREMEDIABLE: Mapping[str, str] = {
+    "epsilon-place": "Torch has no argument for where epsilon is added",
+    "rounded-powers": "Keras rounds betas within the bias correction alone, Torch's are one number",
+    "rounded-momentum": "Keras rounds a Python float momentum to float32, in float64 too",
+    "rounded-decay": "Keras rounds a Python float weight_decay to float32, in float64 too",
+    "rounded-accumulator": "Keras rounds the initial accumulator to float32, in float64 too",
+    "rounded-nadam": "Keras rounds Nadam's constants to float32, 0.96 among them",
+    "rounded-schedule": "Keras computes a schedule in float32, in float64 training too",
+    "clip-epsilon": "clip_grad_norm_ adds 1e-6 to the norm",
+    "sparse": "Torch adds up the gradients of a token before its optimizers see them",
+}
+"""Choice → why no setting of Torch's own optimizers makes both sides alike there."""
+
+_FLOAT32 = float(np.finfo(np.float32).eps)
+
+_SCHEDULE_ROUNDING = 16 * _FLOAT32
+"""Relative rounding of a rate that a schedule computes in a few operations in float32."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One difference between the rules of both sides.
+
+    Attributes:
+        choice: The choice that differs.
+        convention: Its name in the catalogue; empty where it is a plain setting.
+        setting: What differs in words, with the values of both sides.
+        rules: Keras' rules → the same with Torch's choice.
+        share: Of what the step differs by, the part that this difference accounts for, 0 … 1.
+    """
+
+    choice: str
+    convention: str
+    setting: str
+    rules: Callable[[Rules], Rules]
+    share: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The convention, else the setting."""
+        return self.convention or self.setting
+
+    @property
+    def irremediable(self) -> str:
+        """Why no setting of Torch's own optimizers remedies it; empty where there is one."""
+        return IRREMEDIABLE.get(self.choice, "")
+
+
+def differences(keras: Rules, torch: Rules) -> list[list[Difference]]:
+    """Every choice in which the rules of both sides differ.
+
+    Args:
+        keras: Of every weight.
+        torch: Of the same weights, as far as they are known.
+
+    Returns:
+        A list per choice: one difference where both sides' settings were read. What Torch's side
+        does outside of its optimizer cannot be read: then every way to do what Keras does
+        otherwise.
+    """
+    torch = {name: _comparable(rule, torch.get(name)) for name, rule in keras.items()}
+    untrained = [n for n in keras if (keras[n].kind == "none") != (torch[n].kind == "none")]
+    found: list[list[Difference]] = []
+    if untrained:
+        found.append([_untrained(keras, torch, untrained)])
+    # Of what one side alone trains nothing else is to be said.
+    ours = {name: rule for name, rule in keras.items() if name not in untrained}
+    if any(rule.kind != torch[name].kind for name, rule in ours.items()):
+        found.append([_difference(_KIND, ours, torch)])
+    else:
+        found += [[_difference(c, ours, torch)] for c in _OF_A_KIND if c.differs(ours, torch)]
+    found += [[_difference(c, ours, torch)] for c in _SHARED if c.differs(ours, torch)]
+    return found + list(_outside(ours))
+
+
+def _comparable(keras: Rule, torch: Rule | None) -> Rule:
+    """Torch's rule, with Keras' settings where its own are not known."""
+    if torch is None:
+        # What an optimizer of an unknown class has in common with all of Torch's: no rounding.
+        return replace(keras, rounded=(), corrections="double", sparse=False)
+    return torch if torch.update else replace(torch, update=keras.update)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """Settings that belong together.
+
+    Attributes:
+        name: Of the choice.
+        settings: Names of them, as a rule has them.
+        along: Settings that follow from those.
+        words: What a message calls it.
+        named: From both rules to the convention; empty where it has no name.
+        rounded: Constants whose rounding is the choice.
+        rounded_along: Constants whose rounding is a part of their value.
+    """
+
+    name: str
+    settings: tuple[str, ...]
+    words: str = ""
+    named: Callable[[Rule, Rule], str] = lambda keras, torch: ""
+    rounded: tuple[str, ...] = ()
+    along: tuple[str, ...] = ()
+    rounded_along: tuple[str, ...] = ()
+
+    def applied(self, keras: Rule, torch: Rule) -> Rule:
+        """Keras' rule with Torch's choice."""
+        values = {name: getattr(torch, name) for name in (*self.settings, *self.along)}
+        taken = {*self.rounded, *self.rounded_along}
+        others = (c for c in keras.rounded if c not in taken)
+        rounded = (*others, *(c for c in torch.rounded if c in taken))
+        return replace(keras, **values, rounded=tuple(sorted(rounded)))
+
+    def differs(self, keras: Rules, torch: Rules) -> bool:
+        """Whether any weight is moved otherwise."""
+        return bool(self.where(keras, torch))
+
+    def where(self, keras: Rules, torch: Rules) -> list[str]:
+        """The weights that are moved otherwise."""
+        return [name for name, rule in keras.items() if self._of(rule) != self._of(torch[name])]
+
+    def _of(self, rule: Rule) -> tuple[object, ...]:
+        rounded = sorted(c for c in rule.rounded if c in self.rounded)
+        return (*(getattr(rule, name) for name in self.settings), *rounded)
+
+
+def _difference(choice: _Choice, keras: Rules, torch: Rules) -> Difference:
+    where = choice.where(keras, torch)
+    first = where[0]
+    pair = keras[first], torch[first]
+    values = [" ".join(_said(getattr(rule, name)) for name in _told(choice)) for rule in pair]
+    places = "" if len(where) == len(_moved(keras)) else f" ({', '.join(where)})"
+    said = f"{choice.words}: {values[0]} in Keras, {values[1]} in Torch{places}"
+    convention = choice.named(*pair)
+    name = choice.name
+    if choice.name == "rate" and convention == "schedule-float32":
+        name = "rounded-schedule"
+    if choice.name == "decay" and not convention and places:
+        convention = "weight-decay-excluded"
+    pairs = {n: torch[n] for n in where}
+    return Difference(name, convention, said, partial(_all_applied, choice, pairs))
+
+
+def _told(choice: _Choice) -> Sequence[str]:
+    return choice.settings[:1] if choice.name != "decay" else ("decay", "decay_form")
+
+
+def _said(value: object) -> str:
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+def _moved(rules: Rules) -> list[str]:
+    return [name for name, rule in rules.items() if rule.kind != "none"]
+
+
+def _all_applied(choice: _Choice, torch: Rules, rules: Rules) -> Rules:
+    return {n: choice.applied(r, torch[n]) if n in torch else r for n, r in rules.items()}
+
+
+def _untrained(keras: Rules, torch: Rules, names: Sequence[str]) -> Difference:
+    side = "Torch" if torch[names[0]].kind == "none" else "Keras"
+    said = f"no optimizer moves {', '.join(names)} in {side}"
+
+    def rules(ours: Rules) -> Rules:
+        return {n: torch[n] if n in names else rule for n, rule in ours.items()}
+
+    return Difference("trained", "", said, rules)
+
+
+# Names.
+
+_TORCH_RATES = {"adamax": 2e-3, "nadam": 2e-3, "rmsprop": 1e-2, "adagrad": 1e-2, "adadelta": 1.0}
+"""Default learning rates of Torch where they are not Keras' 0.001."""
+
+_DEFAULTS: Mapping[tuple[str, str], tuple[float, float]] = {
+    **{(kind, "rate"): (1e-3, rate) for kind, rate in _TORCH_RATES.items()},
+    ("rmsprop", "beta_2"): (0.9, 0.99),
+    ("adadelta", "beta_2"): (0.95, 0.9),
+    ("nadam", "epsilon"): (1e-7, 1e-8),
+    ("adadelta", "epsilon"): (1e-7, 1e-6),
+    ("adagrad", "accumulator"): (0.1, 0.0),
+    ("adam", "decay"): (4e-3, 1e-2),
+}
+"""Kind of an optimizer and setting → default in Keras and in Torch, where they differ."""
+
+
+def _are_defaults(setting: str, keras: Rule, torch: Rule) -> bool:
+    defaults = _DEFAULTS.get((keras.kind, setting), (np.nan, np.nan))
+    values = getattr(keras, setting), getattr(torch, setting)
+    return bool(np.allclose(values, defaults, rtol=_FLOAT32, atol=0.0))
+
+
+def _default(setting: str) -> Callable[[Rule, Rule], str]:
+    return lambda k, t: "optimizer-defaults" if _are_defaults(setting, k, t) else ""
+
+
+def _rate(keras: Rule, torch: Rule) -> str:
+    apart = abs(keras.rate - torch.rate)
+    if keras.schedule and torch.schedule and apart <= _SCHEDULE_ROUNDING * abs(torch.rate):
+        return "schedule-float32"
+    if keras.schedule or torch.schedule:
+        return "learning-rate-schedule"
+    # What nobody set is Torch's default.
+    if keras.kind == torch.kind == "sgd" and np.isclose(torch.rate, 1e-3, rtol=_FLOAT32, atol=0.0):
+        return "sgd-default-learning-rate"
+    return _default("rate")(keras, torch)
+
+
+def _epsilon(keras: Rule, torch: Rule) -> str:
+    own = keras.kind in ("adam", "adamax", "rmsprop", "adagrad")
+    return f"{keras.kind}-epsilon" if own else _default("epsilon")(keras, torch)
+
+
+def _decay(keras: Rule, torch: Rule) -> str:
+    if "coupled" in (keras.decay_form, torch.decay_form):
+        return "weight-decay" if keras.decay_form != torch.decay_form else ""
+    return _default("decay")(keras, torch)
+
+
+def _always(name: str) -> Callable[[Rule, Rule], str]:
+    return lambda keras, torch: name
+
+
+_OF_A_KIND = (
+    _Choice("momentum", ("momentum",), "momentum", rounded_along=("momentum",)),
+    _Choice("nesterov", ("nesterov",), "nesterov"),
+    _Choice("dampening", ("dampening",), "dampening", _always("sgd-dampening")),
+    _Choice(
+        "velocity",
+        ("velocity",),
+        "place of the rate",
+        _always("sgd-learning-rate-change"),
+        along=("previous_rate",),
+    ),
+    _Choice("beta_1", ("beta_1",), "beta_1", rounded_along=("beta_1", "power_1")),
+    _Choice(
+        "beta_2", ("beta_2",), "beta_2", _default("beta_2"), rounded_along=("beta_2", "power_2")
+    ),
+    _Choice("epsilon", ("epsilon",), "epsilon", _epsilon),
+    _Choice("epsilon-place", ("epsilon_place",), "place of epsilon", _epsilon),
+    _Choice("amsgrad", ("amsgrad",), "amsgrad"),
+    _Choice("centered", ("centered",), "centered"),
+    _Choice(
+        "momentum-decay",
+        ("momentum_decay",),
+        "momentum_decay",
+        _always("nadam-momentum-decay"),
+        along=("product",),
+    ),
+    _Choice(
+        "accumulator",
+        ("accumulator",),
+        "initial accumulator",
+        _default("accumulator"),
+        rounded_along=("accumulator",),
+    ),
+    _Choice("update", ("update",), "updates so far, with this one"),
+    _Choice(
+        "rounded-momentum",
+        (),
+        "rounding of the momentum",
+        _always("sgd-momentum-float32"),
+        ("momentum",),
+    ),
+    _Choice(
+        "rounded-powers",
+        ("corrections",),
+        "numbers of the bias correction",
+        _always("adam-beta-float32"),
+        ("power_1", "power_2"),
+    ),
+    _Choice(
+        "rounded-nadam",
+        ("product",),
+        "numbers of the bias correction",
+        _always("optimizer-float32"),
+        ("beta_1", "beta_2", "0.96"),
+        along=("corrections",),
+    ),
+    _Choice(
+        "rounded-accumulator",
+        (),
+        "rounding of the initial accumulator",
+        _always("optimizer-float32"),
+        ("accumulator",),
+    ),
+)
+"""Choices that mean the same on both sides only where both have the same kind of optimizer."""
+
+_SHARED = (
+    _Choice("rate", ("rate",), "learning rate", _rate, along=("schedule",)),
+    _Choice("decay", ("decay", "decay_form"), "weight decay", _decay, rounded_along=("decay",)),
+    _Choice("rounded-decay", (), "rounding of the decay", _always("optimizer-float32"), ("decay",)),
+    _Choice("maximize", ("maximize",), "maximize"),
+    _Choice("ema", ("ema", "ema_every"), "average of the weights"),
+    _Choice("sparse", ("sparse",), "gradients as rows", _always("sparse-gradients")),
+    _Choice("copies", ("copies",), "trained biases", _always("lstm-single-bias")),
+)
+"""Choices that any optimizer has."""
+
+_OWN = ("kind", "rounded", "clip", "clip_at", "clip_epsilon", "accumulate", "position")
+_KIND = _Choice(
+    "kind",
+    ("kind",),
+    "optimizer",
+    _always("optimizer-kind"),
+    rounded_along=("momentum", "power_1", "power_2", "beta_1", "beta_2", "0.96", "accumulator"),
+    along=tuple(
+        setting.name
+        for setting in fields(Rule)
+        if setting.name not in {*_OWN, "accumulated", *(s for c in _SHARED for s in c.settings)}
+    ),
+)
+"""Another kind of optimizer, with all that means something only within a kind."""
+
+
+def _outside(keras: Rules) -> Iterator[list[Difference]]:
+    """What Torch may do outside of its optimizer, otherwise than Keras does inside."""
+    moved = [rule for rule in keras.values() if rule.kind != "none"]
+    if any(rule.clip for rule in moved):
+        yield list(_clippings(next(rule for rule in moved if rule.clip)))
+    if any(rule.accumulate > 1 for rule in moved):
+        every = max(rule.accumulate for rule in moved)
+        ours = f"mean of {every} steps in Keras"
+        yield [
+            _everywhere("accumulation", "gradient-accumulation", f"gradients: {ours}, {theirs}", v)
+            for theirs, v in (
+                ("their sum in Torch", {"accumulated": "sum"}),
+                ("of each step in Torch", {"accumulate": 1, "position": 1}),
+            )
+        ]
+
+
+_CLIPPED = {"norm": "each norm", "global-norm": "the norm of all", "value": "each value", "": "no"}
+
+
+def _clippings(rule: Rule) -> Iterator[Difference]:
+    for clip, epsilon in (("", 0.0), ("norm", 0.0), ("value", 0.0), ("global-norm", 1e-6)):
+        if (clip, epsilon) == (rule.clip, rule.clip_epsilon):
+            continue
+        same = clip == rule.clip
+        said = f"clipping: {_CLIPPED[rule.clip]} at {rule.clip_at:g} in Keras, {_CLIPPED[clip]} "
+        yield _everywhere(
+            "clip-epsilon" if same else "clip",
+            "clip-norm-epsilon" if same else "gradient-clipping",
+            said + (f"plus {epsilon:g} in Torch" if same else "in Torch"),
+            {"clip": clip, "clip_epsilon": epsilon},
+        )
+
+
+def _everywhere(
+    choice: str, convention: str, said: str, values: Mapping[str, object]
+) -> Difference:
+    def rules(ours: Rules) -> Rules:
+        changed: Mapping[str, object] = values
+        return {
+            n: rule if rule.kind == "none" else replace(rule, **changed)  # type: ignore[arg-type]
+            for n, rule in ours.items()
+        }
+
+    return Difference(choice, convention, said, rules)

@@ -1,0 +1,410 @@
+"""Steps of real pairs, attributed to the choices of their optimizers."""
+
+from functools import partial
+
+import keras
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from compare.backends.protocol import load
+from compare.parity.explain.steps import attribute
+from compare.porting.models import KerasSide, TorchSide
+from compare.porting.same_start import SameStart
+
+K, O, T = keras.layers, keras.optimizers, torch.optim  # noqa: E741
+RNG = np.random.default_rng(0)
+X, Y = 3 * RNG.normal(size=(8, 5)), 4 * RNG.normal(size=(8, 2))
+EXACT = {"beta_1": np.float64(0.9), "beta_2": np.float64(0.999)}
+STEPS = 3
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(5, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.b(torch.tanh(self.a(x)))
+
+
+class Lit(L.LightningModule):
+    """Trains a network; `hook(parameters)` sees its gradients before the step."""
+
+    def __init__(self, net, optimizer, hook=lambda parameters: None):
+        super().__init__()
+        self.net, self.optimizer, self.hook = net, optimizer, hook
+
+    def forward(self, x):
+        return self.net(x)
+
+    def training_step(self, batch, index):
+        return F.mse_loss(self(batch[0]), batch[1])
+
+    def configure_optimizers(self):
+        return self.optimizer(self.parameters())
+
+    def on_before_optimizer_step(self, optimizer):
+        self.hook(list(self.parameters()))
+
+
+def dense():
+    first, last = K.Dense(4, "tanh", name="a"), K.Dense(2, name="b")
+    return keras.Sequential([keras.Input((5,)), first, last])
+
+
+def traces(folder, ours, theirs, *, dtype="float64", hook=None, model=dense, net=Net, x=X, y=Y):
+    """Keras' trace and Torch's, of the same weights and batches."""
+    with load("keras").building(dtype), load("torch").building(dtype):
+        keras.utils.set_random_seed(0)
+        network = model()
+        optimizer = ours()
+        network.compile(optimizer, "mse")
+        module = Lit(net(), theirs, hook or (lambda parameters: None))
+        x = x if x.dtype.kind == "i" else x.astype(dtype)
+        batches = [(x, y.astype(dtype))] * STEPS
+        sides = KerasSide(network), TorchSide(module)
+        weights = load("keras").read_weights(network)
+        load("torch").write_weights(module, {f"net/{n}": w for n, w in weights.items()})
+        one = sides[0].trace(batches, folder / "keras")
+        inner = {name: f"net/{name}" for name in ("a", "b")}
+        other = sides[1].trace(batches, folder / "torch", partial(SameStart, one, inner))
+        return one, other.renamed({old: new for new, old in inner.items()})
+
+
+def attributed(folder, ours, theirs, step=1, **options):
+    return attribute(*traces(folder, ours, theirs, **options), step)
+
+
+def sgd(p, **options):
+    return T.SGD(p, **{"lr": 0.1, **options})
+
+
+def adam(p, **options):
+    return T.Adam(p, **{"lr": 0.01, "eps": 1e-7, **options})
+
+
+RIGHT = [
+    (lambda: O.SGD(0.1), sgd, {}),
+    (lambda: O.SGD(0.1, momentum=0.9), lambda p: sgd(p, momentum=0.9), {"sgd-momentum-float32"}),
+    (
+        lambda: O.SGD(0.1, momentum=0.9, nesterov=True),
+        lambda p: sgd(p, momentum=0.9, nesterov=True),
+        {"sgd-momentum-float32"},
+    ),
+    (lambda: O.Adam(0.01), adam, {"adam-epsilon", "adam-beta-float32"}),
+    (lambda: O.Adam(0.01, **EXACT), adam, {"adam-epsilon"}),
+    (
+        lambda: O.Adam(0.01, amsgrad=True),
+        lambda p: adam(p, amsgrad=True),
+        {"adam-epsilon", "adam-beta-float32"},
+    ),
+    (
+        lambda: O.AdamW(0.01, weight_decay=0.1),
+        lambda p: T.AdamW(p, 0.01, eps=1e-7, weight_decay=0.1),
+        {"adam-epsilon", "adam-beta-float32", "optimizer-float32"},
+    ),
+    (
+        lambda: O.Adamax(0.01),
+        lambda p: T.Adamax(p, 0.01, eps=1e-7),
+        {"adamax-epsilon", "adam-beta-float32"},
+    ),
+    (
+        lambda: O.Nadam(0.01),
+        lambda p: T.NAdam(p, 0.01, eps=1e-7, momentum_decay=1.0),
+        {"optimizer-float32"},
+    ),
+    (
+        lambda: O.RMSprop(0.01),
+        lambda p: T.RMSprop(p, 0.01, alpha=0.9, eps=1e-7),
+        {"rmsprop-epsilon"},
+    ),
+    (
+        lambda: O.RMSprop(0.01, momentum=0.9, centered=True),
+        lambda p: T.RMSprop(p, 0.01, alpha=0.9, eps=1e-7, momentum=0.9, centered=True),
+        {"rmsprop-epsilon"},
+    ),
+    (
+        lambda: O.Adagrad(0.01),
+        lambda p: T.Adagrad(p, 0.01, initial_accumulator_value=0.1, eps=1e-7),
+        {"adagrad-epsilon", "optimizer-float32"},
+    ),
+    (
+        lambda: O.Adadelta(1.0),
+        lambda p: T.Adadelta(p, 1.0, rho=0.95, eps=1e-7),
+        {},
+    ),
+    (
+        lambda: O.SGD(O.schedules.ExponentialDecay(0.1, 1, 0.9)),
+        lambda p: scheduled(sgd(p)),
+        {"schedule-float32"},
+    ),
+]
+
+
+def scheduled(optimizer):
+    schedule = T.lr_scheduler.ExponentialLR(optimizer, 0.9)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("case", range(len(RIGHT)))
+def test_right_ports_differ_by_what_no_setting_remedies(tmp_path, case, dtype):
+    ours, theirs, names = RIGHT[case]
+    one, other = traces(tmp_path, ours, theirs, dtype=dtype)
+    causes = set()
+    for step in range(1, STEPS + 1):
+        result = attribute(one, other, step)
+        assert result.complete, (step, result.reason, result.parts)
+        assert result.irremediable, (step, result.parts)
+        assert not result.settings
+        assert all(gap.required <= 1e-6 for gap in result.gaps.values())
+        causes |= set(result.causes)
+    assert causes == set(names) if dtype == "float64" else causes <= set(names)
+
+
+def clip_each(bound):
+    def hook(parameters):
+        for p in parameters:
+            p.grad.mul_(bound / torch.clamp(p.grad.norm(), min=bound))
+
+    return hook
+
+
+def clip_all(bound):
+    return lambda parameters: nn.utils.clip_grad_norm_(parameters, bound)
+
+
+def clip_values(bound):
+    return lambda parameters: nn.utils.clip_grad_value_(parameters, bound)
+
+
+def groups(p, optimizer, **options):
+    """Biases in a group without weight decay."""
+    p = list(p)
+    kernels, biases = [q for q in p if q.ndim > 1], [q for q in p if q.ndim == 1]
+    return optimizer([{"params": kernels}, {"params": biases, "weight_decay": 0.0}], **options)
+
+
+def spared():
+    optimizer = O.AdamW(0.01, weight_decay=0.1, **EXACT)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    return optimizer
+
+
+class Accumulating(T.SGD):
+    """Two steps' gradients make up one."""
+
+    def __init__(self, p, lr, divided):
+        super().__init__(p, lr=lr)
+        self.divided, self.kept = divided, []
+
+    def step(self, closure=None):
+        loss = closure()
+        own = self.param_groups[0]["params"]
+        self.kept.append([p.grad.clone() for p in own])
+        if len(self.kept) == 2:
+            for p, first, second in zip(own, *self.kept, strict=True):
+                p.grad = (first + second) / self.divided
+            self.kept = []
+            super().step()
+        return loss
+
+
+class Twice(T.SGD):
+    def step(self, closure=None):
+        loss = closure()
+        super().step()
+        super().step()
+        return loss
+
+
+EPS = {"adam-epsilon"}
+WRONG = {
+    "twice the rate": (
+        1,
+        lambda: O.Adam(0.01, **EXACT),
+        lambda p: adam(p, lr=0.02),
+        {"learning rate", *EPS},
+    ),
+    "default epsilon": (1, lambda: O.Adam(0.01, **EXACT), lambda p: adam(p, eps=1e-8), EPS),
+    "SGD for Adam": (1, lambda: O.Adam(1e-3), lambda p: sgd(p, lr=1e-3), {"optimizer-kind"}),
+    "SGD for Adam at another rate": (
+        1,
+        lambda: O.Adam(1e-2),
+        lambda p: sgd(p, lr=0.5),
+        {"optimizer-kind", "learning rate"},
+    ),
+    "RMSprop for Adam": (2, lambda: O.Adam(0.01), lambda p: T.RMSprop(p, 0.01), {"optimizer-kind"}),
+    "decay in Adam": (
+        1,
+        lambda: O.Adam(0.01, **EXACT),
+        lambda p: adam(p, weight_decay=0.1),
+        {"weight-decay", *EPS},
+    ),
+    "coupled": (
+        1,
+        lambda: O.SGD(0.1, momentum=0.5, weight_decay=np.float64(0.1)),
+        lambda p: sgd(p, momentum=0.5, weight_decay=0.1),
+        {"weight-decay"},
+    ),
+    "decay forgotten": (1, lambda: O.SGD(0.1, weight_decay=np.float64(0.1)), sgd, {"weight decay"}),
+    "another decay": (
+        1,
+        lambda: O.AdamW(0.01, weight_decay=np.float64(0.1), **EXACT),
+        lambda p: T.AdamW(p, 0.01, eps=1e-7, weight_decay=0.2),
+        {"weight decay", *EPS},
+    ),
+    "biases decay": (
+        2,
+        spared,
+        lambda p: T.AdamW(p, 0.01, eps=1e-7, weight_decay=0.1),
+        {"weight-decay-excluded", "optimizer-float32", *EPS},
+    ),
+    "default decay": (
+        1,
+        lambda: O.AdamW(0.01, **EXACT),
+        lambda p: T.AdamW(p, 0.01, eps=1e-7),
+        {"optimizer-defaults", *EPS},
+    ),
+    "dampened": (
+        2,
+        lambda: O.SGD(0.1, momentum=0.5),
+        lambda p: sgd(p, momentum=0.5, dampening=0.1),
+        {"sgd-dampening"},
+    ),
+    "another momentum": (
+        2,
+        lambda: O.SGD(0.1, momentum=0.5),
+        lambda p: sgd(p, momentum=0.6),
+        {"momentum"},
+    ),
+    "no momentum": (1, lambda: O.SGD(0.1, momentum=0.5), sgd, {"momentum"}),
+    "nesterov": (
+        1,
+        lambda: O.SGD(0.1, momentum=0.5),
+        lambda p: sgd(p, momentum=0.5, nesterov=True),
+        {"nesterov"},
+    ),
+    "uphill": (1, lambda: O.SGD(0.1), lambda p: sgd(p, maximize=True), {"maximize"}),
+    "another beta": (
+        2,
+        lambda: O.Adam(0.01, **EXACT),
+        lambda p: adam(p, betas=(0.8, 0.999)),
+        {"beta_1", *EPS},
+    ),
+    "no amsgrad": (
+        1,
+        lambda: O.Adam(0.01, amsgrad=True, **EXACT),
+        adam,
+        {"amsgrad", *EPS},
+    ),
+    "defaults of RMSprop": (
+        1,
+        lambda: O.RMSprop(),
+        lambda p: T.RMSprop(p),
+        {"optimizer-defaults", "rmsprop-epsilon"},
+    ),
+    "defaults of Adagrad": (
+        1,
+        lambda: O.Adagrad(),
+        lambda p: T.Adagrad(p),
+        {"optimizer-defaults", "adagrad-epsilon"},
+    ),
+    "defaults of NAdam": (
+        1,
+        lambda: O.Nadam(),
+        lambda p: T.NAdam(p),
+        {"optimizer-defaults", "optimizer-float32", "nadam-momentum-decay"},
+    ),
+    "default rate": (1, lambda: O.SGD(0.1), lambda p: T.SGD(p), {"sgd-default-learning-rate"}),
+    "no schedule": (
+        2,
+        lambda: O.SGD(O.schedules.ExponentialDecay(0.1, 1, 0.9)),
+        sgd,
+        {"learning-rate-schedule"},
+    ),
+    "momentum and a rate that changes": (
+        2,
+        lambda: O.SGD(
+            O.schedules.ExponentialDecay(np.float64(0.1), 1, np.float64(0.9)), momentum=0.5
+        ),
+        lambda p: scheduled(sgd(p, momentum=0.5)),
+        {"sgd-learning-rate-change"},
+    ),
+    "a layer is forgotten": (
+        1,
+        lambda: O.SGD(0.1),
+        lambda p: sgd(list(p)[:2]),
+        {"no optimizer moves b/bias, b/kernel in Torch"},
+    ),
+    "accumulation is summed": (
+        2,
+        lambda: O.SGD(0.1, gradient_accumulation_steps=2),
+        lambda p: Accumulating(p, 0.1, 1.0),
+        {"gradient-accumulation"},
+    ),
+    "accumulation is forgotten": (
+        1,
+        lambda: O.SGD(0.1, gradient_accumulation_steps=2),
+        sgd,
+        {"gradient-accumulation"},
+    ),
+}
+
+
+def names(result):
+    return {*result.causes, *(setting.partition(":")[0] for setting in result.settings)}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_ports_have_their_names(tmp_path, name):
+    step, ours, theirs, expected = WRONG[name]
+    result = attributed(tmp_path, ours, theirs, step)
+    assert result.complete, (result.reason, result.parts)
+    assert names(result) == expected
+    assert not result.irremediable or name == "default epsilon"
+
+
+CLIPPED = {
+    "each norm": ({"clipnorm": 1.0}, clip_each(1.0), set()),
+    "each value": ({"clipvalue": 0.5}, clip_values(0.5), set()),
+    "the norm of all": ({"global_clipnorm": 1.0}, clip_all(1.0), {"clip-norm-epsilon"}),
+    "all for each": ({"clipnorm": 1.0}, clip_all(1.0), {"gradient-clipping"}),
+    "all for values": ({"clipvalue": 0.5}, clip_all(0.5), {"gradient-clipping"}),
+    "forgotten": ({"clipnorm": 1.0}, None, {"gradient-clipping"}),
+}
+
+
+@pytest.mark.parametrize("name", CLIPPED)
+def test_clipping(tmp_path, name):
+    options, hook, expected = CLIPPED[name]
+    result = attributed(tmp_path, lambda: O.SGD(0.1, **options), sgd, hook=hook)
+    assert result.complete
+    assert names(result) == expected
+
+
+UNKNOWN = {
+    "two steps": (lambda: O.SGD(0.1), lambda p: Twice(p, lr=0.1), None, set()),
+    "a hook of one's own": (
+        lambda: O.Adam(0.01),
+        adam,
+        lambda p: p[0].grad.mul_(-1.0),
+        {"adam-epsilon", "adam-beta-float32"},
+    ),
+    "clipping that Keras has not": (lambda: O.SGD(0.1), sgd, clip_all(0.1), set()),
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_nothing_known_is_a_good_answer(tmp_path, name):
+    ours, theirs, hook, parts = UNKNOWN[name]
+    result = attributed(tmp_path, ours, theirs, hook=hook)
+    assert not result.complete
+    assert result.causes == ()
+    assert result.settings == ()
+    assert result.parts.keys() <= parts
+    assert result.reason
