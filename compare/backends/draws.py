@@ -8,8 +8,9 @@ in which layout.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -42,6 +43,7 @@ class Draw:
             numbers; a user's own comparison may drop the largest.
         partner: On Torch's side, the place of Keras' draw with these numbers; None for none.
         agrees: On Torch's side, whether both sides' numbers fall on the same values.
+        after: What was recorded last before it, a name in the trace; empty where that is not known.
     """
 
     kind: Kind
@@ -52,6 +54,7 @@ class Draw:
     thresholded: bool = False
     partner: int | None = None
     agrees: bool = False
+    after: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """JSON types; `Draw(**…)` reads them."""
@@ -81,19 +84,33 @@ class Draws:
     Attributes:
         passes: Of the first training step and of the evaluation, what was drawn.
         unshared: Parts that ask for numbers of other kinds, which cannot be shared.
+        repeated: Whether all training steps have the same numbers, as where a step is compiled
+            once.
+        after: What was recorded last, a name in the trace.
     """
 
     def __init__(self) -> None:
         self.passes: dict[int, Pass] = {1: Pass(), EVALUATION: Pass()}
         self.unshared: list[str] = []
-        self._step = 1
+        self.repeated = False
+        self.after = ""
+        self._step: int | None = None
         self._count = 0
 
-    def begin(self, step: int) -> None:
-        """A training step begins, or the evaluation; its numbers are those that it had before."""
-        self._step, self._count = step, 0
+    def begin(self, step: int | None) -> None:
+        """A training step begins, or the evaluation; its numbers are those that it had before.
+
+        Args:
+            step: Counted from 1; None for what comes before the first, and is not recorded.
+        """
+        self._step, self._count, self.after = step, 0, ""
         if step in self.passes:
             self.passes[step] = Pass()
+
+    @property
+    def drawn(self) -> bool:
+        """Whether anything was."""
+        return any(each.draws for each in self.passes.values())
 
     @property
     def observing(self) -> bool:
@@ -112,30 +129,85 @@ class Draws:
         """
         place = self._count
         self._count += 1
-        draw, values = self._numbers(draw, entered, place)
-        if self.observing:
-            current = self.passes[self._step]
+        draw, values = self._numbers(replace(draw, after=self.after), entered, place)
+        if (current := self._current) is not None:
             current.draws.append(draw)
             current.entered.append(entered)
         return place, values
 
     def returned(self, place: int, array: Values) -> None:
         """What the part that asked returned."""
-        if self.observing:
-            self.passes[self._step].returned[place] = array
+        if (current := self._current) is not None:
+            current.returned[place] = array
 
     def output(self, array: Values) -> None:
         """What the model returned."""
-        if self.observing:
-            self.passes[self._step].output = array
+        if (current := self._current) is not None:
+            current.output = array
 
     def refuse(self, part: str) -> None:
         """Note that a part asks for numbers of a kind that is not shared."""
-        if part not in self.unshared:
+        if self._step is not None and part not in self.unshared:
             self.unshared.append(part)
 
+    @property
+    def _current(self) -> Pass | None:
+        return None if self._step is None else self.passes.get(self._step)
+
+    def _key(self, *place: int) -> tuple[int, ...]:
+        step = self._step or 0
+        return (min(step, 1) if self.repeated else step, *place)
+
     def _numbers(self, draw: Draw, entered: Values | None, place: int) -> tuple[Draw, Values]:
-        return draw, numbers(draw.kind, draw.shape, (self._step, place))
+        return draw, numbers(draw.kind, draw.shape, self._key(place))
+
+    # Kept in a trace.
+
+    def arrays(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        """All of it by name, as a trace keeps it; nothing where nothing was drawn."""
+        if not self.drawn:
+            return
+        passes = {s: [draw.to_json() for draw in p.draws] for s, p in self.passes.items()}
+        yield "draws", np.array(json.dumps({"passes": passes, "repeated": self.repeated}))
+        for step, each in self.passes.items():
+            if each.output is not None:
+                yield f"draws/{step}/output", each.output
+            for place, entered in enumerate(each.entered):
+                if entered is not None:
+                    yield f"draws/{step}/{place}/entered", entered
+                if place in each.returned:
+                    yield f"draws/{step}/{place}/returned", each.returned[place]
+
+    @classmethod
+    def read(cls, trace: Mapping[str, NDArray[Any]]) -> Draws:
+        """What `arrays` gave, from a trace."""
+        draws = cls()
+        if "draws" not in trace:
+            return draws
+        kept = json.loads(str(trace["draws"]))
+        draws.repeated = kept["repeated"]
+        for name, listed in kept["passes"].items():
+            under = f"draws/{name}"
+            places = range(len(listed))
+            returned = {
+                p: trace[f"{under}/{p}/returned"]
+                for p in places
+                if f"{under}/{p}/returned" in trace
+            }
+            draws.passes[int(name)] = Pass(
+                [Draw(**{**draw, "shape": tuple(draw["shape"])}) for draw in listed],
+                [trace.get(f"{under}/{p}/entered") for p in places],
+                returned,
+                trace.get(f"{under}/output"),
+            )
+        return draws
+
+
+class SameDraws(Draws):
+    """Every draw of a shape gets the same numbers: what then differs is not drawn through here."""
+
+    def _numbers(self, draw: Draw, entered: Values | None, place: int) -> tuple[Draw, Values]:
+        return draw, numbers(draw.kind, draw.shape, (0, 0))
 
 
 class SharedDraws(Draws):
@@ -149,15 +221,16 @@ class SharedDraws(Draws):
             small ones where the other side keeps the large.
     """
 
-    def __init__(self, first: Mapping[int, Pass], mirrored: frozenset[int] = frozenset()) -> None:
+    def __init__(self, first: Draws, mirrored: frozenset[int] = frozenset()) -> None:
         super().__init__()
-        self.first = first
+        self.first = first.passes
+        self.repeated = first.repeated
         self.mirrored = mirrored
         self._found: dict[int, list[_Partner | None]] = {}
 
-    def begin(self, step: int) -> None:
+    def begin(self, step: int | None) -> None:
         super().begin(step)
-        if step in self.passes:
+        if step is not None and step in self.passes:
             self._found[step] = []
 
     def left(self, step: int = 1) -> list[int]:
@@ -192,40 +265,45 @@ class SharedDraws(Draws):
         return sum(same), len(same)
 
     def _numbers(self, draw: Draw, entered: Values | None, place: int) -> tuple[Draw, Values]:
-        if self.observing:
-            partner = self._partner(draw, entered)
-            self._found[self._step].append(partner)
+        step = self._step
+        if step is not None and step in self.passes:
+            partner = self._partner(step, draw, entered)
+            self._found[step].append(partner)
         else:
             found = self._found.get(1, [])
             partner = found[place] if place < len(found) else None
         values: Values | None = None
         if partner is not None and partner.fits(draw):
             draw = replace(draw, partner=partner.place, agrees=partner.agrees)
-            first = numbers(draw.kind, partner.shape, (self._step, partner.place))
+            first = numbers(draw.kind, partner.shape, self._key(partner.place))
             values = partner.reordering.numbers(first, draw.shape)
         if values is None:
             # Numbers of its own, the same each time.
-            values = numbers(draw.kind, draw.shape, (self._step, place, 1))
+            values = numbers(draw.kind, draw.shape, self._key(place, 1))
         return draw, 1.0 - values if place in self.mirrored else values
 
-    def _partner(self, draw: Draw, entered: Values | None) -> _Partner | None:
+    def _partner(self, step: int, draw: Draw, entered: Values | None) -> _Partner | None:
         """The first free draw that falls on the same values, else the first of a fitting shape."""
-        first = self.first[self._step]
-        free = self.left(self._step)
-        fitting: list[_Partner] = []
-        for place in free:
+        first = self.first[step]
+        fitting: list[tuple[_Partner, bool]] = []
+        for place in self.left(step):
             other = first.draws[place]
             if other.kind != draw.kind:
                 continue
-            found = _arranged(other, first.entered[place], draw, entered)
-            if found is None:
+            candidates, agrees = _reordered(other, first.entered[place], draw, entered)
+            if not candidates:
                 continue
-            reordering, agrees = found
-            partner = _Partner(place, other.kind, other.shape, draw.shape, reordering, agrees)
+            shapes = other.shape, draw.shape
+            partner = _Partner(place, other.kind, *shapes, candidates[0], agrees)
             if agrees:
                 return partner
-            fitting.append(partner)
-        return next(iter(fitting), None)
+            fitting.append((partner, len(candidates) > 1))
+        if not fitting:
+            return None
+        partner, ambiguous = fitting[0]
+        if ambiguous:
+            self.refuse(f"{draw.path or draw.part} (which axis is which cannot be told)")
+        return partner
 
 
 @dataclass(frozen=True)
@@ -243,15 +321,16 @@ class _Partner:
         return (self.kind, self.asked) == (draw.kind, draw.shape)
 
 
-def _arranged(
+def _reordered(
     first: Draw, keras: Values | None, second: Draw, torch: Values | None
-) -> tuple[Reordering, bool] | None:
-    """How the second side holds what the first does, and whether the values prove it."""
+) -> tuple[list[Reordering], bool]:
+    """How the second side may hold what the first does, and whether the values prove it."""
     if keras is not None and torch is not None and keras.size == torch.size:
         best = nearest(list(reorderings(keras.shape, torch.shape)), keras, torch)
-        return best, agreeing(best, keras, torch)
-    usual = next(reorderings(first.shape, second.shape), None)
-    return None if usual is None else (usual, False)
+        return [best], agreeing(best, keras, torch)
+    # By the shapes alone: those that come to the same count once.
+    fitting = {each.moved: each for each in reorderings(first.shape, second.shape)}
+    return list(fitting.values()), False
 
 
 def _same(keras: Values | None, torch: Values | None) -> bool:
@@ -281,7 +360,7 @@ def numbers(kind: Kind, shape: Sequence[int], key: Sequence[int]) -> NDArray[np.
     return ((_PARTS * level + _PART) / (_PARTS * _LEVELS)).reshape(shape)
 
 
-def rehearsed(first: Mapping[int, Pass], run: Callable[[SharedDraws], None]) -> SharedDraws:
+def rehearsed(first: Draws, run: Callable[[SharedDraws], None]) -> SharedDraws:
     """The second side's draws, once their pairs and the sense of each comparison are known.
 
     Args:

@@ -46,6 +46,11 @@ class Reordering:
         """An array in Torch's reordering."""
         return array.reshape(self.split).transpose(self.axes).reshape(self.shape)
 
+    @property
+    def moved(self) -> tuple[int, ...]:
+        """The order of the axes that are longer than one."""
+        return tuple(axis for axis in self.axes if self.split[axis] > 1)
+
     def numbers(self, values: Values, shape: Sequence[int]) -> Values | None:
         """What falls on Keras' array, as it falls on Torch's; None where it cannot.
 
@@ -110,7 +115,7 @@ def nearest(candidates: Sequence[Reordering], keras: Values, torch: Values) -> R
 
 
 def agreeing(reordering: Reordering, keras: Values, torch: Values) -> bool:
-    """Whether two arrays hold the same values in an reordering."""
+    """Whether two arrays hold the same values in a reordering."""
     spread = float(np.abs(keras - keras.mean()).mean()) if keras.size else 0.0
     distance = _distance(reordering, keras, torch)
     return distance <= _ALIKE * spread if spread > 0.0 else distance == 0.0

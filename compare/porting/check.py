@@ -33,6 +33,7 @@ def check_parity(
     allow: Collection[str] = (),
     weights_from: str | None = None,
     tolerances: Mapping[str, float] | None = None,
+    randomness: str = "shared",
 ) -> ParityReport:
     """Climb the ladder with any Keras model and any Torch module, in lockstep.
 
@@ -66,6 +67,9 @@ def check_parity(
         weights_from: `"keras"` or `"torch"`: carry that side's weights over first, as
             `compare.port_weights` does; None to compare the weights as they are.
         tolerances: `"layer"` or `"layer/tensor"` → tolerance, where larger than the ladder's.
+        randomness: What is done with dropout, noise and whatever else draws numbers in training
+            mode: `"shared"` has both sides draw the same ones; `"off"` sets rates and deviations to
+            zero for the check; `"refuse"` raises where there is any.
 
     Returns:
         The report; call its `raise_if_diverged`.
@@ -86,6 +90,7 @@ def check_parity(
         allow=allow,
         weights_from=weights_from,
         tolerances=tolerances,
+        randomness=randomness,
     )
     pair = build_pair(keras_model, torch_module, x, options)
     with observed(pair, y, options) as sides:
@@ -118,4 +123,5 @@ def observed(
         folder = Path(scratch)
         keras = observe(pair.keras, request, folder / "keras")
         starting = partial(SameStart, keras.trace, options.pairs)
-        yield keras, observe(pair.torch, request, folder / "torch", starting), request
+        torch = observe(pair.torch, request, folder / "torch", starting, keras=keras.trace)
+        yield keras, torch, request

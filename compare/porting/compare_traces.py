@@ -7,7 +7,7 @@ in this very network: Torch's side runs again with every operation rounded other
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -30,9 +30,10 @@ from compare.porting.inspect import image_sizes, inspect_layers, inspect_trainin
 from compare.porting.matching import match, partners
 from compare.porting.models import Side
 from compare.porting.options import Request
+from compare.porting.randomness import traced
 from compare.porting.real_step import check_real_step
 from compare.porting.same_start import Starting
-from compare.trace import Layer, Trace, rename, split
+from compare.trace import Trace, rename, split
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,12 @@ class Observed:
 
 
 def observe(
-    side: Side, request: Request, folder: Path, starting: Starting | None = None
+    side: Side,
+    request: Request,
+    folder: Path,
+    starting: Starting | None = None,
+    *,
+    keras: Trace | None = None,
 ) -> Observed:
     """Trace a side, and see that the trace is its own training.
 
@@ -64,13 +70,13 @@ def observe(
         request: What to trace.
         folder: Where the trace goes.
         starting: Makes what its later steps start from, if not from where the step before ended.
+        keras: Keras' trace, where the side is Torch's: what was drawn there is drawn again.
 
     Raises:
         InputError: The side cannot be used, draws random numbers, or trains otherwise when it is
             watched.
     """
-    side.refuse_randomness()
-    trace = side.trace(request.batches, folder, starting)
+    side, trace = traced(side, request, folder, starting, keras)
     if request.y is not None:
         check_real_step(side, request.x, request.y, trace)
 

@@ -84,7 +84,7 @@ def test_a_step_gets_the_same_numbers_whenever_it_is_taken():
 
 def test_a_partner_gets_the_numbers_where_its_values_stand():
     keras, (mask,) = first((uniform(*IMAGE.shape), IMAGE))
-    shared = SharedDraws(keras.passes)
+    shared = SharedDraws(keras)
     for _ in range(2):
         shared.begin(1)
         torch = np.moveaxis(IMAGE, -1, 1)
@@ -101,7 +101,7 @@ def test_a_partner_gets_the_numbers_where_its_values_stand():
 def test_what_is_missing_does_not_shift_what_follows():
     inputs = [RNG.normal(size=(4, 5)) for _ in range(3)]
     keras, masks = first(*((uniform(4, 5), x) for x in inputs))
-    shared = SharedDraws(keras.passes)
+    shared = SharedDraws(keras)
     shared.begin(1)
     values = [shared.take(uniform(4, 5), inputs[i])[1] for i in (0, 2)]
     np.testing.assert_array_equal(values, [masks[0], masks[2]])
@@ -117,7 +117,7 @@ def test_what_is_missing_does_not_shift_what_follows():
 
 def test_another_kind_of_draw_gets_other_numbers():
     keras, (mask,) = first((uniform(4, 1, 1, 3), IMAGE))
-    shared = SharedDraws(keras.passes)
+    shared = SharedDraws(keras)
     shared.begin(1)
     _, values = shared.take(uniform(*IMAGE.shape), IMAGE)
     assert shared.left() == []
@@ -145,7 +145,7 @@ def test_a_comparison_may_keep_the_small_numbers_or_the_large(keeps_small):
         draws.returned(place, results[-1])
         draws.output(results[-1])
 
-    shared = rehearsed(keras.passes, run)
+    shared = rehearsed(keras, run)
     assert shared.mirrored == ({0} if keeps_small else set())
     run(shared)
     np.testing.assert_array_equal(results[-1], output)

@@ -43,7 +43,7 @@ def port(model, module, x):
         with torch_randomness.shared(module, shared), torch.no_grad():
             outputs.append(module.train()(samples.clone()).numpy())
 
-    shared = rehearsed(draws.passes, run)
+    shared = rehearsed(draws, run)
     run(shared)
     assert not shared.unshared
     torch_output = outputs[-1]

@@ -19,6 +19,7 @@ from compare.backends.keras import build as networks
 from compare.backends.keras import (
     demos,
     optimizer_demos,
+    randomness,
     rules,
     settings,
     structures,
@@ -39,6 +40,7 @@ compile_many, fit_many = ManySeeds, ManySeeds.fit
 configurations, time_fit = timing.configurations, timing.time_fit
 random_parts, repeats = settings.random_parts, tracing.repeats
 optimizer_settings, loss_settings = settings.optimizer_settings, settings.loss_settings
+shared, undropped = randomness.shared, randomness.undropped
 read_weights, write_weights = weights.read_weights, weights.write_weights
 write_some = weights.write_some
 add_rule, forget_rule = rules.add_rule, rules.forget_rule

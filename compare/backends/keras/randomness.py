@@ -54,6 +54,24 @@ def shared(model: keras.Model, draws: Draws) -> Iterator[None]:
         yield
 
 
+_RATES = ("rate", "stddev", "dropout", "recurrent_dropout", "_dropout")
+
+
+@contextmanager
+def undropped(model: keras.Model) -> Iterator[None]:
+    """See `Framework.undropped`; what draws otherwise goes on to."""
+    with ExitStack() as stack:
+        for _, layer in _layers(model, ""):
+            # What the same names mean in a user's own layer is not known.
+            for name in () if _is_own(layer) else _RATES:
+                if type(getattr(layer, name, None)) is float:
+                    shadow(stack, layer, name, 0.0)
+        # Functions that a user's own code calls, beside what is set.
+        stack.callback(setattr, _random, "dropout", _random.dropout)
+        _random.dropout = lambda inputs, *args, **kwargs: inputs
+        yield
+
+
 def _layers(layer: Any, path: str) -> Iterator[tuple[str, Any]]:
     yield path, layer
     for inner in layer._flatten_layers(include_self=False, recursive=False):
@@ -132,6 +150,11 @@ class _Asking:
             rate,
             thresholded,
         )
+        if not tf.executing_eagerly():
+            # What is compiled once draws once.
+            self._draws.repeated = True
+        if type(layer).__module__.startswith("keras.src.layers.preprocessing"):
+            self._draws.refuse(f"{draw.path} ({draw.part})")
         place, values = self._draws.take(draw, self._seen(falls_on))
         if running is not None:
             running.places.append(place)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import lightning as L
@@ -19,10 +20,20 @@ from torch import Tensor, nn
 from bn_torch.data import CirclesDataModule, channels_first
 from bn_torch.module import BinaryClassifier
 from bn_torch.training import Reporting, fit
+from compare.backends.draws import Draws
 from compare.backends.protocol import Batches, Objective, Sink, Start, Views
 from compare.backends.structures import Structure
 from compare.backends.torch import build as networks
-from compare.backends.torch import demos, layouts, optimizer_demos, rules, settings, timing, weights
+from compare.backends.torch import (
+    demos,
+    layouts,
+    optimizer_demos,
+    randomness,
+    rules,
+    settings,
+    timing,
+    weights,
+)
 from compare.backends.torch import trace as tracing
 from compare.backends.torch.events import EventLog
 from compare.backends.torch.many_seeds import ManySeeds
@@ -41,6 +52,7 @@ configurations, time_fit = timing.configurations, timing.time_fit
 fit_many = ManySeeds.fit
 add_rule, forget_rule = rules.add_rule, rules.forget_rule
 optimizer_settings, loss_settings = settings.optimizer_settings, settings.loss_settings
+random_state, undropped = randomness.random_state, randomness.undropped
 random_parts, repeats = settings.random_parts, tracing.repeats
 
 
@@ -155,6 +167,11 @@ def write_weights(handle: nn.Module, values: Mapping[str, Array]) -> None:
     if "kernel-layout" in networks.undone_in(handle):
         values = networks.misplaced(values)
     weights.write_weights(network(handle), values)
+
+
+def shared(module: nn.Module, draws: Draws) -> AbstractContextManager[None]:
+    """A block in which what a module draws gets its numbers from elsewhere."""
+    return randomness.shared(getattr(module, "_orig_mod", module), draws)
 
 
 def describe(module: nn.Module, x: Structure) -> list[Layer]:

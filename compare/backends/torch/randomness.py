@@ -17,6 +17,7 @@ from torch.nn.modules.module import (
     register_module_forward_hook,
     register_module_forward_pre_hook,
 )
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from compare.backends.draws import Draw, Draws, Kind
@@ -41,6 +42,50 @@ def shared(module: nn.Module, draws: Draws) -> Iterator[None]:
         stack.callback(register_module_forward_hook(asking.leave, always_call=True).remove)
         stack.enter_context(asking)
         yield
+
+
+def random_state() -> bytes:
+    """See `TorchFramework.random_state`."""
+    return torch.get_rng_state().numpy().tobytes()
+
+
+@contextmanager
+def undropped(module: nn.Module) -> Iterator[None]:
+    """See `Framework.undropped`; what draws otherwise goes on to."""
+    with ExitStack() as stack:
+        for part in module.modules():
+            # What the same names mean in a user's own module is not known.
+            own = not type(part).__module__.startswith("torch.nn.")
+            for name in () if own else ("p", "dropout"):
+                if type(value := vars(part).get(name)) is float:
+                    stack.callback(vars(part).__setitem__, name, value)
+                    vars(part)[name] = 0.0
+        stack.enter_context(_Undropped())
+        yield
+
+
+class _Undropped(TorchFunctionMode):
+    """Functions that drop do nothing."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        name = getattr(func, "__name__", "")
+        if name.removesuffix("_") in _DROPPING:
+            x = args[0] if args else kwargs["input"]
+            return x if isinstance(x, Tensor) else func(*args, **kwargs)
+        if name == "scaled_dot_product_attention":
+            if len(args) > 4:
+                args = (*args[:4], 0.0, *args[5:])
+            kwargs = {**kwargs, "dropout_p": 0.0} if "dropout_p" in kwargs else kwargs
+        return func(*args, **kwargs)
+
+
+_DROPPING = (
+    *("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout"),
+    *("feature_dropout", "feature_alpha_dropout"),
+)
 
 
 class _Running:
@@ -98,7 +143,7 @@ class _Asking(TorchDispatchMode):
                 self._draws.refuse(f"{self._path() or 'the module itself'} (torch.{name})")
                 output = func(*args, **kwargs)
             return output
-        state = torch.get_rng_state().numpy().tobytes()
+        state = random_state()
         # It makes the tensor, and moves the generator on.
         output = func(*args, **kwargs)
         call = _Call(name, func, args, kwargs, output)
