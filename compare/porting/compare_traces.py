@@ -23,6 +23,7 @@ from compare.parity import tolerances
 from compare.parity.explain.explanations import divergence
 from compare.parity.ladder import FORWARD, Check, Divergence, Ladder
 from compare.parity.layouts import channels_last, in_keras_order, samples_first, without_borders
+from compare.parity.randomness import climb_draws, inspect_draws
 from compare.parity.report import Finding, ParityReport
 from compare.parity.tolerances import gap
 from compare.porting.expected_differences import predicted
@@ -112,10 +113,12 @@ def compare_traces(keras: Observed, torch: Observed, request: Request) -> Parity
     def climb(wider: Mapping[str, float]) -> Ladder:
         ladder = Ladder(tolerances.for_dtype(request.dtype), wider)
         rungs.climb(ladder, expected, torch_trace)
+        climb_draws(ladder, keras.trace, torch.trace, names)
         if not options.tolerances:
             return ladder
         ladder = Ladder(ladder.tolerances, _widened(ladder, options.tolerances))
         rungs.climb(ladder, expected, torch_trace)
+        climb_draws(ladder, keras.trace, torch.trace, names)
         return ladder
 
     ladder = climb({})
@@ -128,6 +131,7 @@ def compare_traces(keras: Observed, torch: Observed, request: Request) -> Parity
         ladder = climb(measured)
     findings = (
         *inspect_layers(pairs, image_sizes(keras_trace)),
+        *inspect_draws(keras.trace, torch.trace, names),
         *inspect_training(keras.training, torch.training),
     )
     return ParityReport(

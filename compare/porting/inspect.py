@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from compare.backends.structures import Structure
+from compare.parity.randomness import inspect_draws
 from compare.parity.report import Finding
 from compare.porting.matching import Partners, match, unpaired
+from compare.porting.matching import partners as names_of
 from compare.porting.models import build_pair, first_samples
 from compare.porting.options import Options
+from compare.porting.randomness import traced_pair
 from compare.trace import Trace
 
 Settings = Mapping[str, Any]
@@ -91,16 +94,17 @@ def inspect_pair(
     pair = build_pair(keras_model, torch_module, x, options)
     batches = [(first_samples(pair.x), None)]
     with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
-        keras = pair.keras.trace(batches, Path(scratch) / "keras")
-        torch = pair.torch.trace(batches, Path(scratch) / "torch")
+        keras, torch = traced_pair(pair, batches, Path(scratch))
         sizes = image_sizes(keras)
-    partners = match(keras.layers, torch.layers, pairs)
+        partners = match(keras.layers, torch.layers, pairs)
+        draws = inspect_draws(keras, torch, names_of(partners))
     alone = [
         f"{layer['name']} ({layer['kind']}) in {side} has no partner"
         for side, _, layer in unpaired(keras.layers, torch.layers, partners)
     ]
     findings = (
         *inspect_layers(partners, sizes),
+        *draws,
         *inspect_training(pair.keras.training(), pair.torch.training()),
     )
     return Inspection(findings, tuple(alone))

@@ -10,8 +10,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from compare.backends.draws import Draws, SharedDraws, rehearsed
+from compare.backends.protocol import Batches
 from compare.errors import InputError
-from compare.porting.models import Side, TorchSide
+from compare.porting.models import Pair, Side, TorchSide
 from compare.porting.options import Request
 from compare.porting.same_start import SoFar, Starting
 from compare.trace import Layer, Trace
@@ -32,30 +33,49 @@ def traced(
     Raises:
         InputError: It draws what cannot be shared, or is not to draw at all.
     """
+    batches = request.batches
     if request.options.randomness != "shared":
         side = replace(side, undropped=request.options.randomness == "off")
         side.refuse_randomness()
-        return side, side.trace(request.batches, folder, starting)
-    if not isinstance(side, TorchSide):
-        side = replace(side, draws=Draws())
-        return side, _shared(side, request, folder, starting)
+        return side, side.trace(batches, folder, starting)
+    if isinstance(side, TorchSide):
+        return _torch_traced(side, batches, folder, starting, keras)
+    side = replace(side, draws=Draws())
+    return side, _shared(side, batches, folder, starting)
+
+
+def traced_pair(pair: Pair, batches: Batches, folder: Path) -> tuple[Trace, Trace]:
+    """Keras' trace and Torch's, with the same numbers.
+
+    Args:
+        pair: Both sides.
+        batches: Samples and targets of every step.
+        folder: Where the traces go.
+    """
+    keras = _shared(replace(pair.keras, draws=Draws()), batches, folder / "keras", None)
+    return keras, _torch_traced(pair.torch, batches, folder / "torch", None, keras)[1]
+
+
+def _torch_traced(
+    side: TorchSide, batches: Batches, folder: Path, starting: Starting | None, keras: Trace | None
+) -> tuple[Side, Trace]:
     first = Draws() if keras is None else Draws.read(keras)
     if not first.drawn and not side.framework.random_parts(side.model):
         # Nothing is in the way of a module that draws nothing: almost all of them.
         watching = _Watching(side)
-        trace = side.trace(request.batches, folder, watching.around(starting))
+        trace = side.trace(batches, folder, watching.around(starting))
         if not watching.drew:
             return side, trace
 
     def run(draws: SharedDraws) -> None:
-        replace(side, draws=draws).stream(request.batches[:1], _Nowhere())
+        replace(side, draws=draws).stream(batches[:1], _Nowhere())
 
     side = replace(side, draws=rehearsed(first, run))
-    return side, _shared(side, request, folder, starting)
+    return side, _shared(side, batches, folder, starting)
 
 
-def _shared(side: Side, request: Request, folder: Path, starting: Starting | None) -> Trace:
-    trace = side.trace(request.batches, folder, starting)
+def _shared(side: Side, batches: Batches, folder: Path, starting: Starting | None) -> Trace:
+    trace = side.trace(batches, folder, starting)
     if side.draws is not None and side.draws.unshared:
         raise InputError(
             f"the {side.name.capitalize()} side draws random numbers that cannot be shared with "

@@ -236,15 +236,20 @@ def test_generators_are_not_touched_by_keras():
     assert not np.array_equal(*(model(POINTS, training=True) for _ in range(2)))
 
 
-def test_numbers_are_constants_of_a_compiled_pass():
+def test_what_is_compiled_once_draws_the_same_in_every_step():
     model = sequential((6,), K.Dropout(0.25), K.GaussianNoise(0.5))
+    compiled = tf.function(lambda x, training: model(x, training=training))
     draws = Draws()
     passes = []
     with keras_randomness.shared(model, draws):
-        for run in (model, tf.function(lambda x, training: model(x, training=training))):
-            draws.begin(2)
-            passes.append(np.array(run(tf.constant(POINTS), training=True)))
-    np.testing.assert_allclose(*passes, rtol=0, atol=1e-14)
+        for step, run in ((1, model), (2, model), (2, compiled), (3, compiled)):
+            draws.begin(step)
+            output = run(tf.constant(POINTS), training=True)
+            passes.append(keras.ops.convert_to_numpy(output))
+    assert draws.repeated
+    for output in passes[2:]:
+        np.testing.assert_allclose(output, passes[0], rtol=0, atol=1e-14)
+    assert np.abs(passes[1] - passes[0]).max() > 0.1
 
 
 def test_gradients_pass_what_was_not_dropped_and_checkpoints_draw_the_same_again():

@@ -18,6 +18,7 @@ from bn_keras.training import fit, reporting
 from compare.backends.keras import build as networks
 from compare.backends.keras import (
     demos,
+    dropout_demos,
     optimizer_demos,
     randomness,
     rules,
@@ -48,7 +49,11 @@ sample_input = structures.sample_input
 describe, trace, real_step = tracing.describe, tracing.trace, real.real_step
 
 
-_DEMONSTRATIONS = {**demos.DEMONSTRATIONS, **optimizer_demos.DEMONSTRATIONS}
+_DEMONSTRATIONS = {
+    **demos.DEMONSTRATIONS,
+    **dropout_demos.DEMONSTRATIONS,
+    **optimizer_demos.DEMONSTRATIONS,
+}
 
 
 def draw_orders(n: int, *, epochs: int, seed: int) -> NDArray[Any]:

@@ -26,6 +26,7 @@ from compare.backends.structures import Structure
 from compare.backends.torch import build as networks
 from compare.backends.torch import (
     demos,
+    dropout_demos,
     layouts,
     optimizer_demos,
     randomness,
@@ -56,7 +57,11 @@ random_state, undropped = randomness.random_state, randomness.undropped
 random_parts, repeats = settings.random_parts, tracing.repeats
 
 
-_DEMONSTRATIONS = {**demos.DEMONSTRATIONS, **optimizer_demos.DEMONSTRATIONS}
+_DEMONSTRATIONS = {
+    **demos.DEMONSTRATIONS,
+    **dropout_demos.DEMONSTRATIONS,
+    **optimizer_demos.DEMONSTRATIONS,
+}
 
 
 def draw_orders(n: int, *, epochs: int, seed: int) -> NDArray[np.int64]:

@@ -173,7 +173,7 @@ class _Asking(TorchDispatchMode):
                 kind,
                 tuple(output.shape),
                 self._path(),
-                "" if running is None else type(running.module).__name__,
+                "" if running is None else _named(running.module),
                 rate,
                 thresholded,
             )
@@ -192,6 +192,12 @@ class _Asking(TorchDispatchMode):
         if filled is not None and self._made is not None and self._made[0] is filled:
             return self._made[1]
         return self._running[-1].received if self._running else None
+
+
+def _named(module: nn.Module) -> str:
+    """What draws: one of Torch's own modules, or code of the user's."""
+    name = type(module).__name__
+    return name if type(module).__module__.startswith("torch.nn.") else f"{name}.forward"
 
 
 def _dropout(x: Tensor, rate: float, train: bool | None) -> tuple[Tensor, Tensor]:
