@@ -15,7 +15,33 @@ from importlib import resources
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from compare.errors import InputError, unknown
+
+FOUND: Mapping[str, str] = MappingProxyType(
+    {
+        "numbers": "from the numbers that both sides compute",
+        "inspection": "from the settings of both sides",
+        "documentation": "not by itself: to be read here",
+    }
+)
+"""How a convention is found."""
+
+Numbers = Mapping[str, Any]
+"""What fills a remedy: `keras` and `torch`, the values of either side, and what else it names."""
+
+_WORDS = MappingProxyType(
+    {
+        "keras": "<Keras' value>",
+        "torch": "<Torch's value>",
+        "padding": "<what Keras pads>",
+        "crop": "<what Keras keeps>",
+        "argument": "<argument>",
+        "setting": "<argument>",
+    }
+)
+"""What stands for a number that is not known: never that of another pair."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +52,14 @@ class Convention:
         name: How it is called in options, records and reports.
         keras: What Keras does.
         torch: What Torch or Lightning does when nobody intervenes.
-        to_torch: What to do on Torch's side so that it does as Keras does.
-        to_keras: What to do on Keras' side so that it does as Torch does.
+        to_torch: What to do on Torch's side so that it does as Keras does. A template: see
+            `remedy`.
+        to_keras: What to do on Keras' side so that it does as Torch does; a template as well.
         source: Where the behaviour is written down.
+        found: How it is found, keys of `FOUND`.
+        setting: The setting that it accuses, as inspection calls it; empty where it is none.
+        rungs: Rungs of the ladder on which a difference of settings shows first; none where the
+            numbers must tell.
         touches: Variants of the tutorial that show it; none where `switch` is false.
         switch: Whether the variants can be trained without the remedy (`--undo`). A convention
             without a switch has a demonstration of its own in both twins.
@@ -41,9 +72,33 @@ class Convention:
     to_torch: str
     to_keras: str
     source: str
+    found: tuple[str, ...] = ("documentation",)
+    setting: str = ""
+    rungs: tuple[int, ...] = ()
     touches: tuple[str, ...] = ()
     switch: bool = False
     side: str = "torch"
+
+    def remedy(self, side: str, numbers: Numbers = MappingProxyType({})) -> str:
+        """What to do on a side, in a pair's own numbers.
+
+        Args:
+            side: `"torch"` or `"keras"`.
+            numbers: What is known of the pair; words stand for the rest.
+        """
+        known = {name: literal(value) for name, value in numbers.items() if value is not None}
+        template = self.to_torch if side == "torch" else self.to_keras
+        return template.format_map({**_WORDS, **known})
+
+
+def literal(value: Any) -> str:
+    """A value as one writes it in a program; text as it is."""
+    if isinstance(value, float):
+        written = float(f"{value:.6g}")
+        # The shortest way to write a number that is rounded to float32.
+        if written != value == float(np.float32(written)):
+            return f"float(np.float32({written!r}))"
+    return value if isinstance(value, str) else repr(value)
 
 
 def _read() -> dict[str, Convention]:
@@ -55,7 +110,9 @@ def _read() -> dict[str, Convention]:
 
 def _convention(name: str, entry: Mapping[str, Any], groups: Mapping[str, list[str]]) -> Convention:
     touches = tuple(groups[entry["touches"]]) if "touches" in entry else ()
-    return Convention(**{**entry, "name": name, "touches": touches, "switch": bool(touches)})
+    lists = {key: tuple(value) for key, value in entry.items() if isinstance(value, list)}
+    values = {**entry, **lists, "touches": touches, "switch": bool(touches)}
+    return Convention(**{**values, "name": name})
 
 
 CONVENTIONS: Mapping[str, Convention] = MappingProxyType(_read())

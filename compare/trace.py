@@ -46,6 +46,10 @@ Layer = dict[str, Any]
 """A weighted layer: `name`, `kind`, `tensors` (name → shape), `trained` (number of values), and
 `settings` (name → value in Keras' conventions)."""
 
+Operation = dict[str, Any]
+"""What runs in a model: `name`, `kind` (empty where it has weights, which a `Layer` describes),
+and `settings` (name → value in Keras' conventions)."""
+
 View = Callable[[NDArray[Any]], NDArray[Any]]
 """What is read of an array: a part of it, or its elements in another order."""
 

@@ -19,7 +19,7 @@ from compare.backends.draws import Draws
 from compare.backends.structures import Structure
 from compare.data import Array
 from compare.errors import MissingDependencyError
-from compare.trace import Layer
+from compare.trace import Layer, Operation
 
 _NEEDS = {"keras": ("keras", "tensorflow"), "torch": ("torch", "lightning")}
 _LOGS_WITH = {"keras": ("tensorboard",), "torch": ("tensorboard", "tensorboardX")}
@@ -336,6 +336,22 @@ class Framework(Protocol):
             ValueError: The model has no weights yet, or raises on these samples.
         """
 
+    def operations(self, handle: Handle, x: Structure, /) -> list[Operation]:
+        """All that runs in one forward pass in inference mode, in order, weighted or not.
+
+        Functions of Torch cannot be seen. Where a Torch module raises, the list ends.
+
+        Args:
+            handle: A model; it is left as it was found.
+            x: A few samples in Keras' layout.
+        """
+
+    def not_compared(self, handle: Handle, /) -> list[str]:
+        """What a model has that changes its training or what is reported of it, and no trace sees.
+
+        Each in words: metrics, schedules that wait for a metric, validation steps.
+        """
+
     def write_some(self, handle: Handle, weights: Mapping[str, Array], /) -> None:
         """Set some weights and moving statistics, as `write_weights` does.
 
@@ -505,6 +521,19 @@ class TorchFramework(Framework, Protocol):
 
     def random_state(self) -> bytes:
         """The state of the generator that modules draw from: it moves where one draws."""
+
+    def operations(
+        self,
+        handle: Handle,
+        x: Structure,
+        /,
+        *,
+        to_torch: Callable[[Structure], Structure] | None = None,
+    ) -> list[Operation]:
+        """As `Framework.operations`; `to_torch` puts samples into the module's layout."""
+
+    def not_compared(self, handle: Handle, objective: Objective | None = None, /) -> list[str]:
+        """As `Framework.not_compared`; a plain module has the optimizer of its objective."""
 
     def optimizer_settings(
         self, handle: Handle, objective: Objective | None = None, /

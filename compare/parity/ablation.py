@@ -20,7 +20,7 @@ import numpy as np
 from compare.analysis.frames import largest_difference
 from compare.backends.protocol import check_installed
 from compare.console import LABELS, StudyProgress, Table, magnitude
-from compare.conventions import CONVENTIONS, Convention, check_names
+from compare.conventions import CONVENTIONS, FOUND, Convention, check_names
 from compare.data import Array
 from compare.errors import InputError
 from compare.spec import FRAMEWORKS, VARIANTS, Run, Settings
@@ -268,15 +268,6 @@ def _absent(name: str, other: Array) -> Array:
     return np.ones_like(other) if name.endswith("/gamma") else np.zeros_like(other)
 
 
-_FIELDS = {
-    "keras": "Keras",
-    "torch": "Torch",
-    "to_torch": "in Torch",
-    "to_keras": "in Keras",
-    "source": "source",
-}
-
-
 def print_catalogue(names: Sequence[str], *, as_json: bool) -> None:
     """Print some conventions, or all.
 
@@ -301,11 +292,17 @@ def _described(convention: Convention) -> str:
         if convention.switch
         else "a demonstration of its own"
     )
-    width = max(map(len, [*_FIELDS.values(), "undone"]))
-    lines = [
-        f"  {label:<{width}}  {getattr(convention, field)}" for field, label in _FIELDS.items()
-    ]
-    return "\n".join([convention.name, *lines, f"  {'undone':<{width}}  {where}"])
+    rows = {
+        "Keras": convention.keras,
+        "Torch": convention.torch,
+        "in Torch": convention.remedy("torch"),
+        "in Keras": convention.remedy("keras"),
+        "source": convention.source,
+        "found": "; ".join(FOUND[way] for way in convention.found),
+        "undone": where,
+    }
+    width = max(map(len, rows))
+    return "\n".join([convention.name, *(f"  {k:<{width}}  {v}" for k, v in rows.items())])
 
 
 def print_effects(

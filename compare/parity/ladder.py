@@ -6,7 +6,9 @@ fails is the first thing that differs.
 
 from __future__ import annotations
 
+import itertools
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import zip_longest
@@ -16,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from compare.conventions import Numbers
 from compare.parity.tolerances import EQUAL, Gap, gap, unequal
 from compare.study.records import json_number
 from compare.trace import Layer, Trace
@@ -36,6 +39,9 @@ RUNGS: Mapping[int, str] = {
 
 FORWARD = 4
 """The first rung on which anything is computed, layer by layer."""
+
+OPTIMIZER = 7
+"""The rung on which optimizers move the weights."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,10 @@ class Divergence:
         layer: The layer whose inputs agree and whose output does not, or `between A and B`,
             `loss`, `optimizer`, `data` …
         explained_by: Names of the conventions that explain it; empty where none is known to.
+        numbers: Name of a convention → what fills its remedy, as far as it is known.
+        runs: Layers without weights that run where the blame lies between two layers.
+        settings: Differences without a name that account for it, in words.
+        parts: Where nothing accounts for the whole: convention or setting → its share of it.
     """
 
     rung: int
@@ -82,6 +92,10 @@ class Divergence:
     step: int | None
     layer: str
     explained_by: tuple[str, ...] = ()
+    numbers: Mapping[str, Numbers] = field(default_factory=dict)
+    runs: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    parts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -119,6 +133,8 @@ class Ladder:
     Attributes:
         tolerances: Rung → tolerance.
         wider: Path of a check → tolerance, where that is larger than the rung's.
+        remaining: Path of a check → what is left of its gap, where an accepted difference has been
+            predicted.
         checks: Filled as rungs are climbed.
         climbed: Rungs that were gone through, also those without anything to compare.
         notes: What was put right before it was compared.
@@ -126,14 +142,19 @@ class Ladder:
 
     tolerances: Mapping[int, float]
     wider: Mapping[str, float] = field(default_factory=dict)
+    remaining: Mapping[str, Gap] = field(default_factory=dict)
     checks: list[Check] = field(default_factory=list)
     climbed: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def add(self, rung: int, path: str, layer: str, gap: Gap, step: int | None = None) -> None:
         """Note one comparison."""
-        allowed = max(self.tolerances[rung], self.wider.get(path, 0.0))
-        self.checks.append(Check(rung, path, layer, step, gap, allowed))
+        left = self.remaining.get(path, gap)
+        self.checks.append(Check(rung, path, layer, step, left, self.allowed(rung, path)))
+
+    def allowed(self, rung: int, path: str) -> float:
+        """The tolerance of a check."""
+        return max(self.tolerances[rung], self.wider.get(path, 0.0))
 
     def note(self, text: str) -> None:
         """Note something, once."""
@@ -142,7 +163,7 @@ class Ladder:
 
     def fresh(self) -> Ladder:
         """An empty ladder with the same tolerances."""
-        return Ladder(self.tolerances, self.wider)
+        return Ladder(self.tolerances, self.wider, self.remaining)
 
     def failing(self) -> set[str]:
         """Who is blamed by any check."""
@@ -237,10 +258,47 @@ def climb(ladder: Ladder, keras: Trace, torch: Trace) -> None:
         pair.compare(5, "step/1/loss", "loss", 1)
     pair.backward()
     for step in pair.steps:
+        pair.compare_all(f"step/{step}/gradient", 6, step)
+    for step in pair.steps:
         pair.optimizer(step)
         pair.compare_all(f"step/{step}/statistics", 8, step)
     pair.forward(9, "evaluation")
     pair.outputs(9, "evaluation", "prediction")
+    _set_forms_aside(ladder)
+
+
+_ON_THE_WAY = re.compile(r"(training|backward|evaluation)/")
+"""What passes between layers: it matters by what comes of it."""
+
+_NO_CONSEQUENCE = 1e-3
+"""How much smaller than a difference on the way everything is that comes of it. What is computed
+from other numbers differs by about as much as they do; what is computed from the same numbers in
+another form, by rounding alone."""
+
+
+def _set_forms_aside(ladder: Ladder) -> None:
+    """Blame needs a consequence: what differs on the way, and nothing that comes of it, is a form.
+
+    That is the same thing with, say, axes in another order, or with steps that are masked later.
+    What comes of it are the loss, all gradients, steps, statistics and outputs. A difference in
+    form is large beside what rounding leaves of them.
+    """
+    failed = [check for check in ladder.checks if not check.passed]
+    forms = [check for check in failed if _ON_THE_WAY.match(check.path)]
+    if not forms or len(forms) < len(failed):
+        return
+    computed = [c for c in ladder.checks if c.rung >= FORWARD and not _ON_THE_WAY.match(c.path)]
+    if not any(check.layer == "output" for check in computed):
+        return
+    left = max(check.gap.required for check in computed)
+    if not all(left <= _NO_CONSEQUENCE * check.gap.required for check in forms):
+        return
+    for layer in dict.fromkeys(check.layer for check in forms):
+        ladder.note(f"{layer}: {ANOTHER_FORM}")
+    ladder.checks = [check for check in ladder.checks if check.passed]
+
+
+ANOTHER_FORM = "held in another form in Torch; all that comes of it agrees."
 
 
 class _Pair:
@@ -359,16 +417,58 @@ class _Pair:
         self.ladder.take(alone.ladder, "optimizer" if everywhere else None)
 
     def outputs(self, rung: int, mode: str, name: str, step: int | None = None) -> None:
-        """What the model returns, as logits where one side returns logits."""
+        """What the model returns; where the two return another form of it, in the form of both."""
         for key in self.parts(name):
-            logits = None
+            logits, forms = None, None
             if key in self.keras and key in self.torch:
                 logits = _logits(self.keras, self.torch, key, mode) or _logits(
                     self.torch, self.keras, key, mode
                 )
+                forms = None if logits else _forms(self.keras[key], self.torch[key])
             if logits:
                 self.ladder.note(AS_LOGITS)
-            self.compare(rung, key, "output", step, read=logits or key)
+            if forms is None:
+                self.compare(rung, key, "output", step, read=logits or key)
+                continue
+            self.ladder.note(forms.note)
+            keras, torch = forms.keras(self.keras[key]), forms.torch(self.torch[key])
+            self.ladder.add(rung, key, "output", gap(keras, torch), step)
+
+
+@dataclass(frozen=True)
+class _Forms:
+    """How the outputs of two models become comparable."""
+
+    keras: Callable[[NDArray[Any]], NDArray[Any]]
+    torch: Callable[[NDArray[Any]], NDArray[Any]]
+    note: str
+
+
+def _softmax(logits: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray(special.softmax(logits, axis=-1))
+
+
+_PROBABILITIES: Mapping[str, Sequence[Callable[[NDArray[Any]], NDArray[Any]]]] = {
+    "probabilities": (np.asarray,),
+    "log-probabilities": (np.exp,),
+    "logits": (special.expit, _softmax),
+}
+"""What a classifier may return → how that becomes probabilities."""
+
+
+def _forms(keras: NDArray[Any], torch: NDArray[Any]) -> _Forms | None:
+    """The forms in which two outputs agree in their first digits; None if in the same one."""
+    if keras.shape != torch.shape or np.allclose(keras, torch):
+        return None
+    for ours, theirs in itertools.permutations(_PROBABILITIES, 2):
+        for a, b in itertools.product(_PROBABILITIES[ours], _PROBABILITIES[theirs]):
+            with np.errstate(over="ignore", invalid="ignore"):
+                pair = a(np.asarray(keras)), b(np.asarray(torch))
+            between = all(((p >= 0.0) & (p <= 1.0 + 1e-6)).all() for p in pair)
+            if between and np.allclose(*pair, rtol=1e-4, atol=1e-6):
+                note = f"Keras returns {ours}, Torch {theirs}: compared as probabilities."
+                return _Forms(a, b, note)
+    return None
 
 
 def _passes(trace: Trace, mode: str) -> dict[str, list[str]]:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from compare.backends.draws import EVALUATION, Draw, Draws
+from compare.parity.findings import Finding
 from compare.parity.ladder import FORWARD, Ladder
-from compare.parity.report import Finding
 from compare.parity.tolerances import EQUAL, unequal
 from compare.trace import Trace, rename
 

@@ -8,57 +8,22 @@ from typing import Any
 
 from compare.conventions import CONVENTIONS
 from compare.errors import MissingDependencyError
+from compare.parity.accepted import ALLOWABLE, Accepted
+from compare.parity.findings import Finding, against, grouped, listed, places, remedied, sentence
 from compare.parity.ladder import FORWARD, Check, Divergence, RungResult, badness
 from compare.study.records import json_number
 
-ALLOWABLE = ("bn-biased-variance", "bn-momentum", "bn-momentum-copied")
-"""Conventions that `allow` accepts: their effect can be computed without running Torch again."""
+FIRST_SCREEN = 15
+"""Lines that a reader sees at once; a failure says the most important in them."""
+
+LEAST_WORDS = 4
+"""Lines above the ladder, however long that is: verdict, place, cause, what else differs."""
 
 
 class ParityError(AssertionError):
     """Two models that should be the same computation are not; the message is the report."""
 
     __module__ = "compare"  # The name to import it by, which a failed test shows.
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A setting in which the two sides differ.
-
-    Attributes:
-        layer: Keras' name of the layer; `"optimizer"` or `"loss"`.
-        setting: What differs.
-        keras: Its value in Keras.
-        torch: Its value in Torch, in Keras' conventions.
-        convention: The convention that explains it; None where it is no matter of convention.
-    """
-
-    layer: str
-    setting: str
-    keras: Any
-    torch: Any
-    convention: str | None = None
-
-    def __str__(self) -> str:
-        name = f"{self.convention} at " if self.convention else ""
-        return f"{name}{self.layer}: {self.values()}"
-
-    def is_of(self, layer: str) -> bool:
-        """Whether it is about a layer, or about a part of it."""
-        return f"{self.layer}/".startswith(f"{layer}/")
-
-    def values(self) -> str:
-        """What is set on either side, and the remedy where there is one."""
-        keras, torch = (
-            f"{value:.6g}" if isinstance(value, float) else str(value)
-            for value in (self.keras, self.torch)
-        )
-        remedy = f" In Torch: {CONVENTIONS[self.convention].to_torch}." if self.convention else ""
-        return f"{self.setting} is {keras} in Keras, {torch} in Torch.{remedy}"
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON types."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -70,12 +35,14 @@ class ParityReport:
         first_divergence: What differs first; None where nothing does.
         rungs: One result per rung climbed, in order.
         dtype: Dtype of the comparison.
-        allowed: Conventions whose predicted difference was accepted.
+        allowed: Conventions that `allow` named.
+        accepted: Differences that were accepted, with their measured sizes.
         findings: Settings in which the two sides differ, in the order in which layers run.
         checks: Every comparison.
         measured: Whether tolerances were widened to the rounding measured on this pair.
         error: What the Torch side raised, if it did; it was compared until then.
         notes: What the comparison put right first.
+        not_compared: What a side has, and no rung looks at, in words.
     """
 
     passed: bool
@@ -83,11 +50,13 @@ class ParityReport:
     rungs: tuple[RungResult, ...]
     dtype: str
     allowed: tuple[str, ...] = ()
+    accepted: tuple[Accepted, ...] = ()
     findings: tuple[Finding, ...] = ()
     checks: tuple[Check, ...] = ()
     measured: bool = False
     error: str = ""
     notes: tuple[str, ...] = ()
+    not_compared: tuple[str, ...] = ()
 
     def raise_if_diverged(self) -> None:
         """Raise `ParityError`, with the report, unless every rung passed."""
@@ -96,60 +65,126 @@ class ParityReport:
             raise ParityError(str(self))
 
     def __str__(self) -> str:
-        width = max((len(rung.rung_name) for rung in self.rungs), default=0)
-        lines = [
-            f"{'ok ' if rung.passed else '✗  '} {rung.rung:>2} {rung.rung_name:<{width}}  "
-            + numbers(rung)
-            for rung in self.rungs
+        ladder, end = self._ladder(), self._not_compared()
+        # A blank line above the ladder; what it must show is never cut.
+        room = max(FIRST_SCREEN - len(ladder) - len(end) - 1, LEAST_WORDS)
+        return "\n".join([*self._words(room), "", *ladder, *end])
+
+    def _ladder(self) -> list[str]:
+        """A line per rung; those below the first that failed in one."""
+        rungs = list(self.rungs)
+        below: list[str] = []
+        if self.first_divergence is not None:
+            low = [rung for rung in rungs if rung.rung < self.first_divergence.rung]
+            rungs = rungs[len(low) :]
+            if low:
+                names = ", ".join(rung.rung_name for rung in low)
+                below = [f"ok  {low[0].rung} to {low[-1].rung}: {names}"]
+        width = max((len(rung.rung_name) for rung in rungs), default=0)
+        return [
+            *below,
+            *(
+                f"{'ok ' if rung.passed else '✗  '} {rung.rung:>2} {rung.rung_name:<{width}}  "
+                + numbers(rung)
+                for rung in rungs
+            ),
         ]
-        return "\n".join([*self.verdict(), "", *lines])
+
+    def _not_compared(self) -> list[str]:
+        return [f"Not compared: {'; '.join(self.not_compared)}."] if self.not_compared else []
 
     def verdict(self) -> list[str]:
-        """What differs first and why, then what else is set differently; a line each."""
+        """What differs first, where and why, then what else is set differently; a line each."""
+        return self._words(FIRST_SCREEN)
+
+    def _words(self, room: int) -> list[str]:
+        """The verdict in so many lines: of settings beside the cause, the last ones are counted."""
         accepted = f" (allowed: {', '.join(self.allowed)})" if self.allowed else ""
         first = self.first_divergence
         if first is None:
-            return [f"Keras and Torch agree on every rung{accepted}.", *self.notes]
+            return [*self._agreement(), *self.notes]
         step = "" if first.step is None else f", step {first.step}"
         raised = f"The Torch side raised {self.error}. " if self.error else ""
+        runs = f", where {listed(first.runs)} run{'s' * (len(first.runs) == 1)}" * bool(first.runs)
         lines = [
             f"{raised}Keras and Torch differ first on rung {first.rung} ({first.rung_name}){step}: "
-            f"{first.layer}{accepted}.",
-            *(self._explanation(name, first.layer) for name in first.explained_by),
-            *(f"Also {finding}" for finding in self._other_findings(first)),
+            f"{first.layer}{runs}{accepted}.",
+            *self._place(),
+            *(self._explanation(name, first) for name in first.explained_by),
+            *(f"Explained by a setting: {setting}." for setting in first.settings),
+            *_parts(first),
         ]
+        end = []
         if first.explained_by and set(first.explained_by) <= set(ALLOWABLE):
             names = ", ".join(f'"{name}"' for name in (*self.allowed, *first.explained_by))
-            lines.append(f"To accept the difference: allow=[{names}]")
-        return lines
+            end.append(f"To accept the difference: allow=[{names}]")
+        others = grouped(self._other_findings(first))
+        left = max(room - len(lines) - len(end), 1)
+        if len(others) > left:
+            cut = len(others) - left + 1
+            others, more = others[: left - 1], [f"Also {cut} settings more: see `findings`."]
+            end = [*more, *end]
+        return [*lines, *(f"Also {sentence(group)}" for group in others), *end]
 
-    def _explanation(self, name: str, layer: str) -> str:
-        """A convention in this pair's own numbers, where inspection knows them."""
-        for finding in self.findings:
-            if finding.is_of(layer) and finding.convention == name:
-                return f"Explained by {name}: {finding.values()}"
-        convention = CONVENTIONS[name]
-        return (
-            f"Explained by {name}: Keras: {convention.keras}; Torch: {convention.torch}. "
-            f"Remedy in Torch: {convention.to_torch}."
-        )
+    @property
+    def result(self) -> str:
+        """`"identical"` to rounding, `"same"` but for accepted differences, or `"different"`."""
+        if not self.passed:
+            return "different"
+        return "same" if self.accepted else "identical"
+
+    def _agreement(self) -> list[str]:
+        if not self.accepted:
+            allowed = f" (allowed: {', '.join(self.allowed)})" if self.allowed else ""
+            return [f"Keras and Torch agree on every rung{allowed}."]
+        names = ", ".join(dict.fromkeys(difference.convention for difference in self.accepted))
+        return [
+            f"Keras and Torch are the same on every rung, but for {names}.",
+            *map(str, self.accepted),
+        ]
+
+    def _place(self) -> list[str]:
+        """The first check that failed, with both values."""
+        failed = [check for check in self.checks if not check.passed]
+        if not failed:
+            return []
+        check = min(failed, key=lambda check: check.rung)
+        return [f"There: {check.path} {check.gap.where()}"]
+
+    def _explanation(self, name: str, first: Divergence) -> str:
+        """A convention in this pair's own numbers, as far as they are known."""
+        same = [finding for finding in self.findings if finding.convention == name]
+        for finding in same:
+            if finding.is_of(first.layer):
+                group = next(group for group in grouped(same) if finding in group)
+                where = f", at {places([f.layer for f in group])}" if len(group) > 1 else ""
+                return f"Explained by {name}: {finding.values}{where}. {finding.remedy}"
+        convention, known = CONVENTIONS[name], first.numbers.get(name, {})
+        if known.get("keras") is not None and known.get("torch") is not None:
+            what = f"{convention.setting} is {against(known['keras'], known['torch'])}"
+        else:
+            what = f"Keras: {convention.keras}; Torch: {convention.torch}"
+        return f"Explained by {name}: {what}. {remedied(name, known)}"
 
     def _other_findings(self, first: Divergence) -> list[Finding]:
-        """What the verdict has not named yet, that of the blamed layer first."""
+        """What the verdict has not named yet: of the blamed layer first, then what has a name."""
         named = {*first.explained_by, *self.allowed}
         others = [finding for finding in self.findings if finding.convention not in named]
-        return sorted(others, key=lambda finding: not finding.is_of(first.layer))
+        return sorted(others, key=lambda f: (not f.is_of(first.layer), f.convention is None))
 
     def to_json(self) -> dict[str, Any]:
         """JSON types; what is not a finite number is null, and explained in `where`."""
         first = self.first_divergence
         return {
             "passed": self.passed,
+            "result": self.result,
             "dtype": self.dtype,
             "first_divergence": None if first is None else asdict(first),
             "verdict": self.verdict(),
             "allowed": list(self.allowed),
+            "accepted": [difference.to_json() for difference in self.accepted],
             "findings": [{**finding.to_json(), "told": str(finding)} for finding in self.findings],
+            "not_compared": list(self.not_compared),
             "rungs": [{**rung.to_json(), "told": numbers(rung)} for rung in self.rungs],
             "layers": [asdict(row) for row in layers(self.checks)],
             "tolerances_measured": self.measured,
@@ -217,6 +252,14 @@ class VariantReport(ParityReport):
             "rungs": [rung.to_json() for rung in self.rungs],
             "note": self.note,
         }
+
+
+def _parts(first: Divergence) -> list[str]:
+    """What accounts for a part of the difference alone."""
+    if not first.parts:
+        return []
+    shares = ", ".join(f"{name} for {share:.0%}" for name, share in first.parts.items())
+    return [f"Only a part is explained: {shares}. Nothing known explains the rest."]
 
 
 def refused(message: str) -> dict[str, Any]:

@@ -34,6 +34,7 @@ def check_parity(
     weights_from: str | None = None,
     tolerances: Mapping[str, float] | None = None,
     randomness: str = "shared",
+    strict: bool = False,
 ) -> ParityReport:
     """Climb the ladder with any Keras model and any Torch module, in lockstep.
 
@@ -63,13 +64,15 @@ def check_parity(
         to_torch: Puts samples, as they are structured, into the module's layout. By default,
             channels move to axis 1 where the module convolves or normalizes over space or time.
         allow: Conventions whose difference is accepted; what remains after the *predicted*
-            difference must be within tolerance.
+            difference must be within tolerance. What no setting of Torch's optimizers remedies,
+            such as where Adam adds its epsilon, is accepted without being named here.
         weights_from: `"keras"` or `"torch"`: carry that side's weights over first, as
             `compare.port_weights` does; None to compare the weights as they are.
         tolerances: `"layer"` or `"layer/tensor"` → tolerance, where larger than the ladder's.
         randomness: What is done with dropout, noise and whatever else draws numbers in training
             mode: `"shared"` has both sides draw the same ones; `"off"` sets rates and deviations to
             zero for the check; `"refuse"` raises where there is any.
+        strict: Whether only what `allow` names is accepted.
 
     Returns:
         The report; call its `raise_if_diverged`.
@@ -91,6 +94,7 @@ def check_parity(
         weights_from=weights_from,
         tolerances=tolerances,
         randomness=randomness,
+        strict=strict,
     )
     pair = build_pair(keras_model, torch_module, x, options)
     with observed(pair, y, options) as sides:

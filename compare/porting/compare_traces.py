@@ -7,7 +7,7 @@ in this very network: Torch's side runs again with every operation rounded other
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,16 +20,22 @@ from compare.backends.protocol import Batches, Start
 from compare.errors import unknown
 from compare.parity import ladder as rungs
 from compare.parity import tolerances
-from compare.parity.explain.explanations import divergence
-from compare.parity.ladder import FORWARD, Check, Divergence, Ladder
+from compare.parity.accepted import (
+    STATISTICS,
+    StepDifferences,
+    accepted_differences,
+    step_differences,
+)
+from compare.parity.ladder import FORWARD, OPTIMIZER, Check, Ladder
 from compare.parity.layouts import channels_last, in_keras_order, samples_first, without_borders
 from compare.parity.randomness import climb_draws, inspect_draws
-from compare.parity.report import Finding, ParityReport
-from compare.parity.tolerances import gap
+from compare.parity.report import ParityReport
+from compare.parity.tolerances import Gap, gap
+from compare.porting.causes import explained
 from compare.porting.expected_differences import predicted
 from compare.porting.inspect import image_sizes, inspect_layers, inspect_training
 from compare.porting.matching import match, partners
-from compare.porting.models import Side
+from compare.porting.models import Side, TorchSide
 from compare.porting.options import Request
 from compare.porting.randomness import traced
 from compare.porting.real_step import check_real_step
@@ -48,12 +54,15 @@ class Observed:
             `measure`. Called only if a check fails.
         refuse_unrepeatable: Raises an `InputError` where two training-mode passes differ. Called
             only if a check fails.
+        drifted: Torch's side alone: its trace where each step goes on from its own weights; None
+            where that is not known. Called only if a difference is accepted.
     """
 
     trace: Trace
     training: Mapping[str, Any]
     rounding: Callable[[], Mapping[str, float]]
     refuse_unrepeatable: Callable[[], None]
+    drifted: Callable[[], Trace | None] = lambda: None
 
 
 def observe(
@@ -82,10 +91,20 @@ def observe(
         check_real_step(side, request.x, request.y, trace)
 
     def rounding() -> Mapping[str, float]:
+        assert isinstance(side, TorchSide)
         start = None if starting is None else starting(lambda layers: trace)
         return measure(side, request.batches, trace, request.dtype, start)
 
-    return Observed(trace, side.training(), rounding, partial(side.refuse_unrepeatable, request.x))
+    def drifted() -> Trace:
+        return side.trace(request.batches, folder.with_name(f"{folder.name}-drifted"))
+
+    return Observed(
+        trace,
+        side.training(),
+        rounding,
+        partial(side.refuse_unrepeatable, request.x),
+        drifted,
+    )
 
 
 def compare_traces(keras: Observed, torch: Observed, request: Request) -> ParityReport:
@@ -110,25 +129,52 @@ def compare_traces(keras: Observed, torch: Observed, request: Request) -> Parity
     if options.allow:
         expected = predicted(keras_trace, torch_trace, options.allow)
 
-    def climb(wider: Mapping[str, float]) -> Ladder:
-        ladder = Ladder(tolerances.for_dtype(request.dtype), wider)
+    def climb(wider: Mapping[str, float], remaining: Mapping[str, Gap]) -> Ladder:
+        ladder = Ladder(tolerances.for_dtype(request.dtype), wider, remaining)
         rungs.climb(ladder, expected, torch_trace)
         climb_draws(ladder, keras.trace, torch.trace, names)
         if not options.tolerances:
             return ladder
-        ladder = Ladder(ladder.tolerances, _widened(ladder, options.tolerances))
+        ladder = Ladder(ladder.tolerances, _widened(ladder, options.tolerances), remaining)
         rungs.climb(ladder, expected, torch_trace)
         climb_draws(ladder, keras.trace, torch.trace, names)
         return ladder
 
-    ladder = climb({})
+    def judged(wider: Mapping[str, float]) -> tuple[Ladder, StepDifferences]:
+        ladder = climb(wider, {})
+        failed = {c.step for c in ladder.checks if c.rung == OPTIMIZER and not c.passed}
+        differences = step_differences(
+            keras_trace,
+            torch_trace,
+            sorted(step for step in failed if step is not None),
+            partial(ladder.allowed, OPTIMIZER),
+            allow=options.allow,
+            strict=options.strict,
+        )
+        remaining = differences.remaining
+        return (climb(ladder.wider, remaining) if remaining else ladder), differences
+
+    ladder, differences = judged({})
     failure = ladder.first_failure()
     measured: Mapping[str, float] = {}
     if failure is not None and failure.rung >= FORWARD:
         keras.refuse_unrepeatable()
         torch.refuse_unrepeatable()
         measured = {rename(path, names): wide for path, wide in torch.rounding().items()}
-        ladder = climb(measured)
+        ladder, differences = judged(measured)
+
+    def drifted() -> Trace | None:
+        free = torch.drifted()
+        if free is None:
+            return None
+        files = free.renamed(names).files
+        views = {key: view for key, view in torch_trace.views.items() if key in files}
+        return replace(torch_trace, folder=free.folder, files=files, views=views)
+
+    changing = [
+        name for name in options.allow if name in STATISTICS and expected is not keras_trace
+    ]
+    accepted = accepted_differences(keras_trace, torch_trace, differences, changing, drifted)
     findings = (
         *inspect_layers(pairs, image_sizes(keras_trace)),
         *inspect_draws(keras.trace, torch.trace, names),
@@ -136,10 +182,18 @@ def compare_traces(keras: Observed, torch: Observed, request: Request) -> Parity
     )
     return ParityReport(
         passed=ladder.passed,
-        first_divergence=_explained(ladder, keras_trace, torch_trace, options.allow, findings),
+        first_divergence=explained(
+            ladder,
+            (keras_trace, torch_trace),
+            (keras.training, torch.training),
+            differences,
+            options.allow,
+            findings,
+        ),
         rungs=tuple(ladder.results()),
         dtype=request.dtype,
         allowed=tuple(options.allow),
+        accepted=accepted if ladder.passed else (),
         findings=findings,
         checks=tuple(ladder.checks),
         measured=bool(measured),
@@ -165,27 +219,6 @@ def _is_of(name: str, check: Check) -> bool:
     # A layer's name means all its runs, `layer#2` that one.
     paths = f"{inner}/", re.sub(r"#\d+/", "/", f"{inner}/")
     return bool(group) and any(path.startswith(f"{name}/") for path in paths)
-
-
-def _explained(
-    ladder: Ladder,
-    keras: Trace,
-    torch: Trace,
-    allow: Collection[str],
-    findings: Collection[Finding],
-) -> Divergence | None:
-    """What differs first, explained by its numbers, else by how the layer is set."""
-    first = divergence(ladder, keras, torch)
-    if first is None:
-        return None
-    names = tuple(name for name in first.explained_by if name not in allow)
-    failure = ladder.first_failure()
-    if failure is not None and failure.path not in torch and "error" in torch:
-        return replace(first, explained_by=())  # What it raised says why.
-    if not names:
-        by_settings = (f.convention for f in findings if f.is_of(first.layer) and f.convention)
-        names = tuple(dict.fromkeys(name for name in by_settings if name not in allow))
-    return replace(first, explained_by=names)
 
 
 _FORWARD = re.compile(r"training/|step/\d+/(loss|statistics|prediction)")
@@ -221,7 +254,7 @@ _GIVEN = re.compile(r"initial/|step/\d+/(data|rule)/|step/1/optimizer/|error$")
 
 
 def measure(
-    side: Side, batches: Batches, trace: Trace, dtype: str, start: Start | None = None
+    side: TorchSide, batches: Batches, trace: Trace, dtype: str, start: Start | None = None
 ) -> dict[str, float]:
     """Name of an array → the tolerance that rounding in this network asks for.
 

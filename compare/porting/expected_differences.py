@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from compare.conventions import check_names
 from compare.errors import InputError
+from compare.parity.accepted import ALLOWABLE
 from compare.parity.explain.evidence import statistics_update
-from compare.parity.report import ALLOWABLE
 from compare.trace import Trace
 
 

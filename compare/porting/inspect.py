@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from compare.backends.structures import Structure
+from compare.parity.findings import Finding, grouped, sentence
 from compare.parity.randomness import inspect_draws
-from compare.parity.report import Finding
 from compare.porting.matching import Partners, match, unpaired
 from compare.porting.matching import partners as names_of
 from compare.porting.models import build_pair, first_samples
@@ -54,7 +54,7 @@ class Inspection:
     alone: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        lines = [*self.alone, *map(str, self.findings)]
+        lines = [*self.alone, *map(sentence, grouped(self.findings))]
         if not lines:
             return "Nothing differs that inspection can see; compare.check_parity runs both."
         return "\n".join(lines)

@@ -28,7 +28,7 @@ from compare.backends.structures import Structure, mapped
 from compare.errors import InputError
 from compare.porting.options import Options, checked
 from compare.porting.same_start import Starting
-from compare.trace import Layer, Trace, TraceWriter
+from compare.trace import Layer, Operation, Trace, TraceWriter
 
 FEW = 4
 """Samples enough to see what runs, in which order, and how a flattened image stands."""
@@ -92,6 +92,14 @@ class Side(ABC):
     @abstractmethod
     def training(self) -> dict[str, Any]:
         """Settings of `optimizer` and `loss`, as far as they can be read."""
+
+    @abstractmethod
+    def operations(self, x: Structure) -> list[Operation]:
+        """All that runs on a few samples, in order, weighted or not."""
+
+    @abstractmethod
+    def not_compared(self) -> list[str]:
+        """What the model has, and no trace sees, in words."""
 
     @abstractmethod
     def repeats(self, x: Structure) -> bool:
@@ -216,6 +224,13 @@ class KerasSide(Side):
             "loss": self.framework.loss_settings(self.model),
         }
 
+    def operations(self, x: Structure) -> list[Operation]:
+        with self.in_its_dtype():
+            return self.framework.operations(self.model, x)
+
+    def not_compared(self) -> list[str]:
+        return self.framework.not_compared(self.model)
+
     def repeats(self, x: Structure) -> bool:
         with self.running():
             return self.framework.repeats(self.model, x)
@@ -286,6 +301,13 @@ class TorchSide(Side):
             "optimizer": self.framework.optimizer_settings(self.model, self.objective),
             "loss": self.framework.loss_settings(self.model, self.objective),
         }
+
+    def operations(self, x: Structure) -> list[Operation]:
+        with self.in_its_dtype():
+            return self.framework.operations(self.model, x, to_torch=self.to_torch)
+
+    def not_compared(self) -> list[str]:
+        return self.framework.not_compared(self.model, self.objective)
 
     def repeats(self, x: Structure) -> bool:
         with self.running():

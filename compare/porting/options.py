@@ -70,6 +70,7 @@ class Options:
     weights_from: str | None = None
     tolerances: Mapping[str, float] | None = None
     randomness: str = "shared"
+    strict: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compare.parity.ladder import (
+    ANOTHER_FORM,
     EQUAL,
     RUNGS,
     Ladder,
@@ -92,12 +93,18 @@ def test_an_empty_ladder_does_not_pass():
     [
         (["step/2/data/y"], (2, "data", 2)),
         (["initial/second/kernel"], (3, "second", None)),
-        (["training/first/input"], (4, "between the input and first", 1)),
-        (["training/first/output", "training/second/input"], (4, "first", 1)),
-        (["training/second/input", "training/second/output"], (4, "between first and second", 1)),
-        (["training/second/output"], (4, "second", 1)),
+        (["training/first/input", "step/1/loss"], (4, "between the input and first", 1)),
+        (["training/first/output", "training/second/input", "step/1/loss"], (4, "first", 1)),
+        (
+            ["training/second/input", "training/second/output", "prediction"],
+            (4, "between first and second", 1),
+        ),
+        (["training/second/output", "gradient/first/kernel"], (4, "second", 1)),
         (["step/1/loss"], (5, "loss", 1)),
-        (["backward/second/output"], (6, "between second and the loss", 1)),
+        (
+            ["backward/second/output", "gradient/second/kernel"],
+            (6, "between second and the loss", 1),
+        ),
         (["gradient/second/kernel", "gradient/first/kernel"], (6, "second", 1)),
         (["backward/second/input", "gradient/first/kernel"], (6, "second", 1)),
         (["backward/first/output", "gradient/first/kernel"], (6, "between first and second", 1)),
@@ -105,8 +112,8 @@ def test_an_empty_ladder_does_not_pass():
         (["step/1/weights/second/kernel"], (7, "second", 1)),
         (["step/1/weights/first/kernel", "step/1/weights/second/kernel"], (7, "optimizer", 1)),
         (["step/2/weights/first/kernel", "step/2/weights/second/kernel"], (7, "optimizer", 2)),
-        (["evaluation/second/input"], (9, "between first and second", None)),
-        (["evaluation/second/output"], (9, "second", None)),
+        (["evaluation/second/input", "prediction"], (9, "between first and second", None)),
+        (["evaluation/second/output", "prediction"], (9, "second", None)),
         (["prediction"], (9, "output", None)),
         (["prediction", "training/second/output"], (4, "second", 1)),
     ],
@@ -115,6 +122,25 @@ def test_the_first_thing_that_differs_is_blamed(climbed, names, expected):
     ladder = climbed(off(*names))
     assert not ladder.passed
     assert blamed(ladder) == expected
+
+
+@pytest.mark.parametrize("off_by", [0.5, math.inf])
+@pytest.mark.parametrize(
+    "names", [["training/first/output"], ["backward/second/output", "evaluation/second/input"]]
+)
+def test_what_differs_on_the_way_without_a_consequence_is_noted(climbed, names, off_by):
+    ladder = climbed(lambda torch: torch.update({name: torch[name] + off_by for name in names}))
+    assert ladder.passed
+    assert len(ladder.notes) == len(names)
+    assert all(note.endswith(ANOTHER_FORM) for note in ladder.notes)
+
+
+def test_a_difference_on_the_way_that_is_no_larger_than_what_comes_of_it_is_none_of_form(climbed):
+    def change(torch):
+        torch["training/first/output"] = torch["training/first/output"] + 1e-12
+        torch["prediction"] = torch["prediction"] + 8e-15
+
+    assert blamed(climbed(change)) == (4, "first", 1)
 
 
 def test_nan_never_passes(climbed):

@@ -1,10 +1,12 @@
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
+from compare.parity.findings import Finding
 from compare.parity.ladder import RUNGS, Check, Divergence, Ladder
-from compare.parity.report import Finding, ParityError, ParityReport, layers, page
+from compare.parity.report import FIRST_SCREEN, ParityError, ParityReport, layers, page
 from compare.parity.tolerances import Gap
 
 EPSILON = Finding("norm", "epsilon", 1e-3, 1e-5, "bn-epsilon")
@@ -38,14 +40,18 @@ def report(**changes):
     return ParityReport(**{**values, **changes})
 
 
-def test_the_first_lines_say_what_differs_why_and_what_else_of_that_layer():
-    first, second, third, fourth = report().verdict()
+def test_the_first_lines_say_what_differs_where_and_why_and_what_else_of_that_layer():
+    first, second, third, fourth, fifth = report().verdict()
     assert first == "Keras and Torch differ first on rung 4 (forward, training), step 1: norm."
-    assert second == (
-        "Explained by bn-epsilon: epsilon is 0.001 in Keras, 1e-05 in Torch. In Torch: eps=1e-3."
+    assert second == "There: training/norm/output Keras 1, Torch nan"
+    assert third == (
+        "Explained by bn-epsilon: epsilon is 0.001 in Keras, 1e-05 in Torch. In Torch: eps=0.001."
     )
-    assert third.startswith("Also bn-momentum at norm: decay is 0.99 in Keras, 0.9 in Torch. In ")
-    assert fourth == "Also conv: strides is [2, 2] in Keras, [1, 1] in Torch."
+    assert fourth == (
+        "Also bn-momentum at norm: decay is 0.99 in Keras, 0.9 in Torch. "
+        "In Torch: momentum=1.0 - 0.99."
+    )
+    assert fifth == "Also conv: strides is [2, 2] in Keras, [1, 1] in Torch."
 
 
 def test_what_is_allowed_is_not_told_again():
@@ -56,7 +62,52 @@ def test_what_is_allowed_is_not_told_again():
 
 def test_a_convention_without_a_setting_is_told_in_general():
     told = report(findings=()).verdict()
-    assert told[1].startswith("Explained by bn-epsilon: Keras: epsilon=1e-3 is added")
+    assert told[2].startswith("Explained by bn-epsilon: Keras: epsilon is added to the variance")
+    assert told[2].endswith("In Torch: eps=<Keras' value>.")
+
+
+def many(layers):
+    """A report of a pair with so many layers, all set wrong alike."""
+    findings = [
+        replace(f, layer=f"conv{n}/{f.layer}") for n in range(layers) for f in (EPSILON, DECAY)
+    ]
+    first = Divergence(4, RUNGS[4], 1, "conv0/norm", ("bn-epsilon",))
+    return report(findings=tuple(findings), first_divergence=first)
+
+
+def test_a_deep_pair_has_no_longer_message_than_one_of_one_layer():
+    one, deep = many(1), many(120)
+    assert len(str(deep).splitlines()) == len(str(one).splitlines()) <= FIRST_SCREEN
+    assert "Also bn-momentum at 120 layers (conv0/norm … conv119/norm): decay is 0.99" in str(deep)
+    longest = max(map(len, str(deep).splitlines())) - max(map(len, str(one).splitlines()))
+    assert longest < 60
+
+
+def test_the_first_screen_is_not_longer_whatever_differs():
+    others = [Finding("norm", f"setting {n}", n, n + 1) for n in range(50)]
+    lines = str(report(findings=(EPSILON, *others))).splitlines()
+    assert len(lines) <= FIRST_SCREEN
+    assert [line for line in lines if line.endswith("settings more: see `findings`.")]
+
+
+def test_what_runs_between_two_layers_is_named():
+    first = Divergence(4, RUNGS[4], 1, "between conv and norm", runs=("pool", "relu"))
+    assert (
+        report(first_divergence=first)
+        .verdict()[0]
+        .endswith("between conv and norm, where pool and relu run.")
+    )
+
+
+def test_what_was_not_compared_ends_the_message():
+    words = ("the schedule ReduceLROnPlateau", "metrics: accuracy")
+    for passed in (report(passed=True, first_divergence=None), report()):
+        text = str(replace(passed, not_compared=words))
+        assert text.endswith("Not compared: the schedule ReduceLROnPlateau; metrics: accuracy.")
+    content = replace(report(), not_compared=words).to_json()
+    assert content["not_compared"] == list(words)
+    assert "metrics: accuracy" in page([{"test": "", **content}])
+    assert "Not compared" not in str(report())
 
 
 def test_only_what_can_be_predicted_is_offered_to_be_allowed():

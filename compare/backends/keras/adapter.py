@@ -27,6 +27,8 @@ from compare.backends.keras import (
     timing,
     weights,
 )
+from compare.backends.keras import not_compared as beside
+from compare.backends.keras import operations as running
 from compare.backends.keras import real_step as real
 from compare.backends.keras import trace as tracing
 from compare.backends.keras.events import EventLog
@@ -39,6 +41,7 @@ is_model, dtype_of = networks.is_model, networks.dtype_of
 event_log = EventLog
 compile_many, fit_many = ManySeeds, ManySeeds.fit
 configurations, time_fit = timing.configurations, timing.time_fit
+operations, not_compared = running.operations, beside.not_compared
 random_parts, repeats = settings.random_parts, tracing.repeats
 optimizer_settings, loss_settings = settings.optimizer_settings, settings.loss_settings
 shared, undropped = randomness.shared, randomness.undropped
@@ -49,7 +52,7 @@ sample_input = structures.sample_input
 describe, trace, real_step = tracing.describe, tracing.trace, real.real_step
 
 
-_DEMONSTRATIONS = {
+DEMONSTRATIONS = {
     **demos.DEMONSTRATIONS,
     **dropout_demos.DEMONSTRATIONS,
     **optimizer_demos.DEMONSTRATIONS,
@@ -101,7 +104,7 @@ def predict_proba(handle: keras.Model, x: Array, *, batch_statistics: bool = Fal
 
 def demonstrate(name: str, *, remedied: bool) -> dict[str, Array]:
     """See `Framework.demonstrate`."""
-    values = _DEMONSTRATIONS[name](remedied)
+    values = DEMONSTRATIONS[name](remedied)
     return {key: structures.to_numpy(value) for key, value in values.items()}
 
 

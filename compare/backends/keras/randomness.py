@@ -192,7 +192,7 @@ class _Asking:
     ) -> Any:
         dtype = dtype or keras.config.floatx()
         share, times = to_numpy(probabilities), to_numpy(counts)
-        rate = 1.0 - float(share) if share.ndim == 0 else None
+        rate = round(1.0 - float(share), 12) if share.ndim == 0 else None
         if math.prod(times.shape) != 1 or times.item() != 1:
             return self.refusing("binomial")()
         values = self._take("uniform", shape, rate=rate, thresholded=True)

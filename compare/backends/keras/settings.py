@@ -25,6 +25,10 @@ _NUMBERS = (
     "clipnorm",
     "clipvalue",
     "global_clipnorm",
+    "use_ema",
+    "gradient_accumulation_steps",
+    "loss_scale_factor",
+    "initial_accumulator_value",
 )
 _RATES = ("rate", "stddev", "dropout")
 
@@ -37,6 +41,10 @@ def of_part(layer: Any, name: str, part: Part) -> dict[str, Any]:
         name: Of the entry: a separable convolution has two.
         part: What the rule found.
     """
+    return {**_of_kind(layer, name, part), **_beside(layer)}
+
+
+def _of_kind(layer: Any, name: str, part: Part) -> dict[str, Any]:
     kind = part.kind
     if kind in ("conv", "depthwise_conv", "conv_transpose"):
         return _convolution(layer, name, part)
@@ -62,6 +70,28 @@ _OF_KIND: dict[str, Callable[[Any], dict[str, Any]]] = {
         "dropout": float(attention.dropout),
     },
 }
+
+
+_ENDINGS = ("_regularizer", "_constraint")
+
+
+def _beside(layer: Any) -> dict[str, Any]:
+    """What acts on a layer's weights beside their gradient: penalties and constraints."""
+    inner = getattr(layer, "forward_layer", layer)
+    owner = getattr(inner, "cell", inner)
+    values = {name: value for name, value in vars(owner).items() if name.endswith(_ENDINGS)}
+    return {name: _written(value) for name, value in values.items() if value is not None}
+
+
+def _written(thing: Any) -> str:
+    """A penalty or constraint as its call is written."""
+    try:
+        config = thing.get_config()
+    # One of the user's own, without a configuration.
+    except NotImplementedError:
+        config = {}
+    arguments = ", ".join(f"{name}={value!r}" for name, value in config.items())
+    return f"{type(thing).__name__}({arguments})"
 
 
 def _convolution(layer: Any, name: str, part: Part) -> dict[str, Any]:
@@ -98,6 +128,8 @@ def _recurrent(layer: Any, part: Part) -> dict[str, Any]:
         settings["recurrent_activation"] = _function(cell.recurrent_activation)
     settings["trained_biases"] = biases if cell.use_bias else 0
     settings["go_backwards"] = bool(side.go_backwards)
+    if side.stateful:
+        settings["stateful"] = True
     return settings
 
 
@@ -120,7 +152,15 @@ def optimizer_settings(model: keras.Model) -> dict[str, Any] | None:
         value = getattr(optimizer, name, None)
         if value is not None:
             settings[name] = value if isinstance(value, bool) else float(value)
-    return {**settings, "weight_decay": float(optimizer.weight_decay or 0.0)}
+    return {**settings, "weight_decay": _decays(optimizer)}
+
+
+def _decays(optimizer: Any) -> float | list[float]:
+    """The weight decay, or every value that a weight has where some are spared."""
+    decay = float(optimizer.weight_decay or 0.0)
+    names = "_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"
+    spared = any(getattr(optimizer, name, None) for name in names)
+    return [decay, 0.0] if decay and spared else decay
 
 
 def loss_settings(model: keras.Model) -> dict[str, Any]:
@@ -129,8 +169,16 @@ def loss_settings(model: keras.Model) -> dict[str, Any]:
     if isinstance(loss, str):
         loss = keras.losses.get(loss)
     if isinstance(loss, keras.losses.Loss):
-        from_logits = loss.get_config().get("from_logits")
-        return {"name": loss.name, "from_logits": from_logits, "reduction": loss.reduction}
+        config = {**loss.get_config(), **getattr(loss, "_fn_kwargs", {})}
+        more = {
+            n: float(config[n]) for n in ("label_smoothing", "delta") if config.get(n) is not None
+        }
+        return {
+            "name": loss.name,
+            "from_logits": config.get("from_logits"),
+            "reduction": loss.reduction,
+            **more,
+        }
     if not callable(loss):
         return {}
     from_logits = inspect.signature(loss).parameters.get("from_logits")

@@ -35,13 +35,15 @@ from compare.backends.torch import (
     timing,
     weights,
 )
+from compare.backends.torch import not_compared as beside
+from compare.backends.torch import operations as running
 from compare.backends.torch import trace as tracing
 from compare.backends.torch.events import EventLog
 from compare.backends.torch.many_seeds import ManySeeds
 from compare.backends.torch.rounding import rounded_otherwise as rounded_otherwise
 from compare.backends.torch.structures import to_numpy
 from compare.data import Array
-from compare.trace import Layer
+from compare.trace import Layer, Operation
 
 # Lightning announces every Trainer and its devices; warnings still pass.
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -54,10 +56,11 @@ fit_many = ManySeeds.fit
 add_rule, forget_rule = rules.add_rule, rules.forget_rule
 optimizer_settings, loss_settings = settings.optimizer_settings, settings.loss_settings
 random_state, undropped = randomness.random_state, randomness.undropped
+not_compared = beside.not_compared
 random_parts, repeats = settings.random_parts, tracing.repeats
 
 
-_DEMONSTRATIONS = {
+DEMONSTRATIONS = {
     **demos.DEMONSTRATIONS,
     **dropout_demos.DEMONSTRATIONS,
     **optimizer_demos.DEMONSTRATIONS,
@@ -147,7 +150,7 @@ def demonstrate(name: str, *, remedied: bool) -> dict[str, Array]:
     """The arrays of a convention's demonstration."""
     return {
         key: to_numpy(value) if isinstance(value, Tensor) else np.asarray(value)
-        for key, value in _DEMONSTRATIONS[name](remedied).items()
+        for key, value in DEMONSTRATIONS[name](remedied).items()
     }
 
 
@@ -182,6 +185,17 @@ def shared(module: nn.Module, draws: Draws) -> AbstractContextManager[None]:
 def describe(module: nn.Module, x: Structure) -> list[Layer]:
     """The layers in the order of one forward pass."""
     return tracing.describe(network(module), x)
+
+
+def operations(
+    module: nn.Module,
+    x: Structure,
+    *,
+    to_torch: Callable[[Structure], Structure] | None = None,
+) -> list[Operation]:
+    """All that runs in one forward pass, in order, weighted or not."""
+    arranged = to_torch or layouts.of_samples(module, x).to_torch
+    return running.operations(network(module), arranged(x))
 
 
 def write_some(handle: nn.Module, values: Mapping[str, Array]) -> None:

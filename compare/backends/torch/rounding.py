@@ -46,7 +46,7 @@ def rounded_otherwise(seed: int) -> Iterator[None]:
 
 class _Rounding(TorchDispatchMode):
     def __init__(self, seed: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._generator = torch.Generator().manual_seed(seed)
         self._drawn = torch.empty(0, dtype=torch.int8)
 

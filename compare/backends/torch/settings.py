@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import lightning as L
 import torch
 from torch import nn
 
@@ -30,7 +31,14 @@ def settings(layer: Layer, *, frozen: bool = False) -> Settings:
     if is_recurrent(layer.kind):
         return _recurrent(layer)
     read = _OF_KIND.get(layer.kind)
-    return read(layer.module) if read is not None and _is_stock(layer.module) else {}
+    own = read(layer.module) if read is not None and _is_stock(layer.module) else {}
+    if parametrized := getattr(layer.module, "parametrizations", None):
+        own["parametrizations"] = [
+            f"{type(part).__name__} of {name}"
+            for name, parts in parametrized.items()
+            for part in parts
+        ]
+    return own
 
 
 def _is_stock(module: nn.Module) -> bool:
@@ -47,6 +55,8 @@ def _batch_norm(norm: nn.Module, frozen: bool) -> Settings:
         "decay": None if norm.momentum is None else 1.0 - norm.momentum,
         "frozen": frozen,
     }
+    if not getattr(norm, "track_running_stats", True):
+        values["track_running_stats"] = False
     # What a subclass tracks is its own affair.
     if isinstance(norm, BiasedBatchNorm) or type(norm).__module__.startswith("torch.nn."):
         values["biased"] = isinstance(norm, BiasedBatchNorm)
@@ -83,7 +93,11 @@ _OF_KIND: dict[str, Callable[[Any], Settings]] = {
     **dict.fromkeys(("conv", "depthwise_conv", "conv_transpose"), _convolution),
     "layer_norm": lambda norm: {"epsilon": norm.eps},
     "group_norm": lambda norm: {"epsilon": norm.eps, "groups": norm.num_groups},
-    "embedding": lambda embedding: {"padding_idx": embedding.padding_idx},
+    "embedding": lambda embedding: {
+        "padding_idx": embedding.padding_idx,
+        **({} if embedding.max_norm is None else {"max_norm": float(embedding.max_norm)}),
+        **({"scale_grad_by_freq": True} if embedding.scale_grad_by_freq else {}),
+    },
     "attention": lambda attention: {
         "heads": attention.num_heads,
         "key_dim": attention.head_dim,
@@ -97,6 +111,10 @@ _KINDS = {
     torch.optim.Adam: "adam",
     torch.optim.AdamW: "adamw",
     torch.optim.RMSprop: "rmsprop",
+    torch.optim.Adagrad: "adagrad",
+    torch.optim.Adadelta: "adadelta",
+    torch.optim.Adamax: "adamax",
+    torch.optim.NAdam: "nadam",
 }
 _NAMES = {
     "lr": "learning_rate",
@@ -108,6 +126,11 @@ _NAMES = {
     "alpha": "rho",
     "centered": "centered",
     "amsgrad": "amsgrad",
+    "rho": "rho",
+    "maximize": "maximize",
+    "lr_decay": "lr_decay",
+    "momentum_decay": "momentum_decay",
+    "initial_accumulator_value": "initial_accumulator_value",
 }
 _FROM_LOGITS = {
     **dict.fromkeys(("BCEWithLogitsLoss", "binary_cross_entropy_with_logits"), True),
@@ -118,55 +141,120 @@ _FROM_LOGITS = {
 
 def optimizer_settings(module: nn.Module, objective: Objective | None = None) -> Settings:
     """Settings of the optimizer that would train a module; the module is left as it was found."""
+    pairs = configured(module, objective)
+    values = _of(*pairs[0]) if pairs else {}
+    if len(pairs) > 1:
+        values["optimizers"] = len(pairs)
+    if isinstance(module, L.LightningModule):
+        values |= _by_lightning(module)
+    return values
+
+
+def configured(
+    module: nn.Module, objective: Objective | None = None
+) -> list[tuple[torch.optim.Optimizer, Any]]:
+    """Every optimizer that would train a module, with its schedule or None; the module is kept.
+
+    Empty where there is none, or `configure_optimizers` cannot be called before training.
+    """
+    if objective is not None and objective[1] is None:
+        return []
     with as_found(module):
         try:
             if objective is not None:
                 optimizer: Any = objective[1]
-                configured = optimizer(module.parameters())
+                returned = optimizer(module.parameters())
             else:
                 own: Any = module
-                configured = own.configure_optimizers()
+                returned = own.configure_optimizers()
         # One that asks its Trainer for the number of steps, say: it is judged by what it does.
         except Exception:
-            return {}
-    first, schedule = _first(configured)
-    return {} if first is None else _of(first, schedule)
+            return []
+    return list(_pairs(returned))
 
 
-def _first(configured: Any) -> tuple[torch.optim.Optimizer | None, str | None]:
-    """The first optimizer and the class of its schedule, of all that Lightning allows."""
-    schedule = None
-    if isinstance(configured, (tuple, list)):
-        if len(configured) == 2 and isinstance(configured[0], (tuple, list)):
-            configured, schedules = configured
-            schedule = next(iter(schedules), None)
-        configured = next(iter(configured), None)
-    if isinstance(configured, dict):
-        schedule = configured.get("lr_scheduler", schedule)
-        configured = configured.get("optimizer")
-    if isinstance(schedule, dict):
-        schedule = schedule.get("scheduler")
-    if not isinstance(configured, torch.optim.Optimizer):
-        return None, None
-    return configured, None if schedule is None else type(schedule).__name__
+def _pairs(returned: Any) -> Iterator[tuple[torch.optim.Optimizer, Any]]:
+    """Optimizers and schedules, of all that Lightning allows to return."""
+    if isinstance(returned, (tuple, list)):
+        lists = len(returned) == 2 and all(isinstance(part, (tuple, list)) for part in returned)
+        if not lists:
+            for part in returned:
+                yield from _pairs(part)
+            return
+        optimizers, schedules = returned
+        for at, optimizer in enumerate(optimizers):
+            schedule = schedules[at] if at < len(schedules) else None
+            yield from _pairs({"optimizer": optimizer, "lr_scheduler": schedule})
+    elif isinstance(returned, dict):
+        schedule = returned.get("lr_scheduler")
+        schedule = schedule.get("scheduler") if isinstance(schedule, dict) else schedule
+        if isinstance(returned.get("optimizer"), torch.optim.Optimizer):
+            yield returned["optimizer"], schedule
+    elif isinstance(returned, torch.optim.Optimizer):
+        yield returned, None
 
 
-def _of(optimizer: torch.optim.Optimizer, schedule: str | None) -> Settings:
+def _of(optimizer: torch.optim.Optimizer, schedule: Any) -> Settings:
     known = next((cls for cls in type(optimizer).__mro__ if cls in _KINDS), type(optimizer))
     values: Settings = {"kind": _KINDS.get(known, known.__name__.lower())}
     if known is not type(optimizer):
         values["class"] = type(optimizer).__name__
     for own, name in _NAMES.items():
-        first, *others = [group.get(own) for group in optimizer.param_groups]
-        if first is not None and all(value == first for value in others):
-            values[name] = first if isinstance(first, bool) else float(first)
+        by_group = [group[own] for group in optimizer.param_groups if group.get(own) is not None]
+        if by_group:
+            values[name] = _shared(by_group)
     if "betas" in optimizer.param_groups[0]:
         values["beta_1"], values["beta_2"] = map(float, optimizer.param_groups[0]["betas"])
-    if not values.get("dampening"):
-        values.pop("dampening", None)
     if schedule is not None:
-        values["learning_rate"] = {"schedule": schedule}
+        values["learning_rate"] = {"schedule": type(schedule).__name__}
+    hooks = [*optimizer._optimizer_step_pre_hooks, *optimizer._optimizer_step_post_hooks]
+    return {**values, "step_hooks": len(hooks)} if hooks else values
+
+
+def _shared(values: Sequence[Any]) -> Any:
+    """The value of all groups of parameters, or every value that one of them has."""
+    numbers = list(dict.fromkeys(v if isinstance(v, bool) else float(v) for v in values))
+    return numbers[0] if len(numbers) == 1 else sorted(numbers, reverse=True)
+
+
+_IN_STEPS = (
+    "configure_gradient_clipping",
+    "optimizer_step",
+    "optimizer_zero_grad",
+    "backward",
+    "lr_scheduler_step",
+    "on_before_optimizer_step",
+    "on_before_backward",
+    "on_after_backward",
+    "on_before_zero_grad",
+    "on_train_batch_start",
+    "on_train_batch_end",
+)
+"""Methods that may change a step; Keras has none of them."""
+
+
+def _by_lightning(module: L.LightningModule) -> Settings:
+    """What changes steps beside the optimizer: hooks, and the Trainer's clipping."""
+    values: Settings = {}
+    if hooks := [name for name in _IN_STEPS if overrides(module, name)]:
+        values["hooks"] = hooks
+    if not module.automatic_optimization:
+        values["automatic_optimization"] = False
+    trainer = module._trainer
+    if trainer is None:
+        return values
+    if trainer.gradient_clip_val is not None:
+        by_value = str(trainer.gradient_clip_algorithm or "norm").endswith("value")
+        values["clipvalue" if by_value else "global_clipnorm"] = float(trainer.gradient_clip_val)
+    if trainer.accumulate_grad_batches > 1:
+        values["gradient_accumulation_steps"] = trainer.accumulate_grad_batches
     return values
+
+
+def overrides(module: L.LightningModule, name: str) -> bool:
+    """Whether a module has a method of its own where Lightning has one."""
+    own = getattr(type(module), name, None)
+    return name in vars(module) or own is not getattr(L.LightningModule, name, None)
 
 
 def loss_settings(module: nn.Module, objective: Objective | None = None) -> Settings:
@@ -185,8 +273,18 @@ def loss_settings(module: nn.Module, objective: Objective | None = None) -> Sett
             reduction = "mean"
     if name == "<lambda>":
         return {}
-    return {"name": name, "from_logits": _FROM_LOGITS.get(name), "reduction": reduction}
+    values = {"name": name, "from_logits": _FROM_LOGITS.get(name), "reduction": reduction}
+    read = loss if isinstance(loss, nn.Module) else None
+    for own, setting in _OF_LOSSES.items():
+        value = keywords.get(own, getattr(read, own, None))
+        if value is not None:
+            values[setting] = float(value)
+    weight = keywords.get("weight", getattr(read, "weight", None))
+    return values if weight is None else {**values, "class_weight": weight.tolist()}
 
+
+_OF_LOSSES = {"label_smoothing": "label_smoothing", "delta": "delta", "beta": "beta"}
+"""A loss's own argument → the setting."""
 
 _PATHS = ("DropPath", "StochasticDepth")
 """Classes of other libraries that leave out whole branches."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from compare.conventions import Numbers
 from compare.parity.ladder import Check
 from compare.study.runs import Outcome
 from compare.trace import Layer, Trace
@@ -29,6 +30,17 @@ Array = NDArray[np.floating]
 def double(array: ArrayLike) -> Array:
     """An array in float64."""
     return np.asarray(array, dtype=np.float64)
+
+
+_DIGITS = 6
+"""Of a number that somebody wrote and a fit found again."""
+
+
+def short(fitted: float) -> float:
+    """A fitted number as somebody would have written it, or that rounded to float32."""
+    written = float(f"{fitted:.{_DIGITS}g}")
+    rounded = float(np.float32(written))
+    return rounded if abs(fitted - rounded) < abs(fitted - written) else written
 
 
 @dataclass(frozen=True)
@@ -95,10 +107,11 @@ class Evidence:
         return self.misfit(predicted, actual) <= (100 if self.single else 5e4) * self.unit
 
 
-Test = Callable[[Evidence], bool | Sequence[str]]
-"""Whether a convention explains the failed check, or the names of those that do."""
+Test = Callable[[Evidence], bool | Sequence[str] | Mapping[str, Numbers]]
+"""Whether a convention explains the failed check, or the names of those that do, or these names
+with what fills their remedies."""
 
-EXPLANATIONS: list[Callable[[Evidence], tuple[str, ...]]] = []
+EXPLANATIONS: list[Callable[[Evidence], Mapping[str, Numbers]]] = []
 """All explanations; of those of a rung the first that returns names counts."""
 
 
@@ -115,22 +128,22 @@ def explains(
     """
 
     def register(test: Test) -> Test:
-        def names(evidence: Evidence) -> tuple[str, ...]:
+        def names(evidence: Evidence) -> Mapping[str, Numbers]:
             check = evidence.check
             if check.rung != rung or step not in (None, check.step):
-                return ()
+                return {}
             try:
                 if kinds and evidence.layer["kind"] not in kinds:
-                    return ()
+                    return {}
                 # A prediction that overflows is not finite, and does not hold.
                 with np.errstate(all="ignore"):
                     result = test(evidence)
             # One side lacks the arrays that the hypothesis is about, has others, or only zeros.
             except (ArithmeticError, LookupError, ValueError):
-                return ()
+                return {}
             if isinstance(result, bool | np.bool_):
-                return (convention,) if result else ()
-            return tuple(result)
+                return {convention: {}} if result else {}
+            return result if isinstance(result, Mapping) else {name: {} for name in result}
 
         EXPLANATIONS.append(names)
         return test

@@ -33,8 +33,9 @@ def divergence(
     if check is None:
         return None
     evidence = Evidence(check, keras, torch, plans, outcomes)
-    names = next(filter(None, (explanation(evidence) for explanation in EXPLANATIONS)), ())
-    return Divergence(check.rung, RUNGS[check.rung], check.step, check.layer, names)
+    named = next(filter(None, (explanation(evidence) for explanation in EXPLANATIONS)), {})
+    rung = RUNGS[check.rung]
+    return Divergence(check.rung, rung, check.step, check.layer, tuple(named), numbers=named)
 
 
 @explains(1)

@@ -14,12 +14,10 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy import special
 
-from compare.parity.explain.evidence import Array, Evidence, double, explains
+from compare.conventions import Numbers
+from compare.parity.explain.evidence import Array, Evidence, double, explains, short
 from compare.parity.layouts import channels_before, nearest
 from compare.trace import split
-
-_TORCH_SLOPE = 0.01
-"""The default of `nn.LeakyReLU`."""
 
 _READ_IN_TIME = ("simple_rnn", "lstm", "gru", "attention")
 
@@ -48,31 +46,48 @@ def _layer_of(path: str) -> str:
 
 
 @explains(4, kinds=["batch_norm"])
-def _batch_norm(e: Evidence) -> Sequence[str]:
-    """An epsilon that fits Torch's output, or moving statistics in training mode."""
+def _batch_norm(e: Evidence) -> Mapping[str, Numbers]:
+    """Another epsilon; statistics of the batch for the moving ones, or the other way round."""
     name = e.check.layer
     x, output, gamma, beta = _normalized(e)
-    channels = x.shape[-1]
+    keras = double(e.keras[f"training/{name}/output"])
     axes = tuple(range(x.ndim - 1))
-    moving = [np.asarray(e.torch[f"initial/{name}/moving_{p}"]) for p in ("mean", "variance")]
-    hypotheses: tuple[tuple[str, Array, Array], ...] = (
-        ("bn-epsilon", x.mean(axes), x.var(axes)),
-        ("train-mode", moving[0], moving[1]),
-    )
-    for convention, mean, variance in hypotheses:
-        centred = gamma * (x - mean)
-        # Where rounding weighs least: the sample farthest from the mean, per channel.
-        far = np.abs(centred).reshape(-1, channels).argmax(axis=0), np.arange(channels)
-        ratio = centred.reshape(-1, channels)[far] / (output - beta).reshape(-1, channels)[far]
-        # A channel that is all zeros says nothing.
-        epsilon = float(np.nanmedian(ratio**2 - variance))
-        if epsilon > 0 and e.close(centred / np.sqrt(variance + epsilon) + beta, output):
-            return (convention,)
-    return ()
+    moving = [double(e.torch[f"initial/{name}/moving_{part}"]) for part in ("mean", "variance")]
+    statistics = {"batch": (x.mean(axes), x.var(axes)), "moving": (moving[0], moving[1])}
+    epsilon = e.layer["settings"]["epsilon"]
+
+    def used(actual: Array) -> tuple[str, float]:
+        """Which statistics a side normalized with, and its epsilon."""
+        for kind, (mean, variance) in statistics.items():
+            centred = gamma * (x - mean)
+            for fitted in (epsilon, _epsilon(centred, actual - beta, variance)):
+                if fitted > 0 and e.close(centred / np.sqrt(variance + fitted) + beta, actual):
+                    return kind, fitted
+        raise LookupError(name)  # It does something else.
+
+    (expected, _), (actual, fitted) = used(keras), used(output)
+    names: dict[str, Numbers] = {}
+    if expected != actual:
+        names["bn-frozen" if e.layer["settings"]["frozen"] else "train-mode"] = {}
+    if fitted != epsilon:
+        names["bn-epsilon"] = {"keras": epsilon, "torch": short(fitted)}
+    return names
 
 
-@explains(4, "norm-epsilon", kinds=["layer_norm", "group_norm"])
-def _norm_epsilon(e: Evidence) -> bool:
+def _epsilon(centred: Array, output: Array, variance: Array) -> float:
+    """The epsilon that makes `output` of `centred`, (…, channels).
+
+    It is read where rounding weighs least: at the sample farthest from the mean, per channel. A
+    channel that is all zeros says nothing.
+    """
+    flat, channels = centred.reshape(-1, centred.shape[-1]), np.arange(centred.shape[-1])
+    far = np.abs(flat).argmax(axis=0), channels
+    ratio = flat[far] / output.reshape(flat.shape)[far]
+    return float(np.nanmedian(ratio**2 - variance))
+
+
+@explains(4, kinds=["layer_norm", "group_norm"])
+def _norm_epsilon(e: Evidence) -> Mapping[str, Numbers]:
     """An epsilon that fits Torch's output of a layer or group normalization."""
     x, output, gamma, beta = _normalized(e)
     axes: tuple[int, ...] = tuple(range(x.ndim - gamma.ndim, x.ndim))
@@ -85,7 +100,16 @@ def _norm_epsilon(e: Evidence) -> bool:
     spread = np.broadcast_to(variance, grouped.shape).reshape(x.shape)
     far = np.abs(centred) >= 0.5 * np.abs(centred).max(initial=0.0)
     epsilon = float(np.median((centred[far] / (output - beta)[far]) ** 2 - spread[far]))
-    return epsilon > 0 and e.close(centred / np.sqrt(spread + epsilon) + beta, output)
+
+    def fits(epsilon: float, actual: Array) -> bool:
+        return e.close(centred / np.sqrt(spread + epsilon) + beta, actual)
+
+    keras = e.layer["settings"]["epsilon"]
+    # Keras' own must be what its setting says: else more than epsilon differs.
+    known = fits(keras, e.failed()[0]) and not fits(keras, output)
+    if not (known and epsilon > 0 and fits(epsilon, output)):
+        return {}
+    return {"norm-epsilon": {"keras": keras, "torch": short(epsilon)}}
 
 
 def _normalized(e: Evidence) -> tuple[Array, Array, Array, Array]:
@@ -155,17 +179,18 @@ def _windows(image: Array, reach: Sequence[int], dilation: Sequence[int]) -> Arr
     return np.asarray(view[taken])
 
 
-@explains(4, "leaky-relu-slope")
-def _leaky_slope(e: Evidence) -> bool:
-    """Between two layers: a leaky ReLU with Torch's default slope, in Keras with another."""
+@explains(4)
+def _leaky_slope(e: Evidence) -> Mapping[str, Numbers]:
+    """Between two layers: a leaky ReLU whose slope is another in Torch."""
     keras, torch, before = _between(e)
-    slope = _slope(before, keras)
-    return (
-        slope is not None
-        and abs(slope - _TORCH_SLOPE) > 1e-6
-        and e.close(_leaky(before, _TORCH_SLOPE), torch)
-        and e.close(_leaky(before, slope), keras)
-    )
+    slopes = [_slope(before, after) for after in (keras, torch)]
+    # A slope of zero is a ReLU, of one nothing at all; rounding to float32 has another name.
+    leaky = [slope for slope in slopes if slope is not None and 0.0 < slope < 1.0]
+    if len(leaky) < 2 or abs(leaky[0] - leaky[1]) <= np.finfo(np.float32).eps:
+        return {}
+    fits = (e.close(_leaky(before, s), x) for s, x in zip(leaky, (keras, torch), strict=True))
+    values = dict(zip(("keras", "torch"), map(short, leaky), strict=True))
+    return {"leaky-relu-slope": values} if all(fits) else {}
 
 
 @explains(4, "float32-constants")
