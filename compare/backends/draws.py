@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from compare.backends.reordering import Reordering, Values, agreeing, nearest, reorderings
+from compare.backends.reordering import Reordering, Values, agreeing, nearest, reorderings, usual
 
 EVALUATION = 0
 """The pass in inference mode, beside the training steps 1, 2, …"""
@@ -43,7 +43,8 @@ class Draw:
             numbers; a user's own comparison may drop the largest.
         partner: On Torch's side, the place of Keras' draw with these numbers; None for none.
         agrees: On Torch's side, whether both sides' numbers fall on the same values.
-        after: What was recorded last before it, a name in the trace; empty where that is not known.
+        after: What was recorded last before it, a name in the trace: empty where nothing was, None
+            where that is not known.
     """
 
     kind: Kind
@@ -54,7 +55,7 @@ class Draw:
     thresholded: bool = False
     partner: int | None = None
     agrees: bool = False
-    after: str = ""
+    after: str | None = ""
 
     def to_json(self) -> dict[str, Any]:
         """JSON types; `Draw(**…)` reads them."""
@@ -86,14 +87,14 @@ class Draws:
         unshared: Parts that ask for numbers of other kinds, which cannot be shared.
         repeated: Whether all training steps have the same numbers, as where a step is compiled
             once.
-        after: What was recorded last, a name in the trace.
+        after: What was recorded last, a name in the trace; None where that is not known.
     """
 
     def __init__(self) -> None:
         self.passes: dict[int, Pass] = {1: Pass(), EVALUATION: Pass()}
         self.unshared: list[str] = []
         self.repeated = False
-        self.after = ""
+        self.after: str | None = ""
         self._step: int | None = None
         self._count = 0
 
@@ -328,9 +329,7 @@ def _reordered(
     if keras is not None and torch is not None and keras.size == torch.size:
         best = nearest(list(reorderings(keras.shape, torch.shape)), keras, torch)
         return [best], agreeing(best, keras, torch)
-    # By the shapes alone: those that come to the same count once.
-    fitting = {each.moved: each for each in reorderings(first.shape, second.shape)}
-    return list(fitting.values()), False
+    return usual(first.shape, second.shape), False
 
 
 def _same(keras: Values | None, torch: Values | None) -> bool:

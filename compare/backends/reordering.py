@@ -78,13 +78,8 @@ def reorderings(keras: Sequence[int], torch: Sequence[int]) -> Iterator[Reorderi
     if math.prod(ours) != math.prod(theirs):
         return
     rank = len(ours)
-    identity = tuple(range(rank))
-    usual = [identity]
-    if rank > 2:
-        usual.append((0, rank - 1, *range(1, rank - 1)))  # channels last to channels first
-        usual.append((1, 0, *range(2, rank)))  # samples first to time first
     others = permutations(range(rank)) if rank <= 5 else iter(())
-    orders = dict.fromkeys([*usual, *others])
+    orders = dict.fromkeys([*_usual(rank), *others])
     same_rank = len(theirs) == rank
     for axes in orders:
         # Where axes are merged or split, their product is what has to fit.
@@ -97,7 +92,34 @@ def reorderings(keras: Sequence[int], torch: Sequence[int]) -> Iterator[Reorderi
                 split = (ours[0], features // channels, channels)
                 yield Reordering(split, (0, 2, 1), theirs)
     elif same_rank:
-        yield Reordering(ours, identity, theirs)
+        yield Reordering(ours, tuple(range(rank)), theirs)
+
+
+def usual(keras: Sequence[int], torch: Sequence[int]) -> list[Reordering]:
+    """Those of the reorderings between two shapes that people use, without those that are alike.
+
+    As it is, channels last to channels first, samples first to time first.
+
+    Args:
+        keras: Shape in Keras.
+        torch: Shape in Torch.
+    """
+    ours, theirs = tuple(keras), tuple(torch)
+    orders = _usual(len(ours))
+    if math.prod(ours) != math.prod(theirs):
+        return []
+    if len(ours) != len(theirs):
+        return [Reordering(ours, orders[0], theirs)]
+    fitting = [axes for axes in orders if tuple(ours[axis] for axis in axes) == theirs]
+    different = {each.moved: each for each in (Reordering(ours, a, theirs) for a in fitting)}
+    return list(different.values())
+
+
+def _usual(rank: int) -> list[tuple[int, ...]]:
+    identity = tuple(range(rank))
+    if rank < 3:
+        return [identity]
+    return [identity, (0, rank - 1, *range(1, rank - 1)), (1, 0, *range(2, rank))]
 
 
 def nearest(candidates: Sequence[Reordering], keras: Values, torch: Values) -> Reordering:
@@ -108,10 +130,10 @@ def nearest(candidates: Sequence[Reordering], keras: Values, torch: Values) -> R
         keras: Keras' array.
         torch: Torch's, with as many values.
     """
-    usual = candidates[0]
+    first = candidates[0]
     best = min(candidates, key=lambda candidate: _distance(candidate, keras, torch))
-    clearly = _distance(best, keras, torch) < _CLEARLY * _distance(usual, keras, torch)
-    return best if clearly else usual
+    clearly = _distance(best, keras, torch) < _CLEARLY * _distance(first, keras, torch)
+    return best if clearly else first
 
 
 def agreeing(reordering: Reordering, keras: Values, torch: Values) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from compare.backends.draws import EVALUATION, Draw, Draws
 from compare.parity.findings import Finding
@@ -21,7 +21,7 @@ _PASSES = ((1, "training", FORWARD), (EVALUATION, "evaluation", 9))
 
 @dataclass(frozen=True)
 class _Placed(Draw):
-    """A draw, and where it is among Keras' layers."""
+    """A draw, and where it is among Keras' layers; empty where that is not known."""
 
     place: str = ""
 
@@ -35,7 +35,8 @@ class _Drawn:
 
     def pairs(self) -> list[tuple[_Placed, _Placed]]:
         """Partners."""
-        return [(self.keras[t.partner], t) for t in self.torch if t.partner is not None]
+        partners = ((self.keras[t.partner], t) for t in self.torch if t.partner is not None)
+        return [(replace(k, place=k.place or t.place), t) for k, t in partners]
 
     def alone(self) -> tuple[list[_Placed], list[_Placed]]:
         """What Keras and what Torch draws alone."""
@@ -131,7 +132,10 @@ def _drawn(keras: Trace, torch: Trace, names: Mapping[str, str], step: int, mode
 
     def placed(trace: Trace, renamed: Mapping[str, str]) -> list[_Placed]:
         draws = Draws.read(trace).passes[step].draws
-        places = (_place(rename(draw.after, renamed), mode, layers) for draw in draws)
+        places = (
+            "" if draw.after is None else _place(rename(draw.after, renamed), mode, layers)
+            for draw in draws
+        )
         return [_Placed(**vars(d), place=at) for d, at in zip(draws, places, strict=True)]
 
     return _Drawn(placed(keras, unchanged), placed(torch, names))

@@ -20,7 +20,7 @@ from compare.porting.matching import Partners, match, unpaired
 from compare.porting.matching import partners as names_of
 from compare.porting.models import build_pair, first_samples
 from compare.porting.options import Options
-from compare.porting.randomness import traced_pair
+from compare.porting.randomness import shared_trace
 from compare.trace import Trace
 
 Settings = Mapping[str, Any]
@@ -94,7 +94,8 @@ def inspect_pair(
     pair = build_pair(keras_model, torch_module, x, options)
     batches = [(first_samples(pair.x), None)]
     with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
-        keras, torch = traced_pair(pair, batches, Path(scratch))
+        keras = shared_trace(pair.keras, batches, Path(scratch) / "keras")
+        torch = shared_trace(pair.torch, batches, Path(scratch) / "torch", keras)
         sizes = image_sizes(keras)
         partners = match(keras.layers, torch.layers, pairs)
         draws = inspect_draws(keras, torch, names_of(partners))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from compare.backends.draws import Draws, SharedDraws, rehearsed
 from compare.backends.protocol import Batches
 from compare.errors import InputError
-from compare.porting.models import Pair, Side, TorchSide
+from compare.porting.models import Side, TorchSide
 from compare.porting.options import Request
 from compare.porting.same_start import SoFar, Starting
 from compare.trace import Layer, Trace
@@ -33,27 +33,32 @@ def traced(
     Raises:
         InputError: It draws what cannot be shared, or is not to draw at all.
     """
-    batches = request.batches
-    if request.options.randomness != "shared":
-        side = replace(side, undropped=request.options.randomness == "off")
-        side.refuse_randomness()
-        return side, side.trace(batches, folder, starting)
+    if request.options.randomness == "shared":
+        return _sharing(side, request.batches, folder, starting, keras)
+    side = replace(side, undropped=request.options.randomness == "off")
+    side.refuse_randomness()
+    return side, side.trace(request.batches, folder, starting)
+
+
+def shared_trace(side: Side, batches: Batches, folder: Path, keras: Trace | None = None) -> Trace:
+    """The trace of a side that gets the numbers of its places, as `traced` has it.
+
+    Args:
+        side: A side that is alive.
+        batches: Samples and targets of every step.
+        folder: Where the trace goes.
+        keras: Keras' trace, where the side is Torch's.
+    """
+    return _sharing(side, batches, folder, None, keras)[1]
+
+
+def _sharing(
+    side: Side, batches: Batches, folder: Path, starting: Starting | None, keras: Trace | None
+) -> tuple[Side, Trace]:
     if isinstance(side, TorchSide):
         return _torch_traced(side, batches, folder, starting, keras)
     side = replace(side, draws=Draws())
     return side, _shared(side, batches, folder, starting)
-
-
-def traced_pair(pair: Pair, batches: Batches, folder: Path) -> tuple[Trace, Trace]:
-    """Keras' trace and Torch's, with the same numbers.
-
-    Args:
-        pair: Both sides.
-        batches: Samples and targets of every step.
-        folder: Where the traces go.
-    """
-    keras = _shared(replace(pair.keras, draws=Draws()), batches, folder / "keras", None)
-    return keras, _torch_traced(pair.torch, batches, folder / "torch", None, keras)[1]
 
 
 def _torch_traced(

@@ -149,3 +149,27 @@ def test_a_comparison_may_keep_the_small_numbers_or_the_large(keeps_small):
     assert shared.mirrored == ({0} if keeps_small else set())
     run(shared)
     np.testing.assert_array_equal(results[-1], output)
+
+
+def test_without_values_the_usual_axes_are_taken_and_what_could_be_two_is_refused():
+    for shapes, refused in ((((4, 3, 3, 5), (4, 5, 3, 3)), False), (((4, 3, 3, 3),) * 2, True)):
+        keras, (mask,) = first((uniform(*shapes[0]), None))
+        shared = SharedDraws(keras)
+        shared.begin(1)
+        _, values = shared.take(uniform(*shapes[1], path="drop"))
+        assert bool(shared.unshared) is refused
+        if not refused:
+            np.testing.assert_array_equal(values, np.moveaxis(mask, -1, 1))
+
+
+def test_a_trace_keeps_what_was_drawn():
+    keras, _ = first((uniform(4, 1, 1, 3, path="drop", rate=0.5), IMAGE))
+    keras.returned(0, IMAGE)
+    keras.output(IMAGE)
+    kept = Draws.read(dict(keras.arrays()))
+    assert kept.passes[1].draws == keras.passes[1].draws
+    for ours, theirs in zip(kept.passes[1].entered, keras.passes[1].entered, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(kept.passes[1].returned[0], IMAGE)
+    assert dict(Draws().arrays()) == {}
+    assert not Draws.read({}).drawn

@@ -1,5 +1,7 @@
 """Pairs with dropout and noise, as people write them: right ports pass, wrong ones are named."""
 
+from dataclasses import replace
+
 import keras
 import lightning as L
 import numpy as np
@@ -10,14 +12,15 @@ from torch import nn
 
 import compare
 from bn_torch import BiasedBatchNorm
+from compare.porting import golden
 from compare.porting.inspect import inspect_pair
+from compare.porting.options import Options
 
 K = keras.layers
 RNG = np.random.default_rng(0)
 POINTS = RNG.normal(size=(16, 4))
 IMAGES = RNG.normal(size=(8, 4, 4, 3))
 SERIES = RNG.normal(size=(8, 5, 3))
-DATA = {"mlp": POINTS, "batch norm": POINTS, "cnn": IMAGES, "paths": IMAGES}
 
 
 def compiled(*parts, shape=None):
@@ -75,8 +78,7 @@ class CNN(nn.Module):
     def __init__(self, kind=nn.Dropout2d):
         super().__init__()
         self.conv, self.head = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(64, 1)
-        self.drops = kind(0.25), nn.Dropout(0.5)
-        self.first, self.last = self.drops
+        self.first, self.last = kind(0.25), nn.Dropout(0.5)
 
     def forward(self, x):
         return self.head(self.last(self.first(F.relu(self.conv(x))).flatten(1)))
@@ -162,8 +164,6 @@ def paths_port():
 
 
 class Lit(L.LightningModule):
-    """Draws in its own training step as well."""
-
     def __init__(self):
         super().__init__()
         self.net = MLP(nn.Dropout(0.3))
@@ -179,9 +179,30 @@ class Lit(L.LightningModule):
         return torch.optim.SGD(self.parameters(), 0.1)
 
 
+def grouped():
+    """TensorFlow trains it through XLA alone, so that a step is compiled once."""
+    return compiled(
+        K.Conv2D(6, 3, padding="same", groups=3, name="conv"),
+        K.Dropout(0.25),
+        K.Flatten(),
+        K.Dense(1, name="head"),
+        shape=(4, 4, 3),
+    )
+
+
+class Grouped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 3, padding=1, groups=3)
+        self.drop, self.head = nn.Dropout(0.25), nn.Linear(96, 1)
+
+    def forward(self, x):
+        return self.head(self.drop(self.conv(x)).flatten(1))
+
+
 def adam():
     model = mlp()
-    model.compile(keras.optimizers.SGD(0.05, momentum=np.float64(0.5)), "mse")
+    model.compile(keras.optimizers.Adam(1e-3), "mse")
     return model
 
 
@@ -192,6 +213,7 @@ RIGHT = {
     "noise": (lambda: mlp(K.GaussianNoise(0.1)), lambda: MLP(Function(noise)), POINTS),
     "batch norm": (batch_norm, batch_norm_port, POINTS),
     "CNN": (cnn, CNN, IMAGES),
+    "compiled by XLA": (grouped, Grouped, IMAGES),
     "LSTM": (lstm, LSTM, SERIES),
     "paths, small kept": (paths(True), paths_port, IMAGES),
     "paths, large kept": (paths(False), paths_port, IMAGES),
@@ -222,6 +244,34 @@ def test_right_ports_pass(name, dtype):
     report.raise_if_diverged()
     assert report.findings == ()
     assert [c.path for c in report.checks if c.path.startswith("draws/")]
+
+
+def test_adam_and_dropout_pass_as_people_write_them():
+    compare.check_parity(
+        adam,
+        lambda: MLP(nn.Dropout(0.3)),
+        POINTS,
+        np.sin(np.arange(len(POINTS)))[:, np.newaxis],
+        torch_loss=F.mse_loss,
+        torch_optimizer=lambda parameters: torch.optim.Adam(parameters, lr=1e-3, eps=1e-7),
+        weights_from="keras",
+    ).raise_if_diverged()
+
+
+def test_recordings_have_what_was_drawn(tmp_path):
+    y = np.sin(np.arange(len(IMAGES)))[:, np.newaxis]
+    options = Options(weights_from="keras", **PLAIN)
+    keras_model = cnn()
+    models = keras_model, CNN().double() if keras_model.dtype == "float64" else CNN()
+    golden.record(tmp_path / "golden", models, (IMAGES, y), options).raise_if_diverged()
+    for alive in ("torch", "keras"):
+        golden.replay(tmp_path / "golden", alive, models, (IMAGES, y), options).raise_if_diverged()
+    models[1].first.p = 0.5
+    report = golden.replay(tmp_path / "golden", "torch", models, (IMAGES, y), options)
+    assert report.first_divergence.explained_by == ("dropout-rate",)
+    other = replace(options, randomness="off")
+    with pytest.raises(compare.GoldenError, match=r"randomness differs .*'shared' .*'off'"):
+        golden.replay(tmp_path / "golden", "torch", models, (IMAGES, y), other)
 
 
 def test_dropout_on_the_weights_of_an_attention():

@@ -151,8 +151,8 @@ class _Asking:
             thresholded,
         )
         if not tf.executing_eagerly():
-            # What is compiled once draws once.
-            self._draws.repeated = True
+            # What is compiled once draws once; what passes is recorded after it has run.
+            self._draws.repeated, self._draws.after = True, None
         if type(layer).__module__.startswith("keras.src.layers.preprocessing"):
             self._draws.refuse(f"{draw.path} ({draw.part})")
         place, values = self._draws.take(draw, self._seen(falls_on))
