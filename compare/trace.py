@@ -126,12 +126,14 @@ class Trace(Mapping[str, NDArray[Any]]):
         files: Name → file.
         layers: The weighted layers in the order in which they ran.
         views: Name → what is read of an array instead of all of it as it stands.
+        headers: File → dtype, shape, order and where the values begin, of those read before.
     """
 
     folder: Path
     files: dict[str, str]
     layers: list[Layer]
     views: Mapping[str, View] = field(default_factory=dict)
+    headers: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def open(cls, folder: Path) -> Trace:
@@ -140,7 +142,16 @@ class Trace(Mapping[str, NDArray[Any]]):
         return cls(folder, index["files"], index["layers"])
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        array: NDArray[Any] = np.load(self.folder / self.files[name], mmap_mode="r")
+        file = self.files[name]
+        if file not in self.headers:
+            self.headers[file] = _header(self.folder / file)
+        layout = self.headers[file]
+        empty = 0 in layout["shape"]
+        array: NDArray[Any] = (
+            np.load(self.folder / file)
+            if empty
+            else np.memmap(self.folder / file, mode="r", **layout)
+        )
         return self.views[name](array) if name in self.views else array
 
     def __iter__(self) -> Iterator[str]:
@@ -162,7 +173,7 @@ class Trace(Mapping[str, NDArray[Any]]):
         ]
         views = {rename(key, names): view for key, view in self.views.items()}
         files = {rename(key, names): file for key, file in self.files.items()}
-        return Trace(self.folder, files, layers, views)
+        return Trace(self.folder, files, layers, views, self.headers)
 
     def viewed(self, views: Mapping[str, View]) -> Trace:
         """The same trace with some arrays read otherwise.
@@ -175,3 +186,11 @@ class Trace(Mapping[str, NDArray[Any]]):
     def _after(self, name: str, view: View) -> View:
         before = self.views.get(name)
         return view if before is None else lambda array: view(before(array))
+
+
+def _header(file: Path) -> dict[str, Any]:
+    """What `numpy.memmap` is told of an `.npy` file: most of the time that reading takes."""
+    array = np.load(file, mmap_mode="r")
+    order = "C" if array.flags.c_contiguous else "F"
+    begin = getattr(array, "offset", 0)
+    return {"dtype": array.dtype, "shape": array.shape, "order": order, "offset": begin}

@@ -77,6 +77,7 @@ def against(keras: Any, torch: Any) -> str:
     if short[0] == short[1]:
         short = [keras, torch]
     words = ["not set" if value is None else value for value in short]
+    words = [f"the schedule {v['schedule']}" if isinstance(v, Mapping) else v for v in words]
     return f"{words[0]} in Keras, {words[1]} in Torch"
 
 

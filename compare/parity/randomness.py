@@ -90,9 +90,13 @@ def inspect_draws(keras: Trace, torch: Trace, names: Mapping[str, str]) -> list[
     keras_alone, torch_alone = drawn.alone()
     moved = list(zip(keras_alone, torch_alone, strict=False))
     for draw, other in moved:
-        for place in dict.fromkeys((draw.place, other.place)):
-            places = draw.place, other.place
-            findings.append(Finding(place, "place of dropout", *places, "dropout-place"))
+        told, places = (_told(draw), _told(other)), (draw.place, other.place)
+        if draw.place == other.place:
+            findings.append(Finding(draw.place, "kind", *told, "dropout-kind"))
+        else:
+            findings += [
+                Finding(place, "place of dropout", *places, "dropout-place") for place in places
+            ]
     missing = [(draw.place, _told(draw), "none") for draw in keras_alone[len(moved) :]]
     missing += [(draw.place, "none", _told(draw)) for draw in torch_alone[len(moved) :]]
     findings += [

@@ -11,7 +11,8 @@ from compare.parity.accepted import StepDifferences
 from compare.parity.explain.explanations import divergence
 from compare.parity.findings import Finding
 from compare.parity.ladder import OPTIMIZER, Divergence, Ladder
-from compare.trace import Trace
+from compare.porting.inspect import between
+from compare.trace import Operation, Trace
 
 Settings = Mapping[str, Any]
 
@@ -23,6 +24,7 @@ def explained(
     steps: StepDifferences,
     allow: Collection[str],
     findings: Sequence[Finding],
+    operations: Sequence[Operation] = (),
 ) -> Divergence | None:
     """What differs first, and why; None where nothing differs.
 
@@ -33,11 +35,13 @@ def explained(
         steps: What accounts for the steps of the optimizers.
         allow: Conventions that are accepted: they are named no more.
         findings: Settings in which the two sides differ.
+        operations: All that runs in Keras.
     """
     keras, torch = sides
     first = divergence(ladder, keras, torch)
     if first is None:
         return None
+    first = replace(first, runs=between(operations, first.layer))
     failure = ladder.first_failure()
     if failure is not None and failure.path not in torch and "error" in torch:
         return replace(first, explained_by=(), numbers={})  # What it raised says why.

@@ -33,14 +33,19 @@ from compare.parity.report import ParityReport
 from compare.parity.tolerances import Gap, gap
 from compare.porting.causes import explained
 from compare.porting.expected_differences import predicted
-from compare.porting.inspect import image_sizes, inspect_layers, inspect_training
+from compare.porting.inspect import (
+    image_sizes,
+    inspect_layers,
+    inspect_operations,
+    inspect_training,
+)
 from compare.porting.matching import match, partners
-from compare.porting.models import Side, TorchSide
+from compare.porting.models import Side, TorchSide, first_samples
 from compare.porting.options import Request
 from compare.porting.randomness import traced
 from compare.porting.real_step import check_real_step
 from compare.porting.same_start import Starting
-from compare.trace import Trace, rename, split
+from compare.trace import Operation, Trace, rename, split
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,8 @@ class Observed:
     Attributes:
         trace: Its trace.
         training: Settings of its optimizer and loss.
+        operations: All that runs in it, in order, weighted or not.
+        not_compared: What it has that no check looks at, in words.
         rounding: Torch's side alone: name of an array → tolerance that rounding asks for; see
             `measure`. Called only if a check fails.
         refuse_unrepeatable: Raises an `InputError` where two training-mode passes differ. Called
@@ -60,6 +67,8 @@ class Observed:
 
     trace: Trace
     training: Mapping[str, Any]
+    operations: Sequence[Operation]
+    not_compared: Sequence[str]
     rounding: Callable[[], Mapping[str, float]]
     refuse_unrepeatable: Callable[[], None]
     drifted: Callable[[], Trace | None] = lambda: None
@@ -101,6 +110,8 @@ def observe(
     return Observed(
         trace,
         side.training(),
+        side.operations(first_samples(request.x)),
+        side.not_compared(),
         rounding,
         partial(side.refuse_unrepeatable, request.x),
         drifted,
@@ -178,6 +189,7 @@ def compare_traces(keras: Observed, torch: Observed, request: Request) -> Parity
     findings = (
         *inspect_layers(pairs, image_sizes(keras_trace)),
         *inspect_draws(keras.trace, torch.trace, names),
+        *inspect_operations(keras.operations, torch.operations, names),
         *inspect_training(keras.training, torch.training),
     )
     return ParityReport(
@@ -189,6 +201,7 @@ def compare_traces(keras: Observed, torch: Observed, request: Request) -> Parity
             differences,
             options.allow,
             findings,
+            keras.operations,
         ),
         rungs=tuple(ladder.results()),
         dtype=request.dtype,
@@ -199,6 +212,7 @@ def compare_traces(keras: Observed, torch: Observed, request: Request) -> Parity
         measured=bool(measured),
         error=str(torch_trace["error"]) if "error" in torch_trace else "",
         notes=tuple(ladder.notes),
+        not_compared=(*keras.not_compared, *torch.not_compared),
     )
 
 

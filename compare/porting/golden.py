@@ -77,6 +77,14 @@ class RecordedLayer(TypedDict):
     settings: NotRequired[dict[str, Any]]
 
 
+class RecordedOperation(TypedDict):
+    """A `compare.trace.Operation`."""
+
+    name: str
+    kind: str
+    settings: dict[str, Any]
+
+
 class Recording(msgspec.Struct, frozen=True):
     """What the JSON file of a side has, beside its seal.
 
@@ -89,6 +97,8 @@ class Recording(msgspec.Struct, frozen=True):
         started: Torch's side alone: name in Keras' trace → member, of the weights and statistics
             that its later steps and its evaluation started from.
         training: Settings of its optimizer and loss.
+        operations: All that runs in it, in order, weighted or not.
+        not_compared: What it has that no check looks at, in words.
         rounding: Torch's side alone: name in the trace → tolerance that rounding asks for.
         versions: Package → version; None where it was not installed.
         sha256: Of the archive.
@@ -101,6 +111,8 @@ class Recording(msgspec.Struct, frozen=True):
     arrays: dict[str, str]
     started: dict[str, str]
     training: dict[str, dict[str, Any] | None]
+    operations: list[RecordedOperation]
+    not_compared: list[str]
     rounding: dict[str, Annotated[float, msgspec.Meta(ge=0)]]
     versions: dict[str, str | None]
     sha256: str
@@ -229,6 +241,8 @@ def save(
         "arrays": {key: members[file] for key, file in trace.files.items()},
         "started": starts,
         "training": side.training,
+        "operations": list(side.operations),
+        "not_compared": list(side.not_compared),
         # A tolerance that is no number allows nothing.
         "rounding": {path: wide for path, wide in rounding.items() if math.isfinite(wide)},
         "versions": versions(),
@@ -262,7 +276,14 @@ def unpack(recording: Recording, arrays: Arrays, folder: Path) -> Observed:
     for name, member in recording.arrays.items():
         writer(name, arrays[member])
     trace = writer.close([dict(layer) for layer in recording.layers])
-    return Observed(trace, recording.training, lambda: recording.rounding, lambda: None)
+    return Observed(
+        trace,
+        recording.training,
+        [dict(operation) for operation in recording.operations],
+        recording.not_compared,
+        lambda: recording.rounding,
+        lambda: None,
+    )
 
 
 def read(file: Path) -> tuple[Recording, Arrays]:

@@ -16,29 +16,31 @@ from typing import Any
 from compare.backends.structures import Structure
 from compare.parity.findings import Finding, grouped, sentence
 from compare.parity.randomness import inspect_draws
-from compare.porting.matching import Partners, match, unpaired
-from compare.porting.matching import partners as names_of
+from compare.porting.matching import Partners, match, partners, unpaired
 from compare.porting.models import build_pair, first_samples
 from compare.porting.options import Options
 from compare.porting.randomness import shared_trace
-from compare.trace import Trace
+from compare.porting.setting_rules import (
+    EXACT,
+    GEOMETRY,
+    NEUTRAL,
+    NO_DIFFERENCE,
+    OF_LAYERS,
+    OF_LOSSES,
+    OF_OPERATIONS,
+    OF_OPTIMIZERS,
+    Rule,
+    biases,
+    convention,
+    more,
+    neutral,
+)
+from compare.trace import Operation, Trace
 
 Settings = Mapping[str, Any]
 
-EXACT = 1e-12
-"""Two settings are equal if they differ by no more: 1.0 - 0.99 is not 0.01 to the bit."""
-
 SINGLE = 1e-6
-"""Or relative to their size: a model in float32 holds its learning rate rounded."""
-
-NO_DIFFERENCE = ""
-"""What an explanation returns where two settings come to the same."""
-
-GEOMETRY = ("strides", "dilation", "padding", "output_padding")
-"""Settings of convolutions with a number for every axis of an image."""
-
-Rule = str | Callable[[Settings, Settings], str | None]
-"""The convention that explains a difference of a setting, or what looks for it in all settings."""
+"""Two settings are equal within this of their size: float32 holds a learning rate rounded."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +50,20 @@ class Inspection:
     Attributes:
         findings: Settings in which the two sides differ, in the order in which layers run.
         alone: Layers without a partner on the other side, in words.
+        not_compared: What a side has that no check looks at, in words.
     """
 
     findings: tuple[Finding, ...]
     alone: tuple[str, ...] = ()
+    not_compared: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [*self.alone, *map(sentence, grouped(self.findings))]
-        if not lines:
-            return "Nothing differs that inspection can see; compare.check_parity runs both."
-        return "\n".join(lines)
+        lines = lines or [
+            "Nothing differs that inspection can see; compare.check_parity runs both."
+        ]
+        beside = [f"Not compared: {'; '.join(self.not_compared)}."] if self.not_compared else []
+        return "\n".join([*lines, *beside])
 
 
 def inspect_pair(
@@ -92,23 +98,28 @@ def inspect_pair(
         torch_loss=torch_loss, torch_optimizer=torch_optimizer, pairs=pairs, to_torch=to_torch
     )
     pair = build_pair(keras_model, torch_module, x, options)
-    batches = [(first_samples(pair.x), None)]
+    few = first_samples(pair.x)
+    batches = [(few, None)]
     with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
         keras = shared_trace(pair.keras, batches, Path(scratch) / "keras")
         torch = shared_trace(pair.torch, batches, Path(scratch) / "torch", keras)
         sizes = image_sizes(keras)
-        partners = match(keras.layers, torch.layers, pairs)
-        draws = inspect_draws(keras, torch, names_of(partners))
+        pairing = match(keras.layers, torch.layers, pairs)
+        draws = inspect_draws(keras, torch, partners(pairing))
     alone = [
         f"{layer['name']} ({layer['kind']}) in {side} has no partner"
-        for side, _, layer in unpaired(keras.layers, torch.layers, partners)
+        for side, _, layer in unpaired(keras.layers, torch.layers, pairing)
     ]
     findings = (
-        *inspect_layers(partners, sizes),
+        *inspect_layers(pairing, sizes),
+        *inspect_operations(
+            pair.keras.operations(few), pair.torch.operations(few), partners(pairing)
+        ),
         *draws,
         *inspect_training(pair.keras.training(), pair.torch.training()),
     )
-    return Inspection(findings, tuple(alone))
+    beside = (*pair.keras.not_compared(), *pair.torch.not_compared())
+    return Inspection(findings, tuple(alone), beside)
 
 
 def inspect_layers(pairs: Iterable[Partners], sizes: Mapping[str, Sequence[int]]) -> list[Finding]:
@@ -119,20 +130,92 @@ def inspect_layers(pairs: Iterable[Partners], sizes: Mapping[str, Sequence[int]]
         sizes: Keras layer → the size of the images that it receives, as in `image_sizes`. Where it
             is not known, a padding that is right for some sizes is no finding.
     """
-    findings = []
-    for pair in pairs:
-        name = pair.keras["name"]
-        keras, torch = pair.keras.get("settings", {}), pair.torch.get("settings", {})
-        if torch.get("padding_idx") is not None and not keras.get("mask_zero"):
-            findings.append(Finding(name, "padding_idx", None, torch["padding_idx"], "padding-idx"))
-        kernels = [side["tensors"].get("kernel", ()) for side in (pair.keras, pair.torch)]
-        if len(kernels[0]) != len(kernels[1]):
-            # One works on images, the other on series: the structure tells.
-            keras = {setting: keras[setting] for setting in keras if setting not in GEOMETRY}
-        keras = {**keras, "kernel_size": kernels[0][:-2], "image_size": sizes.get(name)}
-        rules = {"trained_biases": _biases, **OF_LAYERS.get(pair.keras["kind"], {})}
-        findings += _differing(name, keras, torch, rules)
+    return [finding for pair in pairs for finding in _of_partners(pair, sizes)]
+
+
+def _of_partners(pair: Partners, sizes: Mapping[str, Sequence[int]]) -> Iterator[Finding]:
+    name, kind = pair.keras["name"], pair.keras["kind"]
+    keras, torch = (dict(side.get("settings", {})) for side in (pair.keras, pair.torch))
+    kernels = [side["tensors"].get("kernel", ()) for side in (pair.keras, pair.torch)]
+    if len(kernels[0]) != len(kernels[1]):
+        # One works on images, the other on series: the shapes tell.
+        keras = {setting: keras[setting] for setting in keras if setting not in GEOMETRY}
+    if kind == "embedding":
+        # A row that is not trained, and steps that are left out, are two ways to pad.
+        keras.setdefault("padding_idx", None)
+        torch.setdefault("mask_zero", False)
+        if keras.get("mask_zero") and torch.get("padding_idx") is not None:
+            del keras["padding_idx"], keras["mask_zero"]
+    keras |= {"kernel_size": kernels[0][:-2], "image_size": sizes.get(name)}
+    yield from _differing(name, keras, torch, {"trained_biases": biases, **OF_LAYERS.get(kind, {})})
+    yield from _shapes(pair)
+
+
+def _shapes(pair: Partners) -> Iterator[Finding]:
+    """Tensors that one side has alone, and widths."""
+    name, keras, torch = pair.keras["name"], pair.keras["tensors"], pair.torch["tensors"]
+    if keras.keys() != torch.keys():
+        sides = {"tensors": list(keras)}, {"tensors": list(torch)}
+        yield from _differing(name, *sides, OF_LAYERS.get(pair.keras["kind"], {}))
+    for tensor in (t for t in keras if t in torch and list(keras[t]) != list(torch[t])):
+        yield Finding(name, f"shape of {tensor}", list(keras[tensor]), list(torch[tensor]))
+
+
+def inspect_operations(
+    keras: Sequence[Operation], torch: Sequence[Operation], partners: Mapping[str, str]
+) -> list[Finding]:
+    """What the settings of layers without weights tell.
+
+    Two are partners if they are of a kind, and each the only one of it between the same two layers
+    with weights.
+
+    Args:
+        keras: All that runs in Keras, in order.
+        torch: All that runs in Torch, in order.
+        partners: Torch's name of a layer with weights → Keras'.
+    """
+    ours, theirs = _stretches(keras, {}), _stretches(torch, partners)
+    findings: list[Finding] = []
+    for place, stretch in ours.items():
+        for operation in stretch:
+            mine = _only(stretch, operation["kind"])
+            other = _only(theirs.get(place, []), operation["kind"])
+            if mine and other:
+                rules = OF_OPERATIONS.get(operation["kind"], {})
+                sides = operation["settings"], other["settings"]
+                findings += _differing(operation["name"], *sides, rules)
     return findings
+
+
+def _stretches(
+    operations: Sequence[Operation], names: Mapping[str, str]
+) -> dict[tuple[str, str], list[Operation]]:
+    """The layers with weights before and behind → what runs between them."""
+    stretches: dict[tuple[str, str], list[Operation]] = {}
+    before, between = "", []
+    for operation in [*operations, {"name": "", "kind": ""}]:
+        if operation["kind"]:
+            between.append(operation)
+        else:
+            name = names.get(operation["name"], operation["name"])
+            stretches[before, name] = between
+            before, between = name, []
+    return stretches
+
+
+def _only(stretch: Sequence[Operation], kind: str) -> Operation | None:
+    fitting = [operation for operation in stretch if operation["kind"] == kind]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def between(operations: Sequence[Operation], place: str) -> tuple[str, ...]:
+    """The layers without weights that run at `between A and B`; none at another place."""
+    if not place.startswith("between "):
+        return ()
+    before, _, behind = place.removeprefix("between ").partition(" and ")
+    ends = ("" if before == "the input" else before, "" if behind == "the loss" else behind)
+    stretch = _stretches(operations, {}).get(ends, [])
+    return tuple(dict.fromkeys(operation["name"] for operation in stretch))
 
 
 def inspect_training(keras: Settings, torch: Settings) -> list[Finding]:
@@ -146,7 +229,9 @@ def inspect_training(keras: Settings, torch: Settings) -> list[Finding]:
     return [
         finding
         for part, rules in parts
-        for finding in _differing(part, keras.get(part) or {}, torch.get(part) or {}, rules)
+        # Where one side is not known at all, nothing of the other has a counterpart.
+        if keras.get(part) and torch.get(part)
+        for finding in _differing(part, keras[part], torch[part], rules)
     ]
 
 
@@ -159,12 +244,17 @@ def image_sizes(keras: Trace) -> dict[str, tuple[int, ...]]:
 def _differing(
     name: str, keras: Settings, torch: Settings, rules: Mapping[str, Rule]
 ) -> Iterator[Finding]:
-    for setting in keras:
-        if setting in torch and not _equal(keras[setting], torch[setting]):
-            rule = rules.get(setting)
-            convention = rule(keras, torch) if callable(rule) else rule
-            if convention != NO_DIFFERENCE:
-                yield Finding(name, setting, keras[setting], torch[setting], convention)
+    """Settings that both have, or one alone whose absence is known to mean something."""
+    for setting in dict.fromkeys((*keras, *torch)):
+        if not neutral(setting) and not (setting in keras and setting in torch):
+            continue
+        k, t = (side.get(setting, NEUTRAL.get(setting)) for side in (keras, torch))
+        if _equal(k, t):
+            continue
+        rule = convention(setting, rules)
+        explained = rule({**keras, setting: k}, {**torch, setting: t}) if callable(rule) else rule
+        if explained != NO_DIFFERENCE:
+            yield Finding(name, setting, k, t, explained, more(explained, keras))
 
 
 def _equal(keras: Any, torch: Any) -> bool:
@@ -174,164 +264,3 @@ def _equal(keras: Any, torch: Any) -> bool:
     if isinstance(keras, Mapping) and isinstance(torch, Mapping):
         return True  # Two schedules: their names differ between the frameworks.
     return bool(keras == torch)
-
-
-def _decay(keras: Settings, torch: Settings) -> str | None:
-    """Torch's default, or Keras' number copied without turning it round."""
-    if torch["decay"] is None or keras["decay"] is None:
-        return None
-    copied = abs(torch["decay"] - (1.0 - keras["decay"])) <= EXACT
-    return "bn-momentum-copied" if copied else "bn-momentum"
-
-
-def _padding(keras: Settings, torch: Settings) -> str | None:
-    """`same` pads as much on both sides where the stride is one and the kernel is odd."""
-    mode, padding = keras["padding"], torch["padding"]
-    if "valid" in (mode, padding):
-        return NO_DIFFERENCE  # What is padded may be padded before the layer.
-    if mode == "same" and any(stride > 1 for stride in keras.get("strides", ())):
-        right = not isinstance(padding, str) and _begins_alike(keras, padding)
-        return NO_DIFFERENCE if right else "same-padding-stride"
-    if mode == "same" and not isinstance(padding, str):
-        return NO_DIFFERENCE if _centred(keras, padding) else None
-    return NO_DIFFERENCE if mode == "causal" else None
-
-
-def _centred(keras: Settings, padding: Sequence[int]) -> bool:
-    """Whether padding on both sides is what `same` means, as far as the settings tell."""
-    size, dilation = keras["kernel_size"], keras.get("dilation", [1] * len(padding))
-    return all(2 * p == d * (k - 1) for p, d, k in zip(padding, dilation, size, strict=True))
-
-
-def _begins_alike(keras: Settings, padding: Sequence[int]) -> bool:
-    """Whether a strided `same` may begin its padding as Torch does, along every axis."""
-    known = keras["image_size"]
-    axes = zip(keras["kernel_size"], keras["strides"], keras["dilation"], padding, strict=True)
-    for axis, (kernel, stride, dilation, begin) in enumerate(axes):
-        reach = dilation * (kernel - 1) + 1
-        # TensorFlow pads as little as the size of the image, modulo the stride, asks for.
-        sizes = range(reach, reach + stride) if known is None else [known[axis]]
-        totals = (max((-(-size // stride) - 1) * stride + reach - size, 0) for size in sizes)
-        if all(total // 2 != begin for total in totals):
-            return False
-    return True
-
-
-def _transposed(keras: Settings, torch: Settings) -> str | None:
-    """`same` crops half of what the kernel is larger than the stride, an odd pixel at the end."""
-    padding = torch["padding"]
-    if isinstance(padding, str) or keras["padding"] != "same":
-        # What a transposed convolution cuts off may be cut off behind it.
-        return None if not isinstance(padding, str) else NO_DIFFERENCE
-    axes = zip(keras["kernel_size"], keras["strides"], keras["dilation"], padding, strict=True)
-    begins = [max(d * (k - 1) + 1 - s, 0) // 2 - p for k, s, d, p in axes]
-    return NO_DIFFERENCE if min(begins) >= 0 else "transposed-padding"
-
-
-def _added(keras: Settings, torch: Settings) -> str | None:
-    """Keras works out itself how much a transposed convolution's output grows."""
-    return NO_DIFFERENCE if keras["output_padding"] is None else None
-
-
-def _biases(keras: Settings, torch: Settings) -> str | None:
-    twice = (keras["trained_biases"], torch["trained_biases"]) == (1, 2)
-    return "lstm-single-bias" if twice else None
-
-
-OF_LAYERS: Mapping[str, Mapping[str, Rule]] = {
-    "batch_norm": {
-        "epsilon": "bn-epsilon",
-        "decay": _decay,
-        "biased": "bn-biased-variance",
-        "frozen": "bn-frozen",
-    },
-    "conv": {"padding": _padding},
-    "depthwise_conv": {"padding": _padding},
-    "conv_transpose": {"padding": _transposed, "output_padding": _added},
-    "layer_norm": {"epsilon": "norm-epsilon"},
-    "group_norm": {"epsilon": "norm-epsilon"},
-}
-"""Kind of layer → setting → what explains a difference; `trained_biases` is of every kind."""
-
-
-def _reduction(keras: Settings, torch: Settings) -> str | None:
-    reductions = {keras["reduction"], torch["reduction"]}
-    # What a function of the user's own reduces to is not known.
-    if None in reductions or reductions <= {"mean", "sum_over_batch_size"}:
-        return NO_DIFFERENCE
-    return "loss-reduction"
-
-
-OF_LOSSES: Mapping[str, Rule] = {
-    "name": NO_DIFFERENCE,  # Names differ between the frameworks, and say nothing.
-    # Keras undoes a sigmoid that it can see: probabilities there and logits here are one loss.
-    "from_logits": NO_DIFFERENCE,
-    "reduction": _reduction,
-}
-
-_OPTIMIZERS = ("adadelta", "adagrad", "adamax", "nadam", "rmsprop", "adamw", "adam", "sgd")
-
-
-def _based_on(settings: Settings) -> str | None:
-    """What an optimizer is called after: a subclass has its base's name at the end, as a rule."""
-    kind = str(settings.get("kind"))
-    return next((base for base in _OPTIMIZERS if kind.endswith(base)), None)
-
-
-def _stock(torch: Settings) -> bool:
-    """Whether it is one of Torch's own: a subclass may compute as Keras does."""
-    return "class" not in torch and torch.get("kind") == _based_on(torch)
-
-
-def _kind(keras: Settings, torch: Settings) -> str | None:
-    kinds = {_based_on(keras), _based_on(torch)}
-    if None in kinds or len(kinds) == 1:
-        return NO_DIFFERENCE
-    if kinds != {"adam", "adamw"}:
-        return None
-    # Keras' Adam decays as its AdamW does: beside the step.
-    coupled = _based_on(torch) == "adam" and torch.get("weight_decay") and _stock(torch)
-    return "weight-decay" if coupled else NO_DIFFERENCE
-
-
-def _rate(keras: Settings, torch: Settings) -> str | None:
-    if isinstance(torch["learning_rate"], Mapping):
-        return NO_DIFFERENCE  # A callback may be Keras' schedule.
-    if isinstance(keras["learning_rate"], Mapping):
-        return "learning-rate-schedule"
-    defaults = {
-        ("sgd", 1e-3): "sgd-default-learning-rate",
-        ("rmsprop", 1e-2): "optimizer-defaults",
-        ("adagrad", 1e-2): "optimizer-defaults",
-    }
-    return defaults.get((_based_on(torch) or "", torch["learning_rate"]))
-
-
-def _epsilon(keras: Settings, torch: Settings) -> str | None:
-    if not _stock(torch):
-        return NO_DIFFERENCE
-    kinds = {_based_on(keras), _based_on(torch)}
-    if kinds <= {"adam", "adamw"}:
-        return "adam-epsilon"
-    return "rmsprop-epsilon" if kinds == {"rmsprop"} else None
-
-
-def _weight_decay(keras: Settings, torch: Settings) -> str | None:
-    decays = keras["weight_decay"], torch["weight_decay"]
-    if not _stock(torch):
-        return NO_DIFFERENCE
-    if not all(decays):
-        return None  # It may be done by hand, or by regularizers.
-    if _based_on(torch) == "adamw":
-        return "optimizer-defaults" if decays == (0.004, 0.01) else None
-    return "weight-decay"
-
-
-OF_OPTIMIZERS: Mapping[str, Rule] = {
-    "kind": _kind,
-    "learning_rate": _rate,
-    "epsilon": _epsilon,
-    "rho": _epsilon,
-    "weight_decay": _weight_decay,
-}
-"""Setting → the convention that explains a difference."""

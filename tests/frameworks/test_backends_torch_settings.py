@@ -170,13 +170,13 @@ def test_a_subclass_of_an_optimizer_says_so():
     assert other["kind"] == "adagrad"
 
 
-def test_what_groups_do_not_share_is_left_out():
+def test_what_groups_do_not_share_has_all_their_values():
     def optimizer(parameters):
         weight, bias = parameters
         return torch.optim.SGD([{"params": [weight], "lr": 0.1}, {"params": [bias]}], lr=0.2)
 
     found = adapter.optimizer_settings(LINEAR, (F.mse_loss, optimizer))
-    assert "learning_rate" not in found
+    assert found["learning_rate"] == [0.2, 0.1]
     assert found["momentum"] == 0.0
 
 

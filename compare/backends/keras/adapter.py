@@ -19,6 +19,7 @@ from compare.backends.keras import build as networks
 from compare.backends.keras import (
     demos,
     dropout_demos,
+    layer_demos,
     optimizer_demos,
     randomness,
     rules,
@@ -55,6 +56,7 @@ describe, trace, real_step = tracing.describe, tracing.trace, real.real_step
 DEMONSTRATIONS = {
     **demos.DEMONSTRATIONS,
     **dropout_demos.DEMONSTRATIONS,
+    **layer_demos.DEMONSTRATIONS,
     **optimizer_demos.DEMONSTRATIONS,
 }
 

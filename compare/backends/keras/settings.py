@@ -150,7 +150,7 @@ def optimizer_settings(model: keras.Model) -> dict[str, Any] | None:
     settings = {"kind": type(optimizer).__name__.lower(), "learning_rate": learning_rate}
     for name in _NUMBERS:
         value = getattr(optimizer, name, None)
-        if value is not None:
+        if value is not None and not (name == "use_ema" and not value):
             settings[name] = value if isinstance(value, bool) else float(value)
     return {**settings, "weight_decay": _decays(optimizer)}
 
@@ -170,9 +170,7 @@ def loss_settings(model: keras.Model) -> dict[str, Any]:
         loss = keras.losses.get(loss)
     if isinstance(loss, keras.losses.Loss):
         config = {**loss.get_config(), **getattr(loss, "_fn_kwargs", {})}
-        more = {
-            n: float(config[n]) for n in ("label_smoothing", "delta") if config.get(n) is not None
-        }
+        more = {n: float(config[n]) for n in ("label_smoothing", "delta") if config.get(n)}
         return {
             "name": loss.name,
             "from_logits": config.get("from_logits"),

@@ -147,7 +147,7 @@ def _run(
         return steps.forward(model, tensors, training=mode == "training")
 
     if jit_compile:
-        output, order = steps.recorded(model, run, [as_tensors(x)], note)
+        output, order = steps.Recorded(model, run)(as_tensors(x), note=note)
     else:
         with recording(model, note) as order:
             output = run(as_tensors(x))

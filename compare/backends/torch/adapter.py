@@ -27,6 +27,7 @@ from compare.backends.torch import build as networks
 from compare.backends.torch import (
     demos,
     dropout_demos,
+    layer_demos,
     layouts,
     optimizer_demos,
     randomness,
@@ -63,6 +64,7 @@ random_parts, repeats = settings.random_parts, tracing.repeats
 DEMONSTRATIONS = {
     **demos.DEMONSTRATIONS,
     **dropout_demos.DEMONSTRATIONS,
+    **layer_demos.DEMONSTRATIONS,
     **optimizer_demos.DEMONSTRATIONS,
 }
 

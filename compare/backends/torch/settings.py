@@ -31,14 +31,7 @@ def settings(layer: Layer, *, frozen: bool = False) -> Settings:
     if is_recurrent(layer.kind):
         return _recurrent(layer)
     read = _OF_KIND.get(layer.kind)
-    own = read(layer.module) if read is not None and _is_stock(layer.module) else {}
-    if parametrized := getattr(layer.module, "parametrizations", None):
-        own["parametrizations"] = [
-            f"{type(part).__name__} of {name}"
-            for name, parts in parametrized.items()
-            for part in parts
-        ]
-    return own
+    return read(layer.module) if read is not None and _is_stock(layer.module) else {}
 
 
 def _is_stock(module: nn.Module) -> bool:
@@ -119,7 +112,6 @@ _KINDS = {
 _NAMES = {
     "lr": "learning_rate",
     "momentum": "momentum",
-    "dampening": "dampening",
     "nesterov": "nesterov",
     "eps": "epsilon",
     "weight_decay": "weight_decay",
@@ -127,11 +119,12 @@ _NAMES = {
     "centered": "centered",
     "amsgrad": "amsgrad",
     "rho": "rho",
-    "maximize": "maximize",
-    "lr_decay": "lr_decay",
     "momentum_decay": "momentum_decay",
     "initial_accumulator_value": "initial_accumulator_value",
 }
+_RARE = {"dampening": "dampening", "maximize": "maximize", "lr_decay": "lr_decay"}
+"""What says nothing unless it is set."""
+
 _FROM_LOGITS = {
     **dict.fromkeys(("BCEWithLogitsLoss", "binary_cross_entropy_with_logits"), True),
     **dict.fromkeys(("CrossEntropyLoss", "cross_entropy"), True),
@@ -199,9 +192,9 @@ def _of(optimizer: torch.optim.Optimizer, schedule: Any) -> Settings:
     values: Settings = {"kind": _KINDS.get(known, known.__name__.lower())}
     if known is not type(optimizer):
         values["class"] = type(optimizer).__name__
-    for own, name in _NAMES.items():
+    for own, name in {**_NAMES, **_RARE}.items():
         by_group = [group[own] for group in optimizer.param_groups if group.get(own) is not None]
-        if by_group:
+        if by_group and (own in _NAMES or any(by_group)):
             values[name] = _shared(by_group)
     if "betas" in optimizer.param_groups[0]:
         values["beta_1"], values["beta_2"] = map(float, optimizer.param_groups[0]["betas"])
@@ -273,12 +266,15 @@ def loss_settings(module: nn.Module, objective: Objective | None = None) -> Sett
             reduction = "mean"
     if name == "<lambda>":
         return {}
-    values = {"name": name, "from_logits": _FROM_LOGITS.get(name), "reduction": reduction}
+    values: Settings = {"name": name, "from_logits": _FROM_LOGITS.get(name), "reduction": reduction}
     read = loss if isinstance(loss, nn.Module) else None
     for own, setting in _OF_LOSSES.items():
         value = keywords.get(own, getattr(read, own, None))
-        if value is not None:
+        if value:
             values[setting] = float(value)
+    if "beta" in values:
+        # Huber's loss, divided by its δ.
+        values["divided_by"] = values["delta"] = values.pop("beta")
     weight = keywords.get("weight", getattr(read, "weight", None))
     return values if weight is None else {**values, "class_weight": weight.tolist()}
 

@@ -170,7 +170,7 @@ def _taken(keras: Rule, torch: Rule, settings: Sequence[str], rounded: Sequence[
 def _difference(choice: _Choice, keras: Rules, torch: Rules) -> Difference:
     where = choice.where(keras, torch)
     pair = keras[where[0]], torch[where[0]]
-    values = [" ".join(_said(getattr(rule, name)) for name in _told(choice)) for rule in pair]
+    values = _said(choice, *pair)
     partly = len(where) < len(_moved(keras))
     said = f"{choice.words}: {values[0]} in Keras, {values[1]} in Torch"
     name, convention = choice.name, choice.named(*pair)
@@ -183,12 +183,18 @@ def _difference(choice: _Choice, keras: Rules, torch: Rules) -> Difference:
     return Difference(name, convention, said, partial(_all_applied, choice, others))
 
 
-def _told(choice: _Choice) -> Sequence[str]:
-    return choice.settings[:1] if choice.name != "decay" else ("decay", "decay_form")
+def _said(choice: _Choice, *rules: Rule) -> list[str]:
+    """The settings of rules in words, with as many digits as it takes to tell them apart."""
+    settings = choice.settings if choice.name == "decay" else choice.settings[:1]
+    for digits in (6, 10, 17):
+        values = [" ".join(_word(getattr(rule, s), digits) for s in settings) for rule in rules]
+        if len(set(values)) > 1:
+            break
+    return [value.strip() for value in values]
 
 
-def _said(value: object) -> str:
-    return f"{value:.10g}" if isinstance(value, float) else str(value)
+def _word(value: object, digits: int) -> str:
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
 
 
 def _moved(rules: Rules) -> list[str]:
