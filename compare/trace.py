@@ -150,11 +150,12 @@ class Trace(Mapping[str, NDArray[Any]]):
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         file = self.folder / self.files[name]
-        offset, dtype, shape = self.places.get(file.name, (None, None, ()))
+        place = self.places.get(file.name)
         array: NDArray[Any]
-        if offset is None or 0 in shape:
-            array = np.load(file, mmap_mode=None if 0 in shape else "r")
+        if place is None or 0 in place[2]:
+            array = np.load(file, mmap_mode="r" if place is None else None)
         else:
+            offset, dtype, shape = place
             array = np.memmap(file, dtype, "r", offset, shape)
         return self.views[name](array) if name in self.views else array
 

@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol, cast, overload
 
 from numpy.typing import NDArray
 
+from compare.backends.draws import Draws
 from compare.backends.structures import Structure
 from compare.data import Array
 from compare.errors import MissingDependencyError
@@ -249,6 +250,24 @@ class Framework(Protocol):
         """`path (Dropout, rate 0.5)` for every part that draws numbers in training mode.
 
         Functions such as `torch.nn.functional.dropout` cannot be seen; see `repeats`.
+        """
+
+    def shared(self, handle: Handle, draws: Draws, /) -> AbstractContextManager[None]:
+        """A block in which what a model draws while it runs gets its numbers from elsewhere.
+
+        Generators are left to those who put them back: `trace` and `real_step` do.
+
+        Args:
+            handle: A model; it is left as it was found.
+            draws: Gives the numbers, and records what was asked for; its `begin` says which step
+                it is.
+        """
+
+    def undropped(self, handle: Handle, /) -> AbstractContextManager[None]:
+        """A block in which dropout and noise are off, as if all rates and deviations were zero.
+
+        Args:
+            handle: A model; it is left as it was found.
         """
 
     def repeats(self, handle: Handle, x: Structure, /) -> bool:
@@ -501,6 +520,9 @@ class TorchFramework(Framework, Protocol):
         to_torch: Callable[[Structure], Structure] | None = None,
     ) -> bool:
         """As `Framework.repeats`; `to_torch` puts samples into the module's layout."""
+
+    def random_state(self) -> bytes:
+        """The state of the generator that modules draw from: it moves where one draws."""
 
     def operations(
         self,

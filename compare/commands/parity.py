@@ -92,6 +92,9 @@ def parity(
     ] = "",
     weights_from: Annotated[str, _own("SIDE", "Copy the weights of keras or torch")] = "",
     allow: Annotated[str, _own("A,B", "Conventions whose difference is accepted")] = "",
+    randomness: Annotated[
+        str, _own("HOW", "Dropout and noise: shared (the same on both sides), off or refuse")
+    ] = "shared",
     html: Annotated[Path | None, _own("FILE", "Write the result as a page")] = None,
     dry_run: Annotated[
         bool, _own(None, "Print which weights would be copied where", "--dry-run")
@@ -177,6 +180,7 @@ def _check_pair(options: Mapping[str, Any]) -> int:
             pairs=_partners(options["pairs"]),
             allow=split_names(options["allow"]),
             weights_from=options["weights_from"] or None,
+            randomness=options["randomness"],
         ),
     )
     if options["dry_run"]:

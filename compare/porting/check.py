@@ -33,6 +33,7 @@ def check_parity(
     allow: Collection[str] = (),
     weights_from: str | None = None,
     tolerances: Mapping[str, float] | None = None,
+    randomness: str = "shared",
     strict: bool = False,
 ) -> ParityReport:
     """Climb the ladder with any Keras model and any Torch module, in lockstep.
@@ -68,6 +69,9 @@ def check_parity(
         weights_from: `"keras"` or `"torch"`: carry that side's weights over first, as
             `compare.port_weights` does; None to compare the weights as they are.
         tolerances: `"layer"` or `"layer/tensor"` → tolerance, where larger than the ladder's.
+        randomness: What is done with dropout, noise and whatever else draws numbers in training
+            mode: `"shared"` has both sides draw the same ones; `"off"` sets rates and deviations to
+            zero for the check; `"refuse"` raises where there is any.
         strict: Whether only what `allow` names is accepted.
 
     Returns:
@@ -89,6 +93,7 @@ def check_parity(
         allow=allow,
         weights_from=weights_from,
         tolerances=tolerances,
+        randomness=randomness,
         strict=strict,
     )
     pair = build_pair(keras_model, torch_module, x, options)
@@ -122,4 +127,5 @@ def observed(
         folder = Path(scratch)
         keras = observe(pair.keras, request, folder / "keras")
         starting = partial(SameStart, keras.trace, options.pairs)
-        yield keras, observe(pair.torch, request, folder / "torch", starting), request
+        torch = observe(pair.torch, request, folder / "torch", starting, keras=keras.trace)
+        yield keras, torch, request

@@ -18,6 +18,7 @@ from compare.parity import ladder as rungs
 from compare.parity import tolerances
 from compare.parity.accepted import (
     STATISTICS,
+    Accepted,
     StepDifferences,
     accepted_differences,
     step_differences,
@@ -30,6 +31,7 @@ from compare.parity.layouts import (
     without_borders,
     without_padding,
 )
+from compare.parity.randomness import climb_draws, inspect_draws
 from compare.parity.report import ParityReport
 from compare.parity.tolerances import Gap
 from compare.porting.causes import explained
@@ -45,6 +47,7 @@ from compare.porting.inspect import (
 from compare.porting.matching import match, partners
 from compare.porting.models import Side, TorchSide, first_samples
 from compare.porting.options import Request
+from compare.porting.randomness import traced
 from compare.porting.real_step import check_real_step
 from compare.porting.same_start import Starting
 from compare.trace import Operation, Trace, rename, split
@@ -77,7 +80,12 @@ class Observed:
 
 
 def observe(
-    side: Side, request: Request, folder: Path, starting: Starting | None = None
+    side: Side,
+    request: Request,
+    folder: Path,
+    starting: Starting | None = None,
+    *,
+    keras: Trace | None = None,
 ) -> Observed:
     """Trace a side, and see that the trace is its own training.
 
@@ -86,13 +94,13 @@ def observe(
         request: What to trace.
         folder: Where the trace goes.
         starting: Makes what its later steps start from, if not from where the step before ended.
+        keras: Keras' trace, where the side is Torch's: what was drawn there is drawn again.
 
     Raises:
         InputError: The side cannot be used, draws random numbers, or trains otherwise when it is
             watched.
     """
-    side.refuse_randomness()
-    trace = side.trace(request.batches, folder, starting)
+    side, trace = traced(side, request, folder, starting, keras)
     if request.y is not None:
         check_real_step(side, request.x, request.y, trace)
 
@@ -141,10 +149,12 @@ def compare_traces(keras: Observed, torch: Observed, request: Request) -> Parity
     def climb(wider: Mapping[str, float], remaining: Mapping[str, Gap]) -> Ladder:
         ladder = Ladder(tolerances.for_dtype(request.dtype), wider, remaining)
         rungs.climb(ladder, expected, torch_trace)
+        climb_draws(ladder, keras.trace, torch.trace, names)
         if not options.tolerances:
             return ladder
         ladder = Ladder(ladder.tolerances, _widened(ladder, options.tolerances), remaining)
         rungs.climb(ladder, expected, torch_trace)
+        climb_draws(ladder, keras.trace, torch.trace, names)
         return ladder
 
     def judged(wider: Mapping[str, float]) -> tuple[Ladder, StepDifferences]:
@@ -163,6 +173,7 @@ def compare_traces(keras: Observed, torch: Observed, request: Request) -> Parity
 
     findings = (
         *inspect_layers(pairs, image_sizes(keras_trace)),
+        *inspect_draws(keras.trace, torch.trace, names),
         *inspect_operations(keras.operations, torch.operations, names),
         *inspect_training(keras.training, torch.training),
     )
@@ -187,14 +198,16 @@ def compare_traces(keras: Observed, torch: Observed, request: Request) -> Parity
             return None
         files = free.renamed(names).files
         views = {key: view for key, view in torch_trace.views.items() if key in files}
-        return replace(torch_trace, folder=free.folder, files=files, views=views)
+        return replace(free, files=files, layers=torch_trace.layers, views=views)
 
     changing = [
         name for name in options.allow if name in STATISTICS and expected is not keras_trace
     ]
-    accepted = accepted_differences(
-        keras_trace, torch_trace, differences, changing, drifted, rounded=rounded
-    )
+    accepted: Sequence[Accepted] = ()
+    if ladder.passed:
+        accepted = accepted_differences(
+            keras_trace, torch_trace, differences, changing, drifted, rounded=rounded
+        )
     return ParityReport(
         passed=ladder.passed,
         first_divergence=explained(
@@ -209,7 +222,7 @@ def compare_traces(keras: Observed, torch: Observed, request: Request) -> Parity
         rungs=tuple(ladder.results()),
         dtype=request.dtype,
         allowed=tuple(options.allow),
-        accepted=accepted if ladder.passed else (),
+        accepted=tuple(accepted),
         findings=findings,
         checks=tuple(ladder.checks),
         measured=bool(measured),

@@ -56,6 +56,7 @@ class Asked(msgspec.Struct, frozen=True):
         steps: Training steps.
         dtype: `"float32"` or `"float64"`.
         allow: Conventions whose difference was accepted, in alphabetical order.
+        randomness: What was done with dropout and noise.
     """
 
     x: str
@@ -63,6 +64,7 @@ class Asked(msgspec.Struct, frozen=True):
     steps: Annotated[int, msgspec.Meta(ge=1)]
     dtype: Annotated[str, msgspec.Meta(pattern="^float(32|64)$")]
     allow: list[str]
+    randomness: str
 
 
 class RecordedLayer(TypedDict):
@@ -193,7 +195,7 @@ def replay(
         running = partial(observe, side, request, Path(scratch) / "alive")
         if alive == "torch":
             starting: Starting = partial(SameStart, recorded.trace, options.pairs)
-            return compare_traces(recorded, running(starting), request)
+            return compare_traces(recorded, running(starting, keras=recorded.trace), request)
         started = {key: arrays[member] for key, member in recording.started.items()}
         return compare_traces(running(lambda so_far: again(started)), recorded, request)
 
@@ -350,6 +352,7 @@ def _asked(request: Request) -> Asked:
         steps=request.options.steps,
         dtype=request.dtype,
         allow=sorted(request.options.allow),
+        randomness=request.options.randomness,
     )
 
 

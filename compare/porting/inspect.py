@@ -15,9 +15,11 @@ from typing import Any
 
 from compare.backends.structures import Structure
 from compare.parity.findings import Finding, grouped, sentence
+from compare.parity.randomness import inspect_draws
 from compare.porting.matching import Partners, match, partners, unpaired
 from compare.porting.models import build_pair, first_samples
 from compare.porting.options import Options
+from compare.porting.randomness import shared_trace
 from compare.porting.setting_rules import (
     EXACT,
     GEOMETRY,
@@ -99,10 +101,11 @@ def inspect_pair(
     few = first_samples(pair.x)
     batches = [(few, None)]
     with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
-        keras = pair.keras.trace(batches, Path(scratch) / "keras")
-        torch = pair.torch.trace(batches, Path(scratch) / "torch")
+        keras = shared_trace(pair.keras, batches, Path(scratch) / "keras")
+        torch = shared_trace(pair.torch, batches, Path(scratch) / "torch", keras)
         sizes = image_sizes(keras)
-    pairing = match(keras.layers, torch.layers, pairs)
+        pairing = match(keras.layers, torch.layers, pairs)
+        draws = inspect_draws(keras, torch, partners(pairing))
     alone = [
         f"{layer['name']} ({layer['kind']}) in {side} has no partner"
         for side, _, layer in unpaired(keras.layers, torch.layers, pairing)
@@ -112,6 +115,7 @@ def inspect_pair(
         *inspect_operations(
             pair.keras.operations(few), pair.torch.operations(few), partners(pairing)
         ),
+        *draws,
         *inspect_training(pair.keras.training(), pair.torch.training()),
     )
     beside = (*pair.keras.not_compared(), *pair.torch.not_compared())

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from numpy.typing import NDArray
 
 from compare.backends import protocol
+from compare.backends.draws import EVALUATION, Draws, SameDraws
 from compare.backends.protocol import (
     Batches,
     Framework,
@@ -41,6 +42,8 @@ class Side(ABC):
 
     Attributes:
         model: The model of its framework.
+        draws: Where the numbers that it draws come from; None for its own.
+        undropped: Whether dropout and noise are off.
     """
 
     name: ClassVar[str]
@@ -48,6 +51,8 @@ class Side(ABC):
     """How to build the model for the check where parts of it draw numbers."""
 
     model: Any
+    draws: Draws | None = field(default=None, kw_only=True)
+    undropped: bool = field(default=False, kw_only=True)
 
     @property
     def framework(self) -> Framework:
@@ -101,10 +106,16 @@ class Side(ABC):
         """Whether two training-mode passes agree exactly."""
 
     def trace(self, batches: Batches, folder: Path, starting: Starting | None = None) -> Trace:
-        """The same as `stream`, written to a folder; `starting` makes what the steps start from."""
+        """The same as `stream`, written to a folder; `starting` makes what the steps start from.
+
+        What was drawn is there as well.
+        """
         writer = TraceWriter(folder)
         start = None if starting is None else starting(writer.so_far)
-        return writer.close(self.stream(batches, writer, start))
+        layers = self.stream(batches, writer, start)
+        for name, array in () if self.draws is None else self.draws.arrays():
+            writer(name, array)
+        return writer.close(layers)
 
     def write(self, weights: Mapping[str, NDArray[Any]]) -> None:
         """Set every weight, by the names of this side's trace.
@@ -117,7 +128,9 @@ class Side(ABC):
 
     def refuse_randomness(self) -> None:
         """Raise `InputError` if a part of the model draws numbers while it trains."""
-        if parts := self.framework.random_parts(self.model):
+        with self.running():
+            parts = self.framework.random_parts(self.model)
+        if parts:
             raise InputError(
                 f"the {self.name.capitalize()} side draws random numbers while it trains: "
                 f"{', '.join(parts)}. Two frameworks never draw the same ones: "
@@ -126,7 +139,8 @@ class Side(ABC):
 
     def refuse_unrepeatable(self, x: Structure) -> None:
         """Raise `InputError` if two training-mode passes differ: not all that draws can be seen."""
-        if not self.repeats(x):
+        shared = self if self.draws is None else replace(self, draws=SameDraws())
+        if not shared.repeats(x):
             raise InputError(
                 f"the {self.name.capitalize()} side computes something else each time it runs in "
                 "training mode: it draws random numbers, or keeps a state between calls. Leave "
@@ -151,6 +165,35 @@ class Side(ABC):
         with usable(), self.framework.building(self.dtype):
             yield
 
+    def begin_step(self) -> None:
+        """The first training step begins."""
+        if self.draws is not None:
+            self.draws.begin(1)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """In its dtype, with the numbers that it is to draw."""
+        with self.in_its_dtype(), ExitStack() as stack:
+            if self.draws is not None:
+                self.draws.begin(None)
+                stack.enter_context(self.framework.shared(self.model, self.draws))
+            if self.undropped:
+                stack.enter_context(self.framework.undropped(self.model))
+            yield
+
+    def numbered(
+        self, batches: Batches, sink: Sink, start: Start | None
+    ) -> tuple[Sink, Start | None]:
+        """A sink and a start by which the draws know where in a trace they are."""
+        if (draws := self.draws) is None:
+            return sink, start
+
+        def begin(step: int, layers: Sequence[Layer]) -> Mapping[str, NDArray[Any]]:
+            draws.begin(step if step <= len(batches) else EVALUATION)
+            return {} if start is None else start(step, layers)
+
+        return PlacingSink(sink, draws), begin
+
 
 @dataclass(frozen=True)
 class KerasSide(Side):
@@ -166,11 +209,13 @@ class KerasSide(Side):
         return protocol.load("keras")
 
     def stream(self, batches: Batches, sink: Sink, start: Start | None = None) -> list[Layer]:
-        with self.in_its_dtype():
+        sink, start = self.numbered(batches, sink, start)
+        with self.running():
             return self.framework.trace(self.model, batches, sink, start=start)
 
     def real_step(self, x: Structure, y: Structure, sink: Sink) -> None:
-        with self.in_its_dtype():
+        with self.running():
+            self.begin_step()
             self.framework.real_step(self.model, x, y, sink)
 
     def training(self) -> dict[str, Any]:
@@ -187,7 +232,7 @@ class KerasSide(Side):
         return self.framework.not_compared(self.model)
 
     def repeats(self, x: Structure) -> bool:
-        with self.in_its_dtype():
+        with self.running():
             return self.framework.repeats(self.model, x)
 
 
@@ -236,12 +281,14 @@ class TorchSide(Side):
 
     def stream(self, batches: Batches, sink: Sink, start: Start | None = None) -> list[Layer]:
         own: Mapping[str, Any] = {"objective": self.objective, "to_torch": self.to_torch}
-        with self.in_its_dtype():
+        sink, start = self.numbered(batches, sink, start)
+        with self.running():
             return self.framework.trace_any(self.model, batches, sink, start=start, **own)
 
     def real_step(self, x: Structure, y: Structure, sink: Sink) -> None:
         own: Mapping[str, Any] = {"objective": self.objective, "to_torch": self.to_torch}
-        with self.in_its_dtype():
+        with self.running():
+            self.begin_step()
             try:
                 self.framework.real_step(self.model, x, y, sink, **own)
             # A module may raise anything; its trace did not.
@@ -263,8 +310,33 @@ class TorchSide(Side):
         return self.framework.not_compared(self.model, self.objective)
 
     def repeats(self, x: Structure) -> bool:
-        with self.in_its_dtype():
+        with self.running():
             return self.framework.repeats(self.model, x, to_torch=self.to_torch)
+
+
+class PlacingSink:
+    """Tells draws what was recorded last, and hands it on.
+
+    Args:
+        sink: Receives every array under its name.
+        draws: Told the names of what passes through layers.
+    """
+
+    def __init__(self, sink: Sink, draws: Draws) -> None:
+        self._sink, self._draws = sink, draws
+
+    def __call__(self, name: str, array: NDArray[Any]) -> None:
+        self._place(name)
+        self._sink(name, array)
+
+    def alias(self, name: str, existing: str) -> None:
+        """One array is another, which was just recorded."""
+        self._place(name)
+        cast(Any, self._sink).alias(name, existing)
+
+    def _place(self, name: str) -> None:
+        if name.startswith(("training/", "evaluation/")):
+            self._draws.after = name
 
 
 @contextmanager

@@ -15,6 +15,9 @@ from compare.backends.structures import Structure, leaves, mapped
 from compare.errors import InputError, unknown
 from compare.porting.expected_differences import check_allowed
 
+RANDOMNESS = ("shared", "off", "refuse")
+"""What is done where models draw numbers: both get the same, rates are zero, or nothing is done."""
+
 
 def checked(name: str, structure: Structure, dtype: str) -> Structure:
     """The same structure of arrays, floating ones in a dtype.
@@ -66,6 +69,7 @@ class Options:
     allow: Collection[str] = ()
     weights_from: str | None = None
     tolerances: Mapping[str, float] | None = None
+    randomness: str = "shared"
     strict: bool = False
 
     def __post_init__(self) -> None:
@@ -94,6 +98,8 @@ class Options:
         check_allowed(self.allow)
         if self.weights_from not in (None, *NAMES):
             raise unknown("weights_from", str(self.weights_from), NAMES)
+        if self.randomness not in RANDOMNESS:
+            raise unknown("randomness", str(self.randomness), RANDOMNESS)
 
     @property
     def objective(self) -> Objective | None:

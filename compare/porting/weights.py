@@ -19,6 +19,7 @@ from compare.parity.layouts import BY_FEATURE, channels_before, nearest
 from compare.porting.matching import Partners, match, unpaired
 from compare.porting.models import Side, build_pair, first_samples
 from compare.porting.options import Options
+from compare.porting.randomness import shared_trace
 from compare.trace import Layer, Trace
 
 
@@ -140,8 +141,13 @@ def carry(
     with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
 
         def trace(side: Side) -> Trace:
-            return side.trace([(x, None)], Path(tempfile.mkdtemp(dir=scratch)))
+            folder = Path(tempfile.mkdtemp(dir=scratch))
+            if recorded is None:
+                return side.trace([(x, None)], folder)
+            # What enters a layer in training is compared: the same is dropped as was then.
+            return shared_trace(side, [(x, None)], folder, recorded)
 
+        recorded = source if isinstance(source, Trace) else None
         if not isinstance(source, Trace):
             source = trace(source)
         traces = {"torch" if to == "keras" else "keras": source, to: trace(target)}

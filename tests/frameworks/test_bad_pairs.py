@@ -6,10 +6,10 @@ import traceback
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import torch
 from keras import layers
 from torch import nn
-from torch.nn import functional as F
 
 import compare
 
@@ -52,18 +52,23 @@ class Named(nn.Module):
         return self.linear(torch.cat([left, right], 1))
 
 
-class FunctionalDropout(nn.Module):
+class Shuffled(nn.Module):
     def __init__(self):
         super().__init__()
         self.linear = nn.Linear(4, 2, dtype=torch.float64)
 
     def forward(self, x):
-        return self.linear(F.dropout(x, 0.5, self.training))
+        return self.linear(x[torch.randperm(len(x))] if self.training else x)
+
+
+class Truncated(layers.Layer):
+    def call(self, x):
+        return x + keras.random.truncated_normal(keras.ops.shape(x), dtype=x.dtype)
 
 
 class NoiseInCall(layers.Layer):
     def call(self, x):
-        return x + keras.random.normal(keras.ops.shape(x), dtype=x.dtype)
+        return x + tf.random.normal(tf.shape(x), dtype=x.dtype)
 
 
 def with_layer(layer):
@@ -147,30 +152,18 @@ BAD = {
         X,
         r"the module computes in float16, expected float32 or float64: use module",
     ),
-    "dropout in Torch": (
+    "a permutation in Torch": (
         lambda: dense(2),
-        lambda: nn.Sequential(linear(4, 2), nn.Dropout(0.25)),
+        Shuffled,
         X,
-        r"the Torch side draws random numbers .* 1 \(Dropout, rate 0\.25\).* set p=0\.0",
+        r"the Torch side draws random numbers that cannot be shared .* \(torch\.randperm\)",
     ),
-    "dropout in Keras": (
-        lambda: with_layer(layers.Dropout(0.25, name="drop")),
+    "augmentation in Keras": (
+        lambda: with_layer(Truncated(name="cut")),
         lambda: linear(4, 2),
         X,
-        r"the Keras side draws random numbers .* drop \(Dropout, rate 0\.25\)\. .*: "
-        r"build the model without them, or with rates and deviations of zero",
-    ),
-    "noise in Keras": (
-        lambda: with_layer(layers.GaussianNoise(0.1, name="noise")),
-        lambda: linear(4, 2),
-        X,
-        r"the Keras side draws random numbers .* noise \(GaussianNoise",
-    ),
-    "dropout as a function": (
-        lambda: dense(2),
-        FunctionalDropout,
-        X,
-        r"the Torch side computes something else each time",
+        r"the Keras side draws random numbers that cannot be shared .*: cut "
+        r"\(keras\.random\.truncated_normal\)\. Leave that out for the check",
     ),
     "random numbers in a call": (
         lambda: with_layer(NoiseInCall()),

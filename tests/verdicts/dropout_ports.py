@@ -20,6 +20,7 @@ from verdicts.sequence_ports import single_bias
 from verdicts.training_ports import BOTH
 
 RATE, KIND, EVALUATED = "dropout-rate", "dropout-kind", "dropout-in-eval"
+MISSING, PLACE = "dropout-missing", "dropout-place"
 
 
 def dropout_ports() -> Iterator[Port]:
@@ -79,7 +80,7 @@ def _between_dense_layers() -> Iterator[Port]:
     for name, build, told in (
         ("rate 0.5", _dropped(partial(nn.Dropout, 0.5)), fault(span, cause=RATE)),
         ("the rate kept for the rate", _dropped(partial(nn.Dropout, 0.7)), fault(span, cause=RATE)),
-        ("forgotten", _dropped(nn.Identity), fault(span, also=[RATE, KIND])),
+        ("forgotten", _dropped(nn.Identity), fault(span, cause=MISSING)),
         ("AlphaDropout", _dropped(partial(nn.AlphaDropout, 0.3)), fault(span, cause=KIND)),
         (
             "in evaluation too",
@@ -89,13 +90,13 @@ def _between_dense_layers() -> Iterator[Port]:
         (
             "before the layer",
             lambda: Dropped(nn.Identity(), nn.Dropout(0.3)),
-            fault("between the input and hidden", span, also=[RATE, KIND]),
+            fault("between the input and hidden", span, cause=PLACE),
         ),
         ("as it is, behind another function", _tanh_lost, fault(span)),
     ):
         yield Port(name, original, build, told, OBJECTIVE)
     without = _perceptron("no dropout")
-    added = fault(span, also=[RATE, KIND])
+    added = fault(span, cause=MISSING)
     yield Port("dropout added", without, _dropped(partial(nn.Dropout, 0.3)), added, OBJECTIVE)
     alpha = _perceptron("AlphaDropout", partial(layers.AlphaDropout, 0.3))
     gaussian = _perceptron("GaussianDropout", partial(layers.GaussianDropout, 0.3))

@@ -18,8 +18,10 @@ from bn_keras.training import fit, reporting
 from compare.backends.keras import build as networks
 from compare.backends.keras import (
     demos,
+    dropout_demos,
     layer_demos,
     optimizer_demos,
+    randomness,
     rules,
     settings,
     structures,
@@ -43,6 +45,7 @@ configurations, time_fit = timing.configurations, timing.time_fit
 operations, not_compared = running.operations, beside.not_compared
 random_parts, repeats = settings.random_parts, tracing.repeats
 optimizer_settings, loss_settings = settings.optimizer_settings, settings.loss_settings
+shared, undropped = randomness.shared, randomness.undropped
 read_weights, write_weights = weights.read_weights, weights.write_weights
 write_some = weights.write_some
 add_rule, forget_rule = rules.add_rule, rules.forget_rule
@@ -52,6 +55,7 @@ describe, trace, real_step = tracing.describe, tracing.trace, real.real_step
 
 DEMONSTRATIONS = {
     **demos.DEMONSTRATIONS,
+    **dropout_demos.DEMONSTRATIONS,
     **layer_demos.DEMONSTRATIONS,
     **optimizer_demos.DEMONSTRATIONS,
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import lightning as L
@@ -19,14 +20,17 @@ from torch import Tensor, nn
 from bn_torch.data import CirclesDataModule, channels_first
 from bn_torch.module import BinaryClassifier
 from bn_torch.training import Reporting, fit
+from compare.backends.draws import Draws
 from compare.backends.protocol import Batches, Objective, Sink, Start, Views
 from compare.backends.structures import Structure
 from compare.backends.torch import build as networks
 from compare.backends.torch import (
     demos,
+    dropout_demos,
     layer_demos,
     layouts,
     optimizer_demos,
+    randomness,
     rules,
     settings,
     timing,
@@ -52,12 +56,14 @@ configurations, time_fit = timing.configurations, timing.time_fit
 fit_many = ManySeeds.fit
 add_rule, forget_rule = rules.add_rule, rules.forget_rule
 optimizer_settings, loss_settings = settings.optimizer_settings, settings.loss_settings
+random_state, undropped = randomness.random_state, randomness.undropped
 not_compared = beside.not_compared
 random_parts, repeats = settings.random_parts, tracing.repeats
 
 
 DEMONSTRATIONS = {
     **demos.DEMONSTRATIONS,
+    **dropout_demos.DEMONSTRATIONS,
     **layer_demos.DEMONSTRATIONS,
     **optimizer_demos.DEMONSTRATIONS,
 }
@@ -171,6 +177,11 @@ def write_weights(handle: nn.Module, values: Mapping[str, Array]) -> None:
     if "kernel-layout" in networks.undone_in(handle):
         values = networks.misplaced(values)
     weights.write_weights(network(handle), values)
+
+
+def shared(module: nn.Module, draws: Draws) -> AbstractContextManager[None]:
+    """A block in which what a module draws gets its numbers from elsewhere."""
+    return randomness.shared(getattr(module, "_orig_mod", module), draws)
 
 
 def describe(module: nn.Module, x: Structure) -> list[Layer]:

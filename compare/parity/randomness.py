@@ -1,0 +1,156 @@
+"""What two sides draw while they train and evaluate, compared: dropout and noise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from compare.backends.draws import EVALUATION, Draw, Draws
+from compare.parity.findings import Finding
+from compare.parity.ladder import FORWARD, Ladder
+from compare.parity.tolerances import EQUAL, unequal
+from compare.trace import Trace, rename
+
+_RATES = 1e-6
+"""Two rates are equal if they differ by no more: a share that is kept was taken from one."""
+
+_PASSES = ((1, "training", FORWARD), (EVALUATION, "evaluation", 9))
+"""Pass, its group in a trace, its rung."""
+
+
+@dataclass(frozen=True)
+class _Placed(Draw):
+    """A draw, and where it is among Keras' layers; empty where that is not known."""
+
+    place: str = ""
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """The draws of one pass on both sides."""
+
+    keras: list[_Placed]
+    torch: list[_Placed]
+
+    def pairs(self) -> list[tuple[_Placed, _Placed]]:
+        """Partners."""
+        partners = ((self.keras[t.partner], t) for t in self.torch if t.partner is not None)
+        return [(replace(k, place=k.place or t.place), t) for k, t in partners]
+
+    def alone(self) -> tuple[list[_Placed], list[_Placed]]:
+        """What Keras and what Torch draws alone."""
+        used = {draw.partner for draw in self.torch}
+        keras = [draw for place, draw in enumerate(self.keras) if place not in used]
+        return keras, [draw for draw in self.torch if draw.partner is None]
+
+
+def climb_draws(ladder: Ladder, keras: Trace, torch: Trace, names: Mapping[str, str]) -> None:
+    """Check what both sides draw, on the rung of the pass: masks may be alike by chance.
+
+    Args:
+        ladder: Where the checks go.
+        keras: Keras' trace.
+        torch: Torch's, with its own names.
+        names: Torch's layers → Keras'.
+    """
+    for step, mode, rung in _PASSES:
+        drawn = _drawn(keras, torch, names, step, mode)
+        for draw, other in drawn.pairs():
+            same = _same_rate(draw, other) and _same_kind(draw, other)
+            gap = EQUAL if same else unequal(f"{_told(draw)} in Keras, {_told(other)} in Torch")
+            ladder.add(rung, f"draws/{draw.path}", draw.place, gap, step or None)
+        for side, alone in zip(("Keras", "Torch"), drawn.alone(), strict=True):
+            for draw in alone:
+                gap = unequal(f"{_told(draw)} in {side} alone")
+                ladder.add(rung, f"draws/{draw.path or draw.part}", draw.place, gap, step or None)
+
+
+def inspect_draws(keras: Trace, torch: Trace, names: Mapping[str, str]) -> list[Finding]:
+    """What differs in dropout and noise, in the order in which it is drawn.
+
+    Args:
+        keras: Keras' trace.
+        torch: Torch's, with its own names.
+        names: Torch's layers → Keras'.
+    """
+    step, mode, _ = _PASSES[0]
+    drawn = _drawn(keras, torch, names, step, mode)
+    findings = []
+    for draw, other in drawn.pairs():
+        if not _same_kind(draw, other):
+            told = _told(draw), _told(other)
+            findings.append(Finding(draw.place, "kind", *told, "dropout-kind"))
+        elif not _same_rate(draw, other):
+            rates = draw.rate, other.rate
+            findings.append(Finding(draw.place, "rate", *rates, "dropout-rate"))
+        elif draw.place != other.place and not other.agrees:
+            places = draw.place, other.place
+            findings.append(Finding(draw.place, "place of dropout", *places, "dropout-place"))
+    keras_alone, torch_alone = drawn.alone()
+    moved = list(zip(keras_alone, torch_alone, strict=False))
+    for draw, other in moved:
+        told, places = (_told(draw), _told(other)), (draw.place, other.place)
+        if draw.place == other.place:
+            findings.append(Finding(draw.place, "kind", *told, "dropout-kind"))
+        else:
+            findings += [
+                Finding(place, "place of dropout", *places, "dropout-place") for place in places
+            ]
+    missing = [(draw.place, _told(draw), "none") for draw in keras_alone[len(moved) :]]
+    missing += [(draw.place, "none", _told(draw)) for draw in torch_alone[len(moved) :]]
+    findings += [
+        Finding(place, "dropout", ours, theirs, "dropout-missing")
+        for place, ours, theirs in missing
+    ]
+    step, mode, _ = _PASSES[1]
+    for draw in _drawn(keras, torch, names, step, mode).alone()[1]:
+        told = "none", _told(draw)
+        findings.append(Finding(draw.place, "dropout in evaluation", *told, "dropout-in-eval"))
+    return findings
+
+
+def _told(draw: Draw) -> str:
+    name = draw.part or "numbers"
+    rate = "" if draw.rate is None else f" {draw.rate:.6g}"
+    few = sum(length > 1 for length in draw.shape) < len(draw.shape)
+    return f"{name}{rate}{f' of shape {draw.shape}' if few else ''}"
+
+
+def _same_rate(ours: Draw, theirs: Draw) -> bool:
+    if ours.rate is None or theirs.rate is None:
+        return True
+    return math.isclose(ours.rate, theirs.rate, abs_tol=_RATES)
+
+
+def _same_kind(ours: Draw, theirs: Draw) -> bool:
+    """Whether there are as many numbers, for the same formula as far as the names tell."""
+    alpha = {"Alpha" in draw.part for draw in (ours, theirs) if "Dropout" in draw.part}
+    return math.prod(ours.shape) == math.prod(theirs.shape) and len(alpha) < 2
+
+
+def _drawn(keras: Trace, torch: Trace, names: Mapping[str, str], step: int, mode: str) -> _Drawn:
+    passed = (key.removeprefix(f"{mode}/") for key in keras if key.startswith(f"{mode}/"))
+    layers = list(dict.fromkeys(key.rpartition("/")[0] for key in passed))
+    unchanged: Mapping[str, str] = {}
+
+    def placed(trace: Trace, renamed: Mapping[str, str]) -> list[_Placed]:
+        draws = Draws.read(trace).passes[step].draws
+        places = (
+            "" if draw.after is None else _place(rename(draw.after, renamed), mode, layers)
+            for draw in draws
+        )
+        return [_Placed(**vars(d), place=at) for d, at in zip(draws, places, strict=True)]
+
+    return _Drawn(placed(keras, unchanged), placed(torch, names))
+
+
+def _place(after: str, mode: str, layers: list[str]) -> str:
+    """Where among the layers numbers are drawn, as the ladder blames it."""
+    layer, _, end = after.removeprefix(f"{mode}/").rpartition("/")
+    if end.startswith("input"):
+        return layer
+    following = layers[layers.index(layer) + 1 :] if layer in layers else layers
+    if not following:
+        return "output"
+    return f"between {layer or 'the input'} and {following[0]}"
