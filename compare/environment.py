@@ -57,12 +57,17 @@ def versions() -> dict[str, str | None]:
     return installed
 
 
+def available_cores() -> int:
+    """Cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
 def hardware() -> Hardware:
     """Processor, cores that this process may use, memory, system, and version of Python."""
-    affinity = getattr(os, "sched_getaffinity", None)
     return {
         "cpu": _cpu(),
-        "cores": len(affinity(0)) if affinity else os.cpu_count(),
+        "cores": available_cores(),
         "memory_bytes": _memory_bytes(),
         "machine": platform.machine(),
         "system": platform.system(),

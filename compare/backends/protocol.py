@@ -486,6 +486,9 @@ class TorchFramework(Framework, Protocol):
                 raises.
         """
 
+    def with_threads(self, count: int, /) -> AbstractContextManager[None]:
+        """A block in which an operation takes so many threads; put back at its end."""
+
     def rounded_otherwise(self, seed: int, dtype: str, /) -> AbstractContextManager[None]:
         """A block in which every operation computes with operands a unit in the last place off.
 

@@ -95,6 +95,10 @@ def parity(
     randomness: Annotated[
         str, _own("HOW", "Dropout and noise: shared (the same on both sides), off or refuse")
     ] = "shared",
+    strict: Annotated[bool, _own(None, "Accept only what --allow names", "--strict")] = False,
+    threads: Annotated[
+        int, _own("N", "Threads of Torch; by default half of the cores", parser=number)
+    ] = 0,
     html: Annotated[Path | None, _own("FILE", "Write the result as a page")] = None,
     dry_run: Annotated[
         bool, _own(None, "Print which weights would be copied where", "--dry-run")
@@ -164,7 +168,7 @@ def _check_pair(options: Mapping[str, Any]) -> int:
         MissingDependencyError: Keras or Torch is not installed.
     """
     from compare.porting.command import Command
-    from compare.porting.options import Options
+    from compare.porting.options import DEFAULT_THREADS, Options
 
     keras, torch = options["pair"]
     command = Command(
@@ -180,6 +184,8 @@ def _check_pair(options: Mapping[str, Any]) -> int:
             pairs=_partners(options["pairs"]),
             allow=split_names(options["allow"]),
             weights_from=options["weights_from"] or None,
+            strict=options["strict"],
+            threads=options["threads"] or DEFAULT_THREADS,
             randomness=options["randomness"],
         ),
     )

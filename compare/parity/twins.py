@@ -7,7 +7,6 @@ the last two at a whole training at the idiomatic pace, from the study's initial
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from compare.parity.explain.explanations import divergence
 from compare.parity.ladder import Divergence, Ladder
 from compare.parity.report import VariantReport
 from compare.parity.tolerances import gap
+from compare.scratch import scratch_folder
 from compare.spec import Run, Settings
 from compare.study.initial import lived_in
 from compare.study.runs import Outcome, orders_of, prepare, views_of
@@ -75,10 +75,10 @@ def check_pair(
         The report.
     """
     ladder = Ladder(tolerances.for_dtype(settings.dtype))
-    with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
+    with scratch_folder() as scratch:
 
         def results_of(name: str) -> _Results:
-            run, folder = Run(variant, name, seed), Path(scratch) / name
+            run, folder = Run(variant, name, seed), scratch / name
             return _run_side(run, settings, sides[name], folder, partial(progress, run))
 
         # Nothing is timed here, so the two sides work at the same time.

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
+from compare.backends import protocol
 from compare.backends.structures import Structure
 from compare.parity.report import ParityReport
 from compare.porting.compare_traces import Observed, compare_traces, observe
 from compare.porting.models import Pair, build_pair, first_samples
-from compare.porting.options import Options, Request
+from compare.porting.options import DEFAULT_THREADS, Options, Request
 from compare.porting.same_start import SameStart
 from compare.porting.weights import carry
+from compare.scratch import scratch_folder
 
 
 def check_parity(
@@ -35,6 +35,7 @@ def check_parity(
     tolerances: Mapping[str, float] | None = None,
     randomness: str = "shared",
     strict: bool = False,
+    threads: int = DEFAULT_THREADS,
 ) -> ParityReport:
     """Climb the ladder with any Keras model and any Torch module, in lockstep.
 
@@ -73,6 +74,10 @@ def check_parity(
             mode: `"shared"` has both sides draw the same ones; `"off"` sets rates and deviations to
             zero for the check; `"refuse"` raises where there is any.
         strict: Whether only what `allow` names is accepted.
+        threads: Threads of Torch while it is checked, put back afterwards. By default half of the
+            cores: where another program keeps one busy, threads that wait for each other cost ten
+            times as much as they bring. TensorFlow's are set before its first operation, by the
+            user.
 
     Returns:
         The report; call its `raise_if_diverged`.
@@ -95,6 +100,7 @@ def check_parity(
         tolerances=tolerances,
         randomness=randomness,
         strict=strict,
+        threads=threads,
     )
     pair = build_pair(keras_model, torch_module, x, options)
     with observed(pair, y, options) as sides:
@@ -123,8 +129,8 @@ def observed(
     if options.weights_from is not None:
         to = "torch" if options.weights_from == "keras" else "keras"
         carry(*pair.towards(to), first_samples(pair.x), options.pairs)
-    with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
-        folder = Path(scratch)
+    threads = protocol.load("torch").with_threads(options.threads)
+    with threads, scratch_folder() as folder:
         keras = observe(pair.keras, request, folder / "keras")
         starting = partial(SameStart, keras.trace, options.pairs)
         torch = observe(pair.torch, request, folder / "torch", starting, keras=keras.trace)

@@ -77,6 +77,8 @@ class Command:
         """
         if html is not None and not html.parent.is_dir():
             raise InputError(f"--html: {html.parent} is not a folder.")
+        if html is not None and html.is_dir():
+            raise InputError(f"--html: expected a file, received the folder {html}.")
         if self.targets == "none":
             print(
                 "no --targets: only forward passes are compared, nothing is trained",

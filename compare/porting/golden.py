@@ -18,6 +18,7 @@ import math
 import tempfile
 import zipfile
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
@@ -27,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compare import schema
+from compare.backends import protocol
 from compare.backends.protocol import Start
 from compare.backends.structures import Structure, leaves
 from compare.environment import versions
@@ -38,6 +40,7 @@ from compare.porting.models import KerasSide, Side, TorchSide, build_model, buil
 from compare.porting.options import Options, Request
 from compare.porting.same_start import LEFT, SameStart, Starting, weights_before
 from compare.porting.weights import carry
+from compare.scratch import scratch_folder
 from compare.study.records import write_text
 from compare.trace import Trace, TraceWriter
 
@@ -188,11 +191,12 @@ def replay(
     _check_asked(file, recording.asked, request)
     if isinstance(side, TorchSide):
         side.check_objective(request.y)
-    with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
-        recorded = unpack(recording, arrays, Path(scratch) / "recorded")
+    threads = protocol.load("torch").with_threads(options.threads) if alive == "torch" else None
+    with threads or nullcontext(), scratch_folder() as scratch:
+        recorded = unpack(recording, arrays, scratch / "recorded")
         if options.weights_from is not None:
             carry(recorded.trace, side, request.x, options.pairs)
-        running = partial(observe, side, request, Path(scratch) / "alive")
+        running = partial(observe, side, request, scratch / "alive")
         if alive == "torch":
             starting: Starting = partial(SameStart, recorded.trace, options.pairs)
             return compare_traces(recorded, running(starting, keras=recorded.trace), request)

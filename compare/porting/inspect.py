@@ -7,10 +7,8 @@ no verdict: a setting may differ and something else make up for it. The ladder d
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from compare.backends.structures import Structure
@@ -35,6 +33,7 @@ from compare.porting.setting_rules import (
     more,
     neutral,
 )
+from compare.scratch import scratch_folder
 from compare.trace import Operation, Trace
 
 Settings = Mapping[str, Any]
@@ -100,9 +99,9 @@ def inspect_pair(
     pair = build_pair(keras_model, torch_module, x, options)
     few = first_samples(pair.x)
     batches = [(few, None)]
-    with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
-        keras = shared_trace(pair.keras, batches, Path(scratch) / "keras")
-        torch = shared_trace(pair.torch, batches, Path(scratch) / "torch", keras)
+    with scratch_folder() as scratch:
+        keras = shared_trace(pair.keras, batches, scratch / "keras")
+        torch = shared_trace(pair.torch, batches, scratch / "torch", keras)
         sizes = image_sizes(keras)
         pairing = match(keras.layers, torch.layers, pairs)
         draws = inspect_draws(keras, torch, partners(pairing))

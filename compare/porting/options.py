@@ -12,11 +12,16 @@ from numpy.typing import NDArray
 
 from compare.backends.protocol import NAMES, Batches, Objective
 from compare.backends.structures import Structure, leaves, mapped
+from compare.environment import available_cores
 from compare.errors import InputError, unknown
 from compare.porting.expected_differences import check_allowed
 
 RANDOMNESS = ("shared", "off", "refuse")
 """What is done where models draw numbers: both get the same, rates are zero, or nothing is done."""
+
+
+DEFAULT_THREADS = max(1, available_cores() // 2)
+"""Half of the cores: a busy neighbour then cannot hurt."""
 
 
 def checked(name: str, structure: Structure, dtype: str) -> Structure:
@@ -71,12 +76,14 @@ class Options:
     tolerances: Mapping[str, float] | None = None
     randomness: str = "shared"
     strict: bool = False
+    threads: int = DEFAULT_THREADS
 
     def __post_init__(self) -> None:
-        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
-            raise InputError(
-                f"steps: expected a whole number of at least 1, received {self.steps!r}."
-            )
+        for name, count in (("steps", self.steps), ("threads", self.threads)):
+            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+                raise InputError(
+                    f"{name}: expected a whole number of at least 1, received {count!r}."
+                )
         if isinstance(self.allow, str):
             raise InputError(
                 f'allow: expected a list, such as ["{self.allow}"], received a string.'

@@ -20,6 +20,7 @@ from compare.porting.matching import Partners, match, unpaired
 from compare.porting.models import Side, build_pair, first_samples
 from compare.porting.options import Options
 from compare.porting.randomness import shared_trace
+from compare.scratch import scratch_folder
 from compare.trace import Layer, Trace
 
 
@@ -138,7 +139,7 @@ def carry(
         InputError: Something would be left uncopied on either side, or the Torch side raised.
     """
     to = target.name
-    with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
+    with scratch_folder() as scratch:
 
         def trace(side: Side) -> Trace:
             folder = Path(tempfile.mkdtemp(dir=scratch))

@@ -23,6 +23,7 @@ from compare.parity import ladder as rungs
 from compare.parity import tolerances, twins
 from compare.parity.explain.explanations import divergence as first_divergence
 from compare.parity.ladder import Divergence, Ladder
+from compare.scratch import scratch_folder
 from compare.selftest.bugs import faulty, one_per_rung
 from compare.spec import Run, Settings
 from compare.study.runs import Outcome
@@ -113,8 +114,8 @@ def selftest(
     Yields:
         What became of each, in the order of `bugs`.
     """
-    with tempfile.TemporaryDirectory(prefix="bn-compare-") as scratch:
-        injector = Injector(calls, Path(scratch))
+    with scratch_folder() as scratch:
+        injector = Injector(calls, scratch)
         for bug in bugs:
             yield injector.inject(bug, shrink=shrink)
 

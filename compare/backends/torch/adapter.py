@@ -52,6 +52,7 @@ logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 accelerator, configure = networks.accelerator, networks.configure
 build, building, versions = networks.build, networks.building, networks.versions
 dtype_of, is_model = networks.dtype_of, networks.is_model
+with_threads = networks.with_threads
 configurations, time_fit = timing.configurations, timing.time_fit
 fit_many = ManySeeds.fit
 add_rule, forget_rule = rules.add_rule, rules.forget_rule

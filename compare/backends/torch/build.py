@@ -136,6 +136,17 @@ def configure(*, dtype: str, threads: int, accelerator: str = "cpu") -> None:
 
 
 @contextmanager
+def with_threads(count: int) -> Iterator[None]:
+    """An operation takes so many threads within."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def building(dtype: str) -> Iterator[None]:
     """Modules built within are in this dtype."""
     before = torch.get_default_dtype()
