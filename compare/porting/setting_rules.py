@@ -100,6 +100,11 @@ def biases(keras: Settings, torch: Settings) -> str | None:
     return "lstm-single-bias" if twice else None
 
 
+def _head_size(keras: Settings, torch: Settings) -> str | None:
+    """As many heads of another size; another number of heads is a plain mistake."""
+    return "attention-key-dim" if keras["heads"] == torch["heads"] else None
+
+
 def _left_out(keras: Settings, torch: Settings) -> str | None:
     """γ and β that one side has alone."""
     more = set(torch["tensors"]) - set(keras["tensors"])
@@ -121,7 +126,7 @@ OF_LAYERS: Mapping[str, Mapping[str, Rule]] = {
     "conv_transpose": {"padding": _transposed, "output_padding": _added},
     "layer_norm": {"epsilon": "norm-epsilon"},
     "group_norm": {"epsilon": "norm-epsilon"},
-    "attention": {"key_dim": "attention-key-dim"},
+    "attention": {"key_dim": _head_size},
     "embedding": {"padding_idx": "padding-idx"},
 }
 """Kind of layer → setting → what explains a difference; `trained_biases` is of every kind."""
