@@ -53,6 +53,9 @@ and `settings` (name → value in Keras' conventions)."""
 View = Callable[[NDArray[Any]], NDArray[Any]]
 """What is read of an array: a part of it, or its elements in another order."""
 
+Place = tuple[int, np.dtype[Any], tuple[int, ...]]
+"""Where the values of a file begin, their type, and the shape of the array."""
+
 _PREFIX = re.compile(
     r"(initial|training|evaluation|gradient|backward"
     r"|step/\d+/(weights|slots|statistics|gradient|occurrences|rule))/"
@@ -96,10 +99,14 @@ class TraceWriter:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._files: dict[str, str] = {}
+        self._places: dict[str, Place] = {}
 
     def __call__(self, name: str, array: NDArray[Any]) -> None:
         file = f"{len(self._files)}.npy"
-        np.save(self._folder / file, array, allow_pickle=False)
+        array = np.ascontiguousarray(array).reshape(np.shape(array))
+        with (self._folder / file).open("wb") as opened:
+            np.save(opened, array, allow_pickle=False)
+            self._places[file] = opened.tell() - array.nbytes, array.dtype, array.shape
         self._files[name] = file
 
     def alias(self, name: str, existing: str) -> None:
@@ -108,13 +115,13 @@ class TraceWriter:
 
     def so_far(self, layers: Sequence[Layer]) -> Trace:
         """What has been written, for reading."""
-        return Trace(self._folder, dict(self._files), list(layers))
+        return Trace(self._folder, dict(self._files), list(layers), places=dict(self._places))
 
     def close(self, layers: list[Layer]) -> Trace:
         """Write the index; returns the trace for reading."""
         index = {"files": self._files, "layers": layers}
         (self._folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
-        return Trace.open(self._folder)
+        return self.so_far(layers)
 
 
 @dataclass(frozen=True)
@@ -126,12 +133,14 @@ class Trace(Mapping[str, NDArray[Any]]):
         files: Name → file.
         layers: The weighted layers in the order in which they ran.
         views: Name → what is read of an array instead of all of it as it stands.
+        places: File → where its values are, as far as is known: most of what reading takes.
     """
 
     folder: Path
     files: dict[str, str]
     layers: list[Layer]
     views: Mapping[str, View] = field(default_factory=dict)
+    places: Mapping[str, Place] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def open(cls, folder: Path) -> Trace:
@@ -140,7 +149,13 @@ class Trace(Mapping[str, NDArray[Any]]):
         return cls(folder, index["files"], index["layers"])
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        array: NDArray[Any] = np.load(self.folder / self.files[name], mmap_mode="r")
+        file = self.folder / self.files[name]
+        offset, dtype, shape = self.places.get(file.name, (None, None, ()))
+        array: NDArray[Any]
+        if offset is None or 0 in shape:
+            array = np.load(file, mmap_mode=None if 0 in shape else "r")
+        else:
+            array = np.memmap(file, dtype, "r", offset, shape)
         return self.views[name](array) if name in self.views else array
 
     def __iter__(self) -> Iterator[str]:
@@ -162,7 +177,7 @@ class Trace(Mapping[str, NDArray[Any]]):
         ]
         views = {rename(key, names): view for key, view in self.views.items()}
         files = {rename(key, names): file for key, file in self.files.items()}
-        return Trace(self.folder, files, layers, views)
+        return Trace(self.folder, files, layers, views, self.places)
 
     def viewed(self, views: Mapping[str, View]) -> Trace:
         """The same trace with some arrays read otherwise.

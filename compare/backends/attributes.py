@@ -53,15 +53,16 @@ def _set_aside(roots: Iterable[Any], opened: tuple[type, ...], keep: Keep) -> It
             container = vars(thing)
         elif isinstance(thing, _CONTAINERS):
             # What only passes for a container, as a proxy of TensorFlow's does, stands for another.
-            container = thing if issubclass(type(thing), _CONTAINERS) else thing.__wrapped__
+            real = issubclass(type(thing), _CONTAINERS)
+            container = thing if real else getattr(thing, "__wrapped__", ())
             # Some keep their contents in an attribute of theirs, as a second time.
             left.append(getattr(thing, "__dict__", None))
         elif isinstance(thing, tuple):
-            left += thing
+            left.extend(thing)
         elif (undo := keep(thing)) is not None:
             yield undo
         if container is not None:
-            left += container.values() if isinstance(container, dict) else container
+            left.extend(container.values() if isinstance(container, dict) else container)
             yield _undo(container)
 
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from compare.backends.protocol import Start
 from compare.data import Array
-from compare.parity.layouts import BY_FEATURE, Order, channels_last, feature_orders, samples_first
+from compare.parity.layouts import BY_FEATURE, Order, feature_orders
 from compare.porting.matching import Partners, match, partners
 from compare.trace import Layer, Trace
 
@@ -44,40 +43,47 @@ def weights_before(step: int, trace: Mapping[str, Array]) -> dict[str, Array]:
     }
 
 
-@dataclass(frozen=True)
 class SameStart:
     """Torch's steps from the second on start from Keras' weights; a `Start`.
 
-    Attributes:
+    Args:
         keras: Keras' trace.
         pairs: The user's partners; see `compare.porting.matching.match`.
         torch: Torch's trace, which is being written.
     """
 
-    keras: Trace
-    pairs: Mapping[str, str] | None
-    torch: SoFar
+    def __init__(self, keras: Trace, pairs: Mapping[str, str] | None, torch: SoFar) -> None:
+        self._keras, self._pairs, self._torch = keras, pairs, torch
+        self._sources: dict[str, tuple[str, Order | None]] = {}
 
     def __call__(self, step: int, layers: Sequence[Layer]) -> Mapping[str, Array]:
         if step == 1:
             return {}
-        torch = self.torch(layers)
-        matched = match(self.keras.layers, torch.layers, self.pairs)
-        renamed = torch.renamed(partners(matched))
-        renamed = channels_last(self.keras, samples_first(self.keras, renamed))
-        orders = feature_orders(self.keras, renamed)
-        weights = weights_before(step, self.keras)
+        # Which layers are partners, and how their features stand, is known from the first step.
+        self._sources = self._sources or _sources(self._keras, self._torch(layers), self._pairs)
+        weights = weights_before(step, self._keras)
         return {
-            f"{pair.torch['name']}/{tensor}": _ordered(weights[name], pair, tensor, orders)
-            for pair in matched
-            for tensor, shape in pair.torch["tensors"].items()
-            if (name := f"{pair.keras['name']}/{tensor}") in weights
-            and list(weights[name].shape) == shape
+            name: weights[source] if order is None else weights[source][order]
+            for name, (source, order) in self._sources.items()
         }
 
 
-def _ordered(weight: Array, pair: Partners, tensor: str, orders: Mapping[str, Order]) -> Array:
-    """A weight of Keras' in the order in which Torch's layer has its features."""
-    order = orders.get(pair.keras["name"])
-    moves = order is not None and tensor in BY_FEATURE[pair.keras["kind"]]
-    return weight[order] if moves else weight
+def _sources(
+    keras: Trace, torch: Trace, pairs: Mapping[str, str] | None
+) -> dict[str, tuple[str, Order | None]]:
+    """Torch's name of a tensor → Keras', and the order of features in which Torch has it."""
+    matched = match(keras.layers, torch.layers, pairs)
+    orders = feature_orders(keras, torch.renamed(partners(matched)))
+    return {
+        f"{pair.torch['name']}/{tensor}": (
+            f"{pair.keras['name']}/{tensor}",
+            orders.get(pair.keras["name"]) if tensor in _by_feature(pair) else None,
+        )
+        for pair in matched
+        for tensor, shape in pair.torch["tensors"].items()
+        if pair.keras["tensors"].get(tensor) == shape
+    }
+
+
+def _by_feature(pair: Partners) -> Sequence[str]:
+    return BY_FEATURE.get(pair.keras["kind"], ())

@@ -69,6 +69,8 @@ def _decay(keras: Settings, torch: Settings) -> str | None:
 def _padding(keras: Settings, torch: Settings) -> str | None:
     """`same` pads as much on both sides where the stride is one and the kernel is odd."""
     mode, padding = keras["padding"], torch["padding"]
+    if keras.get("dilation") != torch.get("dilation"):
+        return None  # What is padded goes with it.
     if "valid" in (mode, padding):
         return NO_DIFFERENCE  # What is padded may be padded before the layer.
     if mode == "same" and any(stride > 1 for stride in keras.get("strides", ())):

@@ -70,7 +70,7 @@ def traces(folder, ours, theirs, *, dtype="float64", hook=None, model=dense, net
         weights = load("keras").read_weights(network)
         load("torch").write_weights(module, {f"net/{n}": w for n, w in weights.items()})
         one = sides[0].trace(batches, folder / "keras")
-        inner = {name: f"net/{name}" for name in ("a", "b")}
+        inner = {layer["name"]: f"net/{layer['name']}" for layer in one.layers}
         other = sides[1].trace(batches, folder / "torch", partial(SameStart, one, inner))
         return one, other.renamed({old: new for new, old in inner.items()})
 
@@ -168,7 +168,7 @@ def test_right_ports_differ_by_what_no_setting_remedies(tmp_path, case, dtype):
 
 def clip_each(bound):
     def hook(parameters):
-        for p in parameters:
+        for p in (p for p in parameters if p.grad is not None):
             p.grad.mul_(bound / torch.clamp(p.grad.norm(), min=bound))
 
     return hook
@@ -263,6 +263,12 @@ WRONG = {
         spared,
         lambda p: T.AdamW(p, 0.01, eps=1e-7, weight_decay=0.1),
         {"weight-decay-excluded", "optimizer-float32", *EPS},
+    ),
+    "biases decay, as Keras rounds it": (
+        2,
+        spared,
+        lambda p: T.AdamW(p, 0.01, eps=1e-7, weight_decay=float(np.float32(0.1))),
+        {"weight-decay-excluded", *EPS},
     ),
     "default decay": (
         1,
@@ -408,3 +414,131 @@ def test_nothing_known_is_a_good_answer(tmp_path, name):
     assert result.settings == ()
     assert result.parts.keys() <= parts
     assert result.reason
+
+
+TOKENS = np.array([[1, 2, 3, 1], [2, 1, 1, 0], [3, 4, 0, 0], [4, 0, 0, 0]] * 2)
+
+
+class Reader(nn.Module):
+    """Tokens, a recurrent layer, a dense one; `both` biases of it are trained or one is."""
+
+    def __init__(self, both=False):
+        super().__init__()
+        self.e, self.r, self.d = (
+            nn.Embedding(5, 3),
+            nn.LSTM(3, 4, batch_first=True),
+            nn.Linear(4, 2),
+        )
+        self.r.bias_hh_l0.requires_grad_(both)
+
+    def forward(self, x):
+        return self.d(self.r(self.e(x))[0][:, -1])
+
+
+def reader():
+    parts = K.Embedding(5, 3, name="e"), K.LSTM(4, name="r"), K.Dense(2, name="d")
+    return keras.Sequential([keras.Input((4,), dtype="int32"), *parts])
+
+
+READ = {"model": reader, "net": Reader, "x": TOKENS}
+SPARSE = {
+    "sgd": (lambda: O.SGD(0.1), sgd, set()),
+    "clipped": (lambda: O.SGD(0.1, clipnorm=0.05), sgd, {"sparse-gradients"}),
+    "adam": (lambda: O.Adam(0.01), adam, {"adam-epsilon", "adam-beta-float32", "sparse-gradients"}),
+    "rmsprop": (
+        lambda: O.RMSprop(0.01),
+        lambda p: T.RMSprop(p, 0.01, alpha=0.9, eps=1e-7),
+        {"rmsprop-epsilon", "sparse-gradients"},
+    ),
+    "adagrad": (
+        lambda: O.Adagrad(0.01),
+        lambda p: T.Adagrad(p, 0.01, initial_accumulator_value=0.1, eps=1e-7),
+        {"adagrad-epsilon", "optimizer-float32", "sparse-gradients"},
+    ),
+    "adadelta": (
+        lambda: O.Adadelta(1.0),
+        lambda p: T.Adadelta(p, 1.0, rho=0.95, eps=1e-7),
+        {"sparse-gradients"},
+    ),
+    "adamax": (
+        lambda: O.Adamax(0.01),
+        lambda p: T.Adamax(p, 0.01, eps=1e-7),
+        {"adamax-epsilon", "adam-beta-float32", "sparse-gradients"},
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", SPARSE)
+def test_tokens_that_occur_twice(tmp_path, name, dtype):
+    ours, theirs, expected = SPARSE[name]
+    hook = clip_each(0.05) if name == "clipped" else None
+    one, other = traces(tmp_path, ours, theirs, hook=hook, dtype=dtype, **READ)
+    found = set()
+    for step in range(1, STEPS + 1):
+        result = attribute(one, other, step)
+        assert result.complete, (step, result.reason, result.parts)
+        assert result.irremediable
+        found |= names(result)
+    assert found == expected if dtype == "float64" else found <= expected
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "expected"),
+    [
+        (lambda: O.SGD(0.1, momentum=0.5), lambda p: sgd(p, momentum=0.5), set()),
+        (lambda: O.Adam(0.01, **EXACT), adam, {"adam-epsilon", "sparse-gradients"}),
+    ],
+)
+def test_two_biases_that_are_trained(tmp_path, ours, theirs, expected):
+    options = {**READ, "net": lambda: Reader(both=True)}
+    result = attributed(tmp_path, ours, theirs, **options)
+    assert result.complete
+    assert names(result) == {"lstm-single-bias", *expected}
+
+
+def bounded():
+    first = K.Dense(4, "tanh", name="a", kernel_constraint=keras.constraints.MaxNorm(0.5))
+    return keras.Sequential([keras.Input((5,)), first, K.Dense(2, name="b")])
+
+
+def test_what_keras_does_beside_its_settings_is_said(tmp_path):
+    result = attributed(tmp_path, lambda: O.SGD(0.1), sgd, model=bounded)
+    assert not result.complete
+    assert result.reason == "Keras moved a/kernel otherwise than its optimizer's settings say"
+
+
+class Later(Net):
+    """From the second step on another gradient, from the same output."""
+
+    calls = 0
+
+    def forward(self, x):
+        self.calls += self.training
+        y = super().forward(x)
+        return y if self.calls < 2 else 1.1 * y - 0.1 * y.detach()
+
+
+def test_a_step_that_follows_from_a_wrong_gradient_is_not_complete(tmp_path):
+    one, other = traces(tmp_path, lambda: O.Adam(0.01), adam, net=Later)
+    assert attribute(one, other, 1).complete
+    second = attribute(one, other, 2)
+    assert not second.complete
+    assert second.causes == ()
+    assert "gradients of" in second.reason
+
+
+def test_shares_add_up(tmp_path):
+    result = attributed(tmp_path, lambda: O.Adam(0.01), lambda p: adam(p, lr=0.02))
+    assert next(iter(result.parts)) == "learning rate: 0.01 in Keras, 0.02 in Torch"
+    assert sum(result.parts.values()) == pytest.approx(1.0, abs=0.01)
+    assert not result.inherited
+    assert result.gaps.keys() > {"step/1/weights/a/kernel", "step/1/slots/a/kernel/first_moment"}
+
+
+def test_slots_that_an_earlier_step_left_apart_are_inherited(tmp_path):
+    one, other = traces(tmp_path, lambda: O.Adagrad(0.01), lambda p: T.Adagrad(p, 0.01, eps=1e-7))
+    first, second = (attribute(one, other, step) for step in (1, 2))
+    assert {"optimizer-defaults", "adagrad-epsilon"} <= set(first.causes)
+    assert set(second.causes) == {"adagrad-epsilon"}
+    assert (first.inherited, second.inherited) == (False, True)

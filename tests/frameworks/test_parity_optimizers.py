@@ -146,7 +146,9 @@ def keras_error(build, dtype, *, exclude=(), steps=3, embedding=True):
 @pytest.mark.parametrize("name", KERAS)
 def test_keras(name, options, dtype):
     steps = 4 if "gradient_accumulation_steps" in options else 3
-    assert keras_error(lambda: KERAS[name](**options), dtype, steps=steps) <= UNITS
+    # The norm of all is a sum that TensorFlow adds up in another order.
+    units = UNITS + 1 if "global_clipnorm" in options else UNITS
+    assert keras_error(lambda: KERAS[name](**options), dtype, steps=steps) <= units
 
 
 def test_keras_weights_that_do_not_decay():

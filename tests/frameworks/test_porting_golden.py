@@ -242,3 +242,41 @@ def recorded_tests(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recorded")
     assert "1 failed, 1 passed" in run_pytest(folder, "record")
     return folder
+
+
+def with_rate(rate):
+    def port():
+        import torch
+
+        module = right_port()
+        module.configure_optimizers = lambda: torch.optim.SGD(module.parameters(), lr=rate)
+        return module
+
+    return port
+
+
+def test_keras_starts_again_where_the_recorded_steps_have_started(tmp_path):
+    """A step of Torch's that went too far is no start of a later one, nor is another Keras' step."""
+    models = keras_model, with_rate(0.2)
+    alive = golden.record(tmp_path / "far", models, (X, Y), Options(weights_from="keras", steps=3))
+    recorded = golden.read(tmp_path / "far" / "torch.json")[0]
+    assert "step/2/statistics/norm/moving_mean" in recorded.started
+    assert not golden.read(tmp_path / "far" / "keras.json")[0].started
+
+    def faster():
+        model = keras_model()
+        model.optimizer.learning_rate = 0.4
+        return model
+
+    for build, doubled in ((keras_model, 1.0), (faster, -2.0)):
+        options = Options(weights_from="torch", steps=3)
+        report = replay(tmp_path / "far", "keras", (build, None), options=options)
+        for one, other in zip(gaps(alive), gaps(report), strict=True):
+            assert np.isclose(doubled * one, other, rtol=1e-6)
+
+
+def gaps(report):
+    """By how much more Keras' bias moved in every step."""
+    steps = [check for check in report.checks if check.path.endswith("weights/head/bias")]
+    assert [check.step for check in steps] == [1, 2, 3]
+    return [check.gap.keras - check.gap.torch for check in steps]

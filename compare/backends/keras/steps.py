@@ -55,7 +55,7 @@ class Training:
         self._model = model
         self.optimizers = Optimizers(model)
         self._jit = jit_compile and not has_own_step(model)
-        self._compiled = tf.function(self._loss_and_gradients, jit_compile=True)
+        self._recorded = Recorded(model, self._loss_and_gradients, trained=True)
 
     def step(
         self,
@@ -82,13 +82,9 @@ class Training:
         order: list[str] = []
         with self.optimizers.watched(on_gradients) as losses:
             unscaled = None if back is None else losses.unscaling(back)
-            if self._jit and note is not None:
-                passes, order = recorded(
-                    self._model, self._loss_and_gradients, (x, y), note, unscaled
-                )
+            if self._jit:
+                passes, order = self._recorded(x, y, note=note, back=unscaled)
                 loss = self._apply(*passes)
-            elif self._jit:
-                loss = self._apply(*self._compiled(x, y))
             elif note is not None:
                 with recording(self._model, note, unscaled) as order:
                     loss = self._own_step(x, y, losses)
@@ -125,42 +121,49 @@ class Training:
         return targets[0]
 
 
-def recorded(
-    model: keras.Model,
-    function: Callable[..., Any],
-    tensors: Sequence[Any],
-    note: Note,
-    back: Note | None = None,
-) -> tuple[Any, list[str]]:
-    """Run a model compiled by XLA; what passes is noted after it has run.
+class Recorded:
+    """Runs a model compiled by XLA, once for all calls; what passes is noted after it has run.
 
     Args:
         model: A built model.
-        function: What runs it, a function of the tensors.
-        tensors: Its arguments.
-        note: Receives what passes through the layers.
-        back: Receives the gradients of that; None where none are taken.
-
-    Returns:
-        What the function returns, and the names of the layers in the order in which they ran.
+        function: What runs it, a function of tensors.
+        trained: Whether it takes gradients.
     """
-    order: list[str] = []
 
-    def traced(*tensors: Any) -> Any:
+    def __init__(
+        self, model: keras.Model, function: Callable[..., Any], *, trained: bool = False
+    ) -> None:
+        self._model, self._function, self._trained = model, function, trained
+        self._order: list[str] = []
+        self._compiled = tf.function(self._traced, jit_compile=True)
+
+    def _traced(self, *tensors: Any) -> Any:
         passed: dict[str, Any] = {}
         returned: dict[str, Any] = {}
-        keep = None if back is None else returned.__setitem__
-        with recording(model, passed.__setitem__, keep) as names:
-            output = function(*tensors)
-        order[:] = names
+        keep = returned.__setitem__ if self._trained else None
+        with recording(self._model, passed.__setitem__, keep) as names:
+            output = self._function(*tensors)
+        self._order = list(names)
         return output, passed, returned
 
-    output, passed, returned = tf.function(traced, jit_compile=True)(*tensors)
-    for name, value in passed.items():
-        note(name, value)
-    for name, value in returned.items():
-        (back or note)(name, value)
-    return output, order
+    def __call__(
+        self, *tensors: Any, note: Note | None, back: Note | None = None
+    ) -> tuple[Any, list[str]]:
+        """Run it.
+
+        Args:
+            tensors: The function's arguments.
+            note: Receives what passes through the layers; None to note nothing.
+            back: Receives the gradients of that.
+
+        Returns:
+            What the function returns, and the names of the layers in the order in which they ran.
+        """
+        output, passed, returned = self._compiled(*tensors)
+        for sink, values in ((note, passed), (back, returned)):
+            for name, value in values.items() if sink is not None else ():
+                sink(name, value)
+        return output, self._order
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import keras
@@ -52,8 +52,8 @@ def trace(
     for samples, _ in batches:
         check(model, samples)
     jit_compile = not steps.has_own_step(model) and jit_compile
-    jit_compile = jit_compile or (trained and steps.needs_compiling(model))
-    with as_found(model), raising(), nullcontext() if jit_compile else steps.eagerly():
+    compiled = jit_compile or (trained and steps.needs_compiling(model))
+    with as_found(model), raising():
         for name, array in weights.read_weights(model).items():
             sink(f"initial/{name}", array)
 
@@ -62,15 +62,22 @@ def trace(
                 weights.write_some(model, start(step, _layers(model, order)))
 
         begin(1, ())
-        if trained:
-            order = _train(model, batches, sink, begin, jit_compile)
-        else:
-            _write_all(sink, "step/1/data/x", x)
-            order = _run(model, x, sink, "training", prediction="step/1/prediction")
-            _write_weights(sink, 1, model)
+        with _either(compiled):
+            if trained:
+                order = _train(model, batches, sink, begin, compiled)
+            else:
+                _write_all(sink, "step/1/data/x", x)
+                order = _run(model, x, sink, "training", prediction="step/1/prediction")
+                _write_weights(sink, 1, model)
         begin(len(batches) + 1, order)
-        _run(model, x, sink, "evaluation", jit_compile=jit_compile)
+        with _either(jit_compile):
+            _run(model, x, sink, "evaluation", jit_compile=jit_compile)
         return _layers(model, order)
+
+
+def _either(compiled: bool) -> AbstractContextManager[None]:
+    """A block that runs compiled, or eagerly."""
+    return nullcontext() if compiled else steps.eagerly()
 
 
 def _train(
@@ -147,7 +154,7 @@ def _run(
         return steps.forward(model, tensors, training=mode == "training")
 
     if jit_compile:
-        output, order = steps.recorded(model, run, [as_tensors(x)], note)
+        output, order = steps.Recorded(model, run)(as_tensors(x), note=note)
     else:
         with recording(model, note) as order:
             output = run(as_tensors(x))

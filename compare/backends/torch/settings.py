@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -159,7 +158,7 @@ def configured(
                 optimizer: Any = objective[1]
                 returned = optimizer(module.parameters())
             else:
-                own: Any = copy.deepcopy(module)
+                own: Any = module
                 returned = own.configure_optimizers()
         # One that asks its Trainer for the number of steps, say: it is judged by what it does.
         except Exception:

@@ -81,7 +81,8 @@ def slots(
             state = optimizer.state.get(p, {})
             if id(p) in scales and not state and p.requires_grad and p.grad is None:
                 return torch.zeros_like(p)
-            if (value := state.get(key)) is None:
+            # Adagrad begins with something for what is frozen, too.
+            if (value := state.get(key)) is None or not p.requires_grad:
                 return None
             tensor: Tensor = value.detach()
             return scales[id(p)] * tensor if key == "momentum_buffer" else tensor

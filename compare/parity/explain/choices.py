@@ -24,6 +24,7 @@ IRREMEDIABLE: Mapping[str, str] = {
     "rounded-decay": "Keras rounds a Python float weight_decay to float32, in float64 too",
     "rounded-accumulator": "Keras rounds the initial accumulator to float32, in float64 too",
     "rounded-nadam": "Keras rounds Nadam's constants to float32, 0.96 among them",
+    "corrections": "Torch computes the numbers of the bias correction in double precision",
     "rounded-schedule": "Keras computes a schedule in float32, in float64 training too",
     "clip-epsilon": "clip_grad_norm_ adds 1e-6 to the norm",
     "sparse": "Torch adds up the gradients of a token before its optimizers see them",
@@ -87,8 +88,8 @@ def differences(keras: Rules, torch: Rules) -> list[list[Difference]]:
     if any(rule.kind != torch[name].kind for name, rule in ours.items()):
         found.append([_difference(_KIND, ours, torch)])
     else:
-        found += [[_difference(c, ours, torch)] for c in _OF_A_KIND if c.differs(ours, torch)]
-    found += [[_difference(c, ours, torch)] for c in _SHARED if c.differs(ours, torch)]
+        found += [[_difference(c, ours, torch)] for c in _OF_A_KIND if c.where(ours, torch)]
+    found += [[_difference(c, ours, torch)] for c in _SHARED if c.where(ours, torch)]
     return found + list(_outside(ours))
 
 
@@ -107,65 +108,93 @@ class _Choice:
     Attributes:
         name: Of the choice.
         settings: Names of them, as a rule has them.
-        along: Settings that follow from those.
         words: What a message calls it.
         named: From both rules to the convention; empty where it has no name.
-        rounded: Constants whose rounding is the choice.
-        rounded_along: Constants whose rounding is a part of their value.
+        along: Settings that follow from those.
+        rounded: Constants beside the settings whose rounding follows from them.
     """
 
     name: str
     settings: tuple[str, ...]
-    words: str = ""
+    words: str
     named: Callable[[Rule, Rule], str] = lambda keras, torch: ""
-    rounded: tuple[str, ...] = ()
     along: tuple[str, ...] = ()
-    rounded_along: tuple[str, ...] = ()
+    rounded: tuple[str, ...] = ()
+
+    def differs(self, keras: Rule, torch: Rule) -> bool:
+        """Whether the rules differ in a setting, by more than its rounding."""
+        return any(
+            getattr(keras, setting) != getattr(torch, setting)
+            and not _only_rounded(setting, keras, torch)
+            for setting in self.settings
+        )
 
     def applied(self, keras: Rule, torch: Rule) -> Rule:
         """Keras' rule with Torch's choice."""
-        values = {name: getattr(torch, name) for name in (*self.settings, *self.along)}
-        taken = {*self.rounded, *self.rounded_along}
-        others = (c for c in keras.rounded if c not in taken)
-        rounded = (*others, *(c for c in torch.rounded if c in taken))
-        return replace(keras, **values, rounded=tuple(sorted(rounded)))
-
-    def differs(self, keras: Rules, torch: Rules) -> bool:
-        """Whether any weight is moved otherwise."""
-        return bool(self.where(keras, torch))
+        return _taken(keras, torch, (*self.settings, *self.along), self.rounded)
 
     def where(self, keras: Rules, torch: Rules) -> list[str]:
         """The weights that are moved otherwise."""
-        return [name for name, rule in keras.items() if self._of(rule) != self._of(torch[name])]
+        return [name for name, rule in keras.items() if self.differs(rule, torch[name])]
 
-    def _of(self, rule: Rule) -> tuple[object, ...]:
-        rounded = sorted(c for c in rule.rounded if c in self.rounded)
-        return (*(getattr(rule, name) for name in self.settings), *rounded)
+
+@dataclass(frozen=True)
+class _Rounding(_Choice):
+    """Settings that are the same but for Keras' rounding to float32."""
+
+    def differs(self, keras: Rule, torch: Rule) -> bool:
+        return any(_only_rounded(s, keras, torch) for s in self.settings) or any(
+            (constant in keras.rounded) != (constant in torch.rounded) for constant in self.rounded
+        )
+
+    def applied(self, keras: Rule, torch: Rule) -> Rule:
+        settings = [s for s in self.settings if _only_rounded(s, keras, torch)]
+        return _taken(keras, torch, (*settings, *self.along), self.rounded)
+
+
+def _only_rounded(setting: str, keras: Rule, torch: Rule) -> bool:
+    """Whether Keras' value is Torch's, rounded to float32 by Keras."""
+    if setting not in keras.rounded or setting in torch.rounded:
+        return False
+    return bool(getattr(keras, setting) == float(np.float32(getattr(torch, setting))))
+
+
+def _taken(keras: Rule, torch: Rule, settings: Sequence[str], rounded: Sequence[str]) -> Rule:
+    """Keras' rule with some settings of Torch's, and which of its constants are rounded."""
+    values = {name: getattr(torch, name) for name in settings}
+    names = {*settings, *rounded}
+    left = [c for c in keras.rounded if c not in names]
+    return replace(keras, **values, rounded=(*left, *(c for c in torch.rounded if c in names)))
 
 
 def _difference(choice: _Choice, keras: Rules, torch: Rules) -> Difference:
     where = choice.where(keras, torch)
-    first = where[0]
-    pair = keras[first], torch[first]
-    values = [" ".join(_said(getattr(rule, name)) for name in _told(choice)) for rule in pair]
-    places = "" if len(where) == len(_moved(keras)) else f" ({', '.join(where)})"
-    said = f"{choice.words}: {values[0]} in Keras, {values[1]} in Torch{places}"
-    convention = choice.named(*pair)
-    name = choice.name
-    if choice.name == "rate" and convention == "schedule-float32":
+    pair = keras[where[0]], torch[where[0]]
+    values = _said(choice, *pair)
+    partly = len(where) < len(_moved(keras))
+    said = f"{choice.words}: {values[0]} in Keras, {values[1]} in Torch"
+    name, convention = choice.name, choice.named(*pair)
+    if convention == "schedule-float32":
         name = "rounded-schedule"
-    if choice.name == "decay" and not convention and places:
+    elif name == "decay" and partly and not convention and 0.0 in [rule.decay for rule in pair]:
         convention = "weight-decay-excluded"
-    pairs = {n: torch[n] for n in where}
-    return Difference(name, convention, said, partial(_all_applied, choice, pairs))
+    others = {n: torch[n] for n in where}
+    said += f" ({', '.join(where)})" if partly else ""
+    return Difference(name, convention, said, partial(_all_applied, choice, others))
 
 
-def _told(choice: _Choice) -> Sequence[str]:
-    return choice.settings[:1] if choice.name != "decay" else ("decay", "decay_form")
+def _said(choice: _Choice, *rules: Rule) -> list[str]:
+    """The settings of rules in words, with as many digits as it takes to tell them apart."""
+    settings = choice.settings if choice.name == "decay" else choice.settings[:1]
+    for digits in (6, 10, 17):
+        values = [" ".join(_word(getattr(rule, s), digits) for s in settings) for rule in rules]
+        if len(set(values)) > 1:
+            break
+    return [value.strip() for value in values]
 
 
-def _said(value: object) -> str:
-    return f"{value:.10g}" if isinstance(value, float) else str(value)
+def _word(value: object, digits: int) -> str:
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
 
 
 def _moved(rules: Rules) -> list[str]:
@@ -241,7 +270,7 @@ def _always(name: str) -> Callable[[Rule, Rule], str]:
 
 
 _OF_A_KIND = (
-    _Choice("momentum", ("momentum",), "momentum", rounded_along=("momentum",)),
+    _Choice("momentum", ("momentum",), "momentum"),
     _Choice("nesterov", ("nesterov",), "nesterov"),
     _Choice("dampening", ("dampening",), "dampening", _always("sgd-dampening")),
     _Choice(
@@ -251,10 +280,8 @@ _OF_A_KIND = (
         _always("sgd-learning-rate-change"),
         along=("previous_rate",),
     ),
-    _Choice("beta_1", ("beta_1",), "beta_1", rounded_along=("beta_1", "power_1")),
-    _Choice(
-        "beta_2", ("beta_2",), "beta_2", _default("beta_2"), rounded_along=("beta_2", "power_2")
-    ),
+    _Choice("beta_1", ("beta_1",), "beta_1", rounded=("power_1",)),
+    _Choice("beta_2", ("beta_2",), "beta_2", _default("beta_2"), rounded=("power_2",)),
     _Choice("epsilon", ("epsilon",), "epsilon", _epsilon),
     _Choice("epsilon-place", ("epsilon_place",), "place of epsilon", _epsilon),
     _Choice("amsgrad", ("amsgrad",), "amsgrad"),
@@ -266,50 +293,47 @@ _OF_A_KIND = (
         _always("nadam-momentum-decay"),
         along=("product",),
     ),
-    _Choice(
-        "accumulator",
-        ("accumulator",),
-        "initial accumulator",
-        _default("accumulator"),
-        rounded_along=("accumulator",),
-    ),
+    _Choice("accumulator", ("accumulator",), "initial accumulator", _default("accumulator")),
     _Choice("update", ("update",), "updates so far, with this one"),
-    _Choice(
-        "rounded-momentum",
-        (),
-        "rounding of the momentum",
-        _always("sgd-momentum-float32"),
-        ("momentum",),
+    _Rounding(
+        "rounded-momentum", ("momentum",), "rounded momentum", _always("sgd-momentum-float32")
     ),
-    _Choice(
+    _Rounding(
         "rounded-powers",
-        ("corrections",),
-        "numbers of the bias correction",
-        _always("adam-beta-float32"),
-        ("power_1", "power_2"),
-    ),
-    _Choice(
-        "rounded-nadam",
-        ("product",),
-        "numbers of the bias correction",
-        _always("optimizer-float32"),
-        ("beta_1", "beta_2", "0.96"),
-        along=("corrections",),
-    ),
-    _Choice(
-        "rounded-accumulator",
         (),
-        "rounding of the initial accumulator",
+        "rounded powers of the betas",
+        _always("adam-beta-float32"),
+        along=("corrections",),
+        rounded=("power_1", "power_2"),
+    ),
+    _Rounding(
+        "rounded-nadam",
+        ("beta_1", "beta_2"),
+        "rounded constants",
         _always("optimizer-float32"),
+        along=("corrections", "product"),
+        rounded=("0.96",),
+    ),
+    _Rounding(
+        "rounded-accumulator",
         ("accumulator",),
+        "rounded initial accumulator",
+        _always("optimizer-float32"),
+    ),
+    _Choice(
+        "corrections",
+        ("corrections",),
+        "dtype of corrections",
+        _always("adam-beta-float32"),
+        along=("product",),
     ),
 )
 """Choices that mean the same on both sides only where both have the same kind of optimizer."""
 
 _SHARED = (
     _Choice("rate", ("rate",), "learning rate", _rate, along=("schedule",)),
-    _Choice("decay", ("decay", "decay_form"), "weight decay", _decay, rounded_along=("decay",)),
-    _Choice("rounded-decay", (), "rounding of the decay", _always("optimizer-float32"), ("decay",)),
+    _Choice("decay", ("decay", "decay_form"), "weight decay", _decay),
+    _Rounding("rounded-decay", ("decay",), "rounded weight decay", _always("optimizer-float32")),
     _Choice("maximize", ("maximize",), "maximize"),
     _Choice("ema", ("ema", "ema_every"), "average of the weights"),
     _Choice("sparse", ("sparse",), "gradients as rows", _always("sparse-gradients")),
@@ -317,18 +341,16 @@ _SHARED = (
 )
 """Choices that any optimizer has."""
 
-_OWN = ("kind", "rounded", "clip", "clip_at", "clip_epsilon", "accumulate", "position")
+_ELSEWHERE = {setting for choice in _SHARED for setting in choice.settings}
+_ELSEWHERE |= {"kind", "rounded", "clip", "clip_at", "clip_epsilon"}
+_ELSEWHERE |= {"accumulate", "position", "accumulated"}
 _KIND = _Choice(
     "kind",
     ("kind",),
     "optimizer",
     _always("optimizer-kind"),
-    rounded_along=("momentum", "power_1", "power_2", "beta_1", "beta_2", "0.96", "accumulator"),
-    along=tuple(
-        setting.name
-        for setting in fields(Rule)
-        if setting.name not in {*_OWN, "accumulated", *(s for c in _SHARED for s in c.settings)}
-    ),
+    along=tuple(field.name for field in fields(Rule) if field.name not in _ELSEWHERE),
+    rounded=("power_1", "power_2", "0.96"),
 )
 """Another kind of optimizer, with all that means something only within a kind."""
 

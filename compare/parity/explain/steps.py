@@ -19,7 +19,7 @@ from compare.parity import tolerances
 from compare.parity.explain.choices import Difference, Rules, differences
 from compare.parity.optimizers import Array, Gradient, Slots, moved_one_by_one
 from compare.parity.tolerances import Gap, gap, unequal
-from compare.trace import Trace
+from compare.trace import Trace, split
 
 Allowed = Callable[[str], float]
 """Name of an array → the ladder's tolerance for it, relative to its scale."""
@@ -88,11 +88,15 @@ def attribute(
 ) -> Attribution:
     """Attribute the difference of one step to choices of the optimizer.
 
+    It speaks of this step alone: slots that Torch begins it with are right if the step before was
+    complete, too.
+
     Args:
         keras: Keras' trace.
         torch: Torch's trace, with Keras' layer names and layouts.
         step: Number of the step, from 1.
-        allowed: The ladder's tolerances; None for those of rung 7 by dtype.
+        allowed: The ladder's tolerances, of gradients, weights and slots; None for those of rungs 6
+            and 7 by dtype.
         same_start: Whether Torch's later steps started from the weights that Keras' left.
     """
     ours = _Side(keras, step, keras, keras)
@@ -100,10 +104,12 @@ def attribute(
     if not ours.rules:
         return Attribution(False, reason="nothing is known of Keras' optimizer")
     if allowed is None:
-        bound = tolerances.for_dtype(str(ours.dtype))[7]
-        allowed = lambda path: bound  # noqa: E731
+        allowed = _by_rung(tolerances.for_dtype(str(ours.dtype)))
     if missing := [name for name in ours.rules if not theirs.knows(name)]:
         return Attribution(False, reason=f"Torch's trace has no step of {', '.join(missing)}")
+    # What is predicted from Torch's gradient says nothing of a gradient that is wrong.
+    if same_start and (odd := next(_unequal_gradients(ours, theirs, allowed), None)):
+        return Attribution(False, reason=f"the gradients of {odd} differ")
     if odd := next(ours.failing(ours.rules, allowed), None):
         return Attribution(
             False, reason=f"Keras moved {odd} otherwise than its optimizer's settings say"
@@ -119,6 +125,22 @@ def attribute(
     parts = [d for d in _shared(single, ours.rules, theirs) if d.share > _NEGLIGIBLE]
     reason = "no choice of the optimizer that differs accounts for the whole step"
     return Attribution(False, tuple(parts), reason=reason, inherited=inherited)
+
+
+def _by_rung(bounds: Mapping[int, float]) -> Allowed:
+    def allowed(path: str) -> float:
+        return bounds[6 if split(path)[0].endswith("gradient") else 7]
+
+    return allowed
+
+
+def _unequal_gradients(ours: _Side, theirs: _Side, allowed: Allowed) -> Iterator[str]:
+    for name in ours.rules:
+        one, other = ours.gradient(name), theirs.gradient(name)
+        if one is None or other is None:
+            continue
+        if not gap(one, other).within(allowed(_gradient(ours.step, name))):
+            yield name
 
 
 def _sets(found: Sequence[Sequence[Difference]]) -> Iterator[tuple[Difference, ...]]:
@@ -209,9 +231,11 @@ class _Side:
         rates = {rules[name].rate for rules in self._recorded.values() if name in rules}
         if len(rates) > 1 and not rule.schedule:
             rule = replace(rule, schedule="by hand")
-        if self.dtype == np.float32:
-            # All numbers are rounded there, and none by itself.
-            rule = replace(rule, rate=float(np.float32(rule.rate)), rounded=())
+        single = self.dtype == np.float32
+        # In float32 all of them are rounded, and none by itself.
+        names = _NUMBERS if single else [name for name in rule.rounded if hasattr(rule, name)]
+        values: dict[str, Any] = {n: float(np.float32(getattr(rule, n))) for n in names}
+        rule = replace(rule, **values, rounded=() if single else rule.rounded)
         if earlier is not None and rule.velocity == "outside" and earlier.rate != rule.rate:
             return replace(rule, previous_rate=earlier.rate)
         # As long as the rate stays, it makes no difference where it is.
@@ -279,11 +303,15 @@ class _Side:
             else:
                 yield path, unequal(f"{slot} is kept on one side alone")
 
+    def gradient(self, name: str) -> Array | None:
+        """What reached the optimizer; None where nothing did."""
+        key = _gradient(self.step, name)
+        return np.asarray(self._trace[key]) if key in self._trace else None
+
     def _gradient(self, name: str, rule: Rule) -> Gradient:
-        key, rows = _gradient(self.step, name), f"step/{self.step}/occurrences/{name}"
-        if key not in self._trace:
+        rows = f"step/{self.step}/occurrences/{name}"
+        if (dense := self.gradient(name)) is None:
             return Gradient(np.zeros_like(self.before(name)))
-        dense = np.asarray(self._trace[key])
         if not rule.sparse or f"{rows}/rows" not in self._keras:
             return Gradient(dense)
         parts = (np.asarray(self._keras[f"{rows}/{part}"]) for part in ("rows", "values"))
@@ -294,6 +322,10 @@ class _Side:
         steps = range(max(self.step - rule.position + 1, 1), self.step)
         gradients = [np.asarray(self._trace[_gradient(step, name)]) for step in steps]
         return {"accumulated_gradient": np.sum(gradients, axis=0)} if gradients else {}
+
+
+_NUMBERS = ("rate", "momentum", "decay", "epsilon", "accumulator")
+"""Settings that meet a weight or its slots as they are: in float32 they count in float32."""
 
 
 def _gradient(step: int, name: str) -> str:

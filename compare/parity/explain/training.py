@@ -12,10 +12,15 @@ from compare.parity.explain.steps import attribute
 
 @explains(7)
 def _optimizer(e: Evidence) -> Sequence[str]:
-    """Choices of the optimizer that account for all of the step."""
+    """Choices of the optimizer that account for all of the step.
+
+    None where most of it is a plain setting, which has no name.
+    """
     assert e.check.step is not None
     # Of whole trainings each side's steps go on from its own.
-    return attribute(e.keras, e.torch, e.check.step, same_start=not e.plans).causes
+    attribution = attribute(e.keras, e.torch, e.check.step, same_start=not e.plans)
+    first = next(iter(attribution.differences), None)
+    return attribution.causes if first is not None and first.convention else ()
 
 
 @explains(8, step=1)
