@@ -150,18 +150,18 @@ class LastStep(nn.Module):
 
 
 class Attention(nn.Module):
-    def __init__(self, heads):
+    def __init__(self):
         super().__init__()
-        self.attention = nn.MultiheadAttention(6, heads, batch_first=True)
-        self.head = nn.Linear(6, 2)
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.head = nn.Linear(4, 2)
 
     def forward(self, x):
         return self.head(self.attention(x, x, x, need_weights=False)[0].mean(1))
 
 
 def attention():
-    x = keras.Input((4, 6))
-    seen = K.MultiHeadAttention(2, 3, name="attention")(x, x)
+    x = keras.Input((3, 4))
+    seen = K.MultiHeadAttention(2, 4, name="attention")(x, x)
     model = keras.Model(x, K.Dense(2, name="head")(keras.ops.mean(seen, axis=1)))
     model.compile(sgd(), "mse")
     return model
@@ -266,7 +266,7 @@ WRONG: dict[str, Wrong] = {
         LastStep,
         RNG(0).normal(size=(8, 5, 3)),
     ),
-    "attention-key-dim": Wrong(attention, lambda: Attention(3), RNG(0).normal(size=(8, 4, 6))),
+    "attention-key-dim": Wrong(attention, Attention, RNG(0).normal(size=(8, 3, 4))),
     "constraint-axis": Wrong(mlp(kernel_constraint=keras.constraints.MaxNorm(0.5)), port),
     "loss-reduction": Wrong(mlp(), port, loss=nn.MSELoss(reduction="sum")),
     "regularizers-in-loss": Wrong(mlp(kernel_regularizer=keras.regularizers.L2(0.125)), port),

@@ -69,6 +69,8 @@ def _decay(keras: Settings, torch: Settings) -> str | None:
 def _padding(keras: Settings, torch: Settings) -> str | None:
     """`same` pads as much on both sides where the stride is one and the kernel is odd."""
     mode, padding = keras["padding"], torch["padding"]
+    if keras.get("dilation") != torch.get("dilation"):
+        return None  # What is padded goes with it.
     if "valid" in (mode, padding):
         return NO_DIFFERENCE  # What is padded may be padded before the layer.
     if mode == "same" and any(stride > 1 for stride in keras.get("strides", ())):
@@ -100,6 +102,11 @@ def biases(keras: Settings, torch: Settings) -> str | None:
     return "lstm-single-bias" if twice else None
 
 
+def _head_size(keras: Settings, torch: Settings) -> str | None:
+    """As many heads of another size; another number of heads is a plain mistake."""
+    return "attention-key-dim" if keras["heads"] == torch["heads"] else None
+
+
 def _left_out(keras: Settings, torch: Settings) -> str | None:
     """γ and β that one side has alone."""
     more = set(torch["tensors"]) - set(keras["tensors"])
@@ -121,7 +128,7 @@ OF_LAYERS: Mapping[str, Mapping[str, Rule]] = {
     "conv_transpose": {"padding": _transposed, "output_padding": _added},
     "layer_norm": {"epsilon": "norm-epsilon"},
     "group_norm": {"epsilon": "norm-epsilon"},
-    "attention": {"key_dim": "attention-key-dim"},
+    "attention": {"key_dim": _head_size},
     "embedding": {"padding_idx": "padding-idx"},
 }
 """Kind of layer → setting → what explains a difference; `trained_biases` is of every kind."""

@@ -78,9 +78,9 @@ def _mask_zero(e: Evidence) -> bool:
 def _last_step(e: Evidence) -> bool:
     """Of the backward direction Torch takes the state after one step, at the end."""
     before = e.check.layer.removeprefix("between ").partition(" and ")[0]
-    layer = next(layer for layer in e.keras.layers if layer["name"] == before)
-    kind = layer["kind"].removeprefix("bidirectional_")
-    if kind == layer["kind"]:
+    kinds = {layer["name"]: layer["kind"] for layer in e.keras.layers}
+    kind = kinds[before].removeprefix("bidirectional_")
+    if kind == kinds[before]:
         return False
     keras, torch = e.failed()
     units = keras.shape[-1] // 2
