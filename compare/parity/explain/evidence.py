@@ -141,8 +141,7 @@ def explains(
                 # A prediction that overflows is not finite, and does not hold.
                 with np.errstate(all="ignore"):
                     result = test(evidence)
-            # One side lacks the layer or the arrays that the hypothesis is about, has others, or only
-            # zeros.
+            # One side lacks the layer or arrays of the hypothesis, has others, or only zeros.
             except (ArithmeticError, LookupError, StopIteration, ValueError):
                 return {}
             if isinstance(result, bool | np.bool_):
