@@ -33,15 +33,21 @@ def traced(
     Raises:
         InputError: It draws what cannot be shared, or is not to draw at all.
     """
-    if request.options.randomness == "shared":
-        return _sharing(side, request.batches, folder, starting, keras)
-    side = replace(side, undropped=request.options.randomness == "off")
-    side.refuse_randomness()
-    return side, side.trace(request.batches, folder, starting)
+    if request.options.randomness != "shared":
+        side = replace(side, undropped=request.options.randomness == "off")
+        side.refuse_randomness()
+        return side, side.trace(request.batches, folder, starting)
+    side, trace = _shared(side, request.batches, folder, starting, keras)
+    if side.draws is not None and side.draws.unshared:
+        raise InputError(
+            f"the {side.name.capitalize()} side draws random numbers that cannot be shared with "
+            f"the other: {', '.join(side.draws.unshared)}. Leave that out for the check."
+        )
+    return side, trace
 
 
 def shared_trace(side: Side, batches: Batches, folder: Path, keras: Trace | None = None) -> Trace:
-    """The trace of a side that gets the numbers of its places, as `traced` has it.
+    """The trace of a side that gets the numbers of its places; what it draws beside is no error.
 
     Args:
         side: A side that is alive.
@@ -49,21 +55,15 @@ def shared_trace(side: Side, batches: Batches, folder: Path, keras: Trace | None
         folder: Where the trace goes.
         keras: Keras' trace, where the side is Torch's.
     """
-    return _sharing(side, batches, folder, None, keras)[1]
+    return _shared(side, batches, folder, None, keras)[1]
 
 
-def _sharing(
+def _shared(
     side: Side, batches: Batches, folder: Path, starting: Starting | None, keras: Trace | None
 ) -> tuple[Side, Trace]:
-    if isinstance(side, TorchSide):
-        return _torch_traced(side, batches, folder, starting, keras)
-    side = replace(side, draws=Draws())
-    return side, _shared(side, batches, folder, starting)
-
-
-def _torch_traced(
-    side: TorchSide, batches: Batches, folder: Path, starting: Starting | None, keras: Trace | None
-) -> tuple[Side, Trace]:
+    if not isinstance(side, TorchSide):
+        side = replace(side, draws=Draws())
+        return side, side.trace(batches, folder, starting)
     first = Draws() if keras is None else Draws.read(keras)
     if not first.drawn and not side.framework.random_parts(side.model):
         # Nothing is in the way of a module that draws nothing: almost all of them.
@@ -75,18 +75,8 @@ def _torch_traced(
     def run(draws: SharedDraws) -> None:
         replace(side, draws=draws).stream(batches[:1], _Nowhere())
 
-    side = replace(side, draws=rehearsed(first, run))
-    return side, _shared(side, batches, folder, starting)
-
-
-def _shared(side: Side, batches: Batches, folder: Path, starting: Starting | None) -> Trace:
-    trace = side.trace(batches, folder, starting)
-    if side.draws is not None and side.draws.unshared:
-        raise InputError(
-            f"the {side.name.capitalize()} side draws random numbers that cannot be shared with "
-            f"the other: {', '.join(side.draws.unshared)}. Leave that out for the check."
-        )
-    return trace
+    sharing = replace(side, draws=rehearsed(first, run))
+    return sharing, sharing.trace(batches, folder, starting)
 
 
 class _Nowhere:

@@ -365,6 +365,30 @@ def test_what_cannot_be_shared_is_refused():
         check(mlp, lambda: MLP(nn.RReLU()), POINTS)
 
 
+def test_recurrent_dropout_is_off_and_told():
+    def model():
+        recurrent = K.LSTM(6, recurrent_dropout=0.5, name="lstm")
+        return compiled(recurrent, K.Dropout(0.4), K.Dense(1, name="head"), shape=(5, 3))
+
+    report = check(model, LSTM, SERIES)
+    report.raise_if_diverged()
+    (told,) = report.not_compared
+    assert told.startswith("Keras' recurrent dropout (lstm), which was off")
+
+
+def test_what_cannot_be_shared_does_not_stop_inspection():
+    def build():
+        flip = K.RandomFlip(name="flip")
+        return compiled(flip, K.Flatten(), K.Dense(1, name="a"), shape=(4, 4, 3))
+
+    def port():
+        return nn.Sequential(nn.Flatten(), nn.Linear(48, 1))
+
+    with pytest.raises(compare.InputError, match=r"Keras side .* flip \(RandomFlip\)"):
+        check(build, port, IMAGES)
+    assert "flip" in "".join(inspect_pair(build, port, IMAGES).not_compared)
+
+
 def test_models_and_generators_are_left_as_found():
     model, module = mlp(), MLP(nn.Dropout(0.3))
     drop = model.get_layer("drop")

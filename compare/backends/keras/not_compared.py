@@ -14,7 +14,12 @@ _AUGMENTATIONS = tuple(
 
 def not_compared(model: keras.Model) -> list[str]:
     """See `Framework.not_compared`."""
-    return [*_metrics(model), *_augmentation(model), *_averages(getattr(model, "optimizer", None))]
+    return [
+        *_metrics(model),
+        *_augmentation(model),
+        *_recurrent_dropout(model),
+        *_averages(getattr(model, "optimizer", None)),
+    ]
 
 
 def _metrics(model: Any) -> list[str]:
@@ -33,6 +38,18 @@ def _name(metric: Any) -> str:
 def _augmentation(model: keras.Model) -> list[str]:
     names = [x.name for x in model._flatten_layers() if isinstance(x, _AUGMENTATIONS)]
     return [f"Keras' augmentation ({', '.join(names)})"] if names else []
+
+
+def _recurrent_dropout(model: keras.Model) -> list[str]:
+    names = [
+        x.name
+        for x in model._flatten_layers()
+        if isinstance(x, _K.RNN) and getattr(x.cell, "recurrent_dropout", False)
+    ]
+    return [
+        f"Keras' recurrent dropout ({name}), which was off: Torch's layers have none"
+        for name in names
+    ]
 
 
 def _averages(optimizer: Any) -> list[str]:

@@ -30,7 +30,8 @@ _UNSHARED = ("categorical", "randint", "truncated_normal", "shuffle", "gamma", "
 def shared(model: keras.Model, draws: Draws) -> Iterator[None]:
     """While the block runs, every draw of `keras.random` gets its numbers from `draws`.
 
-    `draws.begin` says which step it is. What is drawn by `tf.random` itself is not seen.
+    `draws.begin` says which step it is. What is drawn by `tf.random` itself is not seen. Recurrent
+    dropout is off: Torch's layers have none, see `not_compared`.
 
     Args:
         model: A built model; it is left as it was found.
@@ -39,6 +40,8 @@ def shared(model: keras.Model, draws: Draws) -> Iterator[None]:
     asking = _Asking(draws)
     with ExitStack() as stack:
         for path, layer in _layers(model, ""):
+            if vars(layer).get("recurrent_dropout"):
+                shadow(stack, layer, "recurrent_dropout", 0.0)
             if layer is model or layer._seed_generators or _is_own(layer):
                 shadow(stack, layer, "call", asking.watched(layer, path))
         replaced = {
