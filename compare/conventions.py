@@ -8,14 +8,13 @@ themselves are in `conventions.toml`.
 
 from __future__ import annotations
 
+import struct
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from types import MappingProxyType
 from typing import Any
-
-import numpy as np
 
 from compare.errors import InputError, unknown
 
@@ -96,9 +95,15 @@ def literal(value: Any) -> str:
     if isinstance(value, float):
         written = float(f"{value:.6g}")
         # The shortest way to write a number that is rounded to float32.
-        if written != value == float(np.float32(written)):
+        if written != value == _single(written):
             return f"float(np.float32({written!r}))"
     return value if isinstance(value, str) else repr(value)
+
+
+def _single(value: float) -> float:
+    """A number as float32 holds it; without NumPy, whose import costs as much as all the rest."""
+    (rounded,) = struct.unpack("f", struct.pack("f", value))
+    return float(rounded)
 
 
 def _read() -> dict[str, Convention]:

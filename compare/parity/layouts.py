@@ -196,7 +196,7 @@ def in_keras_order(keras: Trace, torch: Trace) -> Trace:
 
     def reading(key: str, layer: str, end: str) -> View | None:
         ends = ("input",) if kinds.get(layer) == "dense" else ("input", "output")
-        if layer not in places or end not in ends:
+        if layer not in places or end not in ends or torch[key].shape[-1] != len(places[layer]):
             return None
         return partial(np.take, indices=places[layer], axis=-1)
 

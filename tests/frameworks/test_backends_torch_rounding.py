@@ -103,3 +103,11 @@ def test_the_gradient_of_a_maximum_goes_where_the_maximum_is():
     with rounded_otherwise(0, "float64"):
         x.amax(1).sum().backward()
     assert torch.allclose(x.grad.sum(1), torch.ones(4, dtype=torch.float64))
+
+
+def test_the_infinities_of_a_mask_stay_infinite():
+    mask = torch.full((3, 3), -torch.inf, dtype=torch.float64).triu(1)
+    with rounded_otherwise(0, "float64"):
+        weights = (torch.ones(3, 3, dtype=torch.float64) + mask).softmax(-1)
+    assert weights.isfinite().all()
+    assert not weights.triu(1).any()

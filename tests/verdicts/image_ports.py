@@ -94,7 +94,7 @@ def _between(middle: Callable[[], Any]) -> nn.Module:
 
 def _resized() -> Iterator[Port]:
     bilinear = partial(layers.UpSampling2D, 2, interpolation="bilinear")
-    told = fault(SPAN)
+    told = fault(SPAN, also=["align-corners", "resize-antialias"])
     yield from _ports(
         between("bilinear", bilinear),
         {"bilinear": lambda: nn.Upsample(scale_factor=2, mode="bilinear")},

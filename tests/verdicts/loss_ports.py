@@ -123,9 +123,10 @@ def _of_classes() -> Iterator[Port]:
     for dtype in BOTH:
         right = _objective(partial(F.cross_entropy, label_smoothing=0.2))
         yield Port("smoothed alike", original, Perceptron, objective=right, dtype=dtype)
-    yield Port("not smoothed", original, Perceptron, LOSS, _objective(F.cross_entropy))
+    smoothing = fault("loss", cause="label-smoothing")
+    yield Port("not smoothed", original, Perceptron, smoothing, _objective(F.cross_entropy))
     halved = _objective(partial(F.cross_entropy, label_smoothing=0.1))
-    yield Port("half as smooth", original, Perceptron, LOSS, halved)
+    yield Port("half as smooth", original, Perceptron, smoothing, halved)
 
 
 def _of_labels() -> Iterator[Port]:
@@ -156,7 +157,12 @@ def _of_labels() -> Iterator[Port]:
             F.binary_cross_entropy,
             fault("output", "loss"),
         ),
-        ("Torch's hard sigmoid", F.hardsigmoid, F.binary_cross_entropy, fault("output", "loss")),
+        (
+            "Torch's hard sigmoid",
+            F.hardsigmoid,
+            F.binary_cross_entropy,
+            fault("output", "loss", also=["hard-sigmoid"]),
+        ),
         (
             "positives weigh more",
             None,
@@ -230,8 +236,9 @@ def _weighted() -> Iterator[Port]:
         objective = _objective(right)
         yield Port("weighted by hand", original, Perceptron, objective=objective, dtype=dtype)
     wrong = _objective(divided_by_weights)
-    yield Port("cross_entropy(weight=…)", original, Perceptron, LOSS, wrong)
-    yield Port("not weighted", original, Perceptron, LOSS, _objective(F.cross_entropy))
+    told = fault("loss", also=["class-weights"])
+    yield Port("cross_entropy(weight=…)", original, Perceptron, told, wrong)
+    yield Port("not weighted", original, Perceptron, told, _objective(F.cross_entropy))
 
 
 def _broadcast() -> Iterator[Port]:

@@ -200,7 +200,7 @@ def _both_ways() -> Iterator[Port]:
     right = partial(both, lambda z, state: torch.cat([state[0], state[1]], -1))
     for dtype in BOTH:
         yield Port("both last states", original, right, objective=OBJECTIVE, dtype=dtype)
-    span = fault("between rnn and head")
+    span = fault("between rnn and head", also=["bidirectional-last-step"])
     for name, last in (
         ("the last output", lambda z, state: z[:, -1]),
         ("directions swapped", lambda z, state: torch.cat([state[1], state[0]], -1)),
@@ -235,7 +235,9 @@ def _recurrent() -> Iterator[Port]:
         steps,
         partial(layers.LSTM, 4, recurrent_activation="hard_sigmoid", name="rnn"),
     )
-    yield Port("sigmoid", hard, partial(Steps, _lstm), fault("rnn"), OBJECTIVE)
+    yield Port(
+        "sigmoid", hard, partial(Steps, _lstm), fault("rnn", also=["hard-sigmoid"]), OBJECTIVE
+    )
 
     gru = _model("GRU", steps, partial(layers.GRU, 4, name="rnn"))
     for dtype in BOTH:
@@ -301,7 +303,7 @@ def _attention() -> Iterator[Port]:
         for dtype in BOTH:
             yield Port("as it is", original, right, objective=OBJECTIVE, dtype=dtype)
         other = partial(_attended, mask=_causal(6, later=not causal))
-        told = fault(*place)
+        told = fault(*place, also=["attention-mask"])
         yield Port("another mask", original, partial(Attending, other), told, OBJECTIVE)
         if causal:
             unmasked = partial(Attending, _attended)

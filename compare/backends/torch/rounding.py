@@ -93,7 +93,8 @@ class _Rounding(TorchDispatchMode):
     def _moved(self, value: Any) -> Any:
         if not isinstance(value, Tensor) or not value.is_floating_point():
             return value
-        return torch.addcmul(value, value, self._signs(value).to(value.dtype), value=self._unit)
+        # Not value + value * …: the infinities of a mask would become no numbers.
+        return value * (self._signs(value).to(value.dtype) * self._unit + 1.0)
 
     def _added_up(self, total: Tensor, terms: Tensor) -> Tensor:
         """A sum or mean of terms, with the rounding of every partial sum.
