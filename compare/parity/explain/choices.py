@@ -27,6 +27,7 @@ IRREMEDIABLE: Mapping[str, str] = {
     "corrections": "Torch computes the numbers of the bias correction in double precision",
     "rounded-schedule": "Keras computes a schedule in float32, in float64 training too",
     "clip-epsilon": "clip_grad_norm_ adds 1e-6 to the norm",
+    "velocity": "Keras keeps the learning rate within the velocity, Torch's SGD outside of it",
     "sparse": "Torch adds up the gradients of a token before its optimizers see them",
 }
 """Choice → why no setting of Torch's own optimizers makes both sides alike there."""
