@@ -24,7 +24,7 @@ def check_parity(
     x: Structure,
     y: Structure | None = None,
     *,
-    torch_loss: Callable[[Any, Any], Any] | None = None,
+    torch_loss: Callable[..., Any] | None = None,
     torch_optimizer: Callable[[Any], Any] | None = None,
     steps: int = 2,
     dtype: str | None = None,
@@ -33,6 +33,8 @@ def check_parity(
     allow: Collection[str] = (),
     weights_from: str | None = None,
     tolerances: Mapping[str, float] | None = None,
+    sample_weight: Any = None,
+    class_weight: Mapping[int, float] | None = None,
 ) -> ParityReport:
     """Climb the ladder with any Keras model and any Torch module, in lockstep.
 
@@ -66,6 +68,11 @@ def check_parity(
         weights_from: `"keras"` or `"torch"`: carry that side's weights over first, as
             `compare.port_weights` does; None to compare the weights as they are.
         tolerances: `"layer"` or `"layer/tensor"` → tolerance, where larger than the ladder's.
+        sample_weight: What each sample's loss is multiplied by, (n,), as `model.fit` takes it. In
+            Torch, `training_step` gets `(x, y, sample_weight)` as its batch, and `torch_loss` is
+            called with the output, the target and the weights.
+        class_weight: Label → weight, as `model.fit` takes it. In Torch weights of classes are a
+            part of the loss: the port brings its own.
 
     Returns:
         The report; call its `raise_if_diverged`.
@@ -86,6 +93,8 @@ def check_parity(
         allow=allow,
         weights_from=weights_from,
         tolerances=tolerances,
+        sample_weight=sample_weight,
+        class_weight=class_weight,
     )
     pair = build_pair(keras_model, torch_module, x, options)
     with observed(pair, y, options) as sides:

@@ -81,13 +81,13 @@ def observe(
             watched.
     """
     side.refuse_randomness()
-    trace = side.trace(request.batches, folder, starting)
+    trace = side.trace(request.batches(side.name), folder, starting)
     if request.y is not None:
-        check_real_step(side, request.x, request.y, trace)
+        check_real_step(side, request.x, request.targets(side.name), trace)
 
     def rounding() -> Mapping[str, float]:
         start = None if starting is None else starting(lambda layers: trace)
-        return measure(side, request.batches, trace, request.dtype, start)
+        return measure(side, request.batches(side.name), trace, request.dtype, start)
 
     return Observed(
         trace,
