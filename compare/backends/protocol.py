@@ -45,8 +45,9 @@ Start = Callable[[int, Sequence[Layer]], Mapping[str, Array]]
 counted from 1, and for the evaluation as if that were one step more; and with the layers in the
 order in which they ran, as far as is known."""
 
-Objective = tuple[Callable[[Any, Any], Any] | None, Callable[[Any], Any] | None]
-"""`loss(output, target)` and `optimizer(parameters)` of a plain Torch module, where it has them."""
+Objective = tuple[Callable[..., Any] | None, Callable[[Any], Any] | None]
+"""Loss and optimizer of a plain Torch module, where it has them: `loss(output, target)`, where
+samples have weights `loss(output, target, weights)`; `optimizer(parameters)`."""
 
 Views = Mapping[str, tuple[Array, bool]]
 """What is evaluated after every epoch: name → samples, and whether batch normalization uses the

@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 Structure = Any
 """An array, or a tuple, list or dictionary of structures."""
+
+
+class Weighted(NamedTuple):
+    """Targets, and what the loss of each sample is multiplied by, (n,)."""
+
+    targets: Structure
+    weights: Any
+
+
+def without_weights(y: Structure | None) -> Structure | None:
+    """The targets alone."""
+    return y.targets if isinstance(y, Weighted) else y
+
+
+def as_batch(x: Structure, y: Structure | None) -> tuple[Any, ...]:
+    """What a training step is given: samples and targets, and weights where there are any."""
+    return (x, *y) if isinstance(y, Weighted) else (x, y)
 
 
 def mapped(function: Callable[[Any], Any], structure: Structure) -> Structure:

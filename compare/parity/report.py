@@ -108,8 +108,7 @@ class ParityReport:
         runs = f", where {listed(first.runs)} run{'s' * (len(first.runs) == 1)}" * bool(first.runs)
         lines = [
             f"{raised}Keras and Torch differ first on rung {first.rung} ({first.rung_name}){step}: "
-            f"{first.layer}{runs}{accepted}.",
-            *self._place(),
+            f"{first.layer}{runs}{accepted}.{self._place()}",
             *(self._explanation(name, first) for name in first.explained_by),
             *(f"Explained by a setting: {setting}." for setting in first.settings),
             *_parts(first),
@@ -143,13 +142,13 @@ class ParityReport:
             *map(str, self.accepted),
         ]
 
-    def _place(self) -> list[str]:
+    def _place(self) -> str:
         """The first check that failed, with both values."""
         failed = [check for check in self.checks if not check.passed]
         if not failed:
-            return []
+            return ""
         check = min(failed, key=lambda check: check.rung)
-        return [f"There: {check.path} {check.gap.where()}"]
+        return f" There: {check.path} {check.gap.where()}"
 
     def _explanation(self, name: str, first: Divergence) -> str:
         """A convention in this pair's own numbers, as far as they are known."""

@@ -24,7 +24,7 @@ def check_parity(
     x: Structure,
     y: Structure | None = None,
     *,
-    torch_loss: Callable[[Any, Any], Any] | None = None,
+    torch_loss: Callable[..., Any] | None = None,
     torch_optimizer: Callable[[Any], Any] | None = None,
     steps: int = 2,
     dtype: str | None = None,
@@ -36,6 +36,8 @@ def check_parity(
     randomness: str = "shared",
     strict: bool = False,
     threads: int = DEFAULT_THREADS,
+    sample_weight: Any = None,
+    class_weight: Mapping[int, float] | None = None,
 ) -> ParityReport:
     """Climb the ladder with any Keras model and any Torch module, in lockstep.
 
@@ -78,6 +80,11 @@ def check_parity(
             cores: where another program keeps one busy, threads that wait for each other cost ten
             times as much as they bring. TensorFlow's are set before its first operation, by the
             user.
+        sample_weight: What each sample's loss is multiplied by, (n,), as `model.fit` takes it. In
+            Torch, `training_step` gets `(x, y, sample_weight)` as its batch, and `torch_loss` is
+            called with the output, the target and the weights.
+        class_weight: Label → weight, as `model.fit` takes it. In Torch weights of classes are a
+            part of the loss: the port brings its own.
 
     Returns:
         The report; call its `raise_if_diverged`.
@@ -101,6 +108,8 @@ def check_parity(
         randomness=randomness,
         strict=strict,
         threads=threads,
+        sample_weight=sample_weight,
+        class_weight=class_weight,
     )
     pair = build_pair(keras_model, torch_module, x, options)
     with observed(pair, y, options) as sides:

@@ -102,15 +102,15 @@ def observe(
     """
     side, trace = traced(side, request, folder, starting, keras)
     if request.y is not None:
-        check_real_step(side, request.x, request.y, trace)
+        check_real_step(side, request.x, request.targets(side.name), trace)
 
     def rounding(single: bool) -> Mapping[str, float]:
         assert isinstance(side, TorchSide)
         start = None if starting is None else starting(lambda layers: trace)
-        return measure(side, request.batches, trace, start, single=single)
+        return measure(side, request.batches(side.name), trace, start, single=single)
 
     def drifted() -> Trace:
-        return side.trace(request.batches, folder.with_name(f"{folder.name}-drifted"))
+        return side.trace(request.batches(side.name), folder.with_name(f"{folder.name}-drifted"))
 
     return Observed(
         trace,

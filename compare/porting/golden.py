@@ -352,7 +352,7 @@ def _unpacked(file: Path, packed: bytes, recording: Recording) -> Arrays:
 def _asked(request: Request) -> Asked:
     return Asked(
         x=digest(request.x, "x"),
-        y=None if request.y is None else digest(request.y, "y"),
+        y=None if request.y is None else digest(request.targets("keras"), "y"),
         steps=request.options.steps,
         dtype=request.dtype,
         allow=sorted(request.options.allow),

@@ -70,7 +70,7 @@ def inspect_pair(
     torch_module: Any,
     x: Structure | None = None,
     *,
-    torch_loss: Callable[[Any, Any], Any] | None = None,
+    torch_loss: Callable[..., Any] | None = None,
     torch_optimizer: Callable[[Any], Any] | None = None,
     pairs: Mapping[str, str] | None = None,
     to_torch: Callable[[Structure], Structure] | None = None,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compare.backends.protocol import NAMES, Batches, Objective
-from compare.backends.structures import Structure, leaves, mapped
+from compare.backends.structures import Structure, Weighted, leaves, mapped
 from compare.environment import available_cores
 from compare.errors import InputError, unknown
 from compare.porting.expected_differences import check_allowed
@@ -65,7 +65,7 @@ class Options:
         InputError: An option cannot be used.
     """
 
-    torch_loss: Callable[[Any, Any], Any] | None = None
+    torch_loss: Callable[..., Any] | None = None
     torch_optimizer: Callable[[Any], Any] | None = None
     steps: int = 2
     dtype: str | None = None
@@ -77,6 +77,8 @@ class Options:
     randomness: str = "shared"
     strict: bool = False
     threads: int = DEFAULT_THREADS
+    sample_weight: Any = None
+    class_weight: Mapping[int, float] | None = None
 
     def __post_init__(self) -> None:
         for name, count in (("steps", self.steps), ("threads", self.threads)):
@@ -126,8 +128,41 @@ class Options:
         Raises:
             InputError: Samples or targets cannot be used.
         """
-        targets = None if y is None else checked("y", y, dtype)
-        return Request(checked("x", x, dtype), targets, dtype, self)
+        samples = checked("x", x, dtype)
+        if y is None:
+            self._refuse_weights("there are no targets: pass y")
+            return Request(samples, None, dtype, self)
+        targets = checked("y", y, dtype)
+        weights = None
+        if self.sample_weight is not None:
+            weights = checked("sample_weight", self.sample_weight, dtype)
+            count = next(len(leaf) for _, leaf in leaves(targets))
+            if np.shape(weights) != (count,):
+                raise InputError(
+                    f"sample_weight: expected a number for each of {count} samples, received "
+                    f"shape {np.shape(weights)}."
+                )
+        if self.class_weight is not None:
+            if weights is not None:
+                self._refuse_weights("both at once: multiply sample_weight by the class's weight")
+            weights = _by_class(targets, self.class_weight, dtype)
+        return Request(samples, targets, dtype, self, weights)
+
+    def _refuse_weights(self, why: str) -> None:
+        given = {"sample_weight": self.sample_weight, "class_weight": self.class_weight}
+        names = [name for name, value in given.items() if value is not None]
+        if names:
+            raise InputError(f"{' and '.join(names)}: {why}.")
+
+
+def _by_class(targets: Structure, weights: Mapping[int, float], dtype: str) -> NDArray[Any]:
+    """The weight of each sample, as `model.fit` finds it: by its label, or its largest target."""
+    if not isinstance(targets, np.ndarray) or targets.ndim > 2:
+        raise InputError("class_weight: expected targets of classes, (n,), (n, 1) or (n, classes).")
+    one_hot = targets.ndim == 2 and targets.shape[1] > 1
+    labels = (targets.argmax(-1) if one_hot else targets.reshape(-1)).astype(int)
+    # What has no weight counts once, as in Keras.
+    return np.array([weights.get(int(label), 1.0) for label in labels], dtype=dtype)
 
 
 @dataclass(frozen=True)
@@ -139,14 +174,23 @@ class Request:
         y: Targets; None to compare without training.
         dtype: `"float32"` or `"float64"`.
         options: The user's options.
+        weights: What each sample's loss is multiplied by, (n,); None for nothing.
     """
 
     x: Structure
     y: Structure | None
     dtype: str
     options: Options
+    weights: NDArray[Any] | None = None
 
-    @property
-    def batches(self) -> Batches:
+    def targets(self, side: str) -> Structure | None:
+        """What a side, `"keras"` or `"torch"`, is trained on: targets, with weights if it has any.
+
+        In Torch the weights of classes are the port's own affair: they are a part of its loss.
+        """
+        own = side == "keras" or self.options.class_weight is None
+        return self.y if self.weights is None or not own else Weighted(self.y, self.weights)
+
+    def batches(self, side: str) -> Batches:
         """Each training step sees all samples; without targets there is one forward pass."""
-        return [(self.x, self.y)] * (1 if self.y is None else self.options.steps)
+        return [(self.x, self.targets(side))] * (1 if self.y is None else self.options.steps)

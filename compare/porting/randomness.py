@@ -36,8 +36,8 @@ def traced(
     if request.options.randomness != "shared":
         side = replace(side, undropped=request.options.randomness == "off")
         side.refuse_randomness()
-        return side, side.trace(request.batches, folder, starting)
-    side, trace = _shared(side, request.batches, folder, starting, keras)
+        return side, side.trace(request.batches(side.name), folder, starting)
+    side, trace = _shared(side, request.batches(side.name), folder, starting, keras)
     if side.draws is not None and side.draws.unshared:
         raise InputError(
             f"the {side.name.capitalize()} side draws random numbers that cannot be shared with "

@@ -12,7 +12,7 @@ from compare.backends.keras.optimizers import Optimizers
 from compare.backends.keras.preserve_state import as_found
 from compare.backends.keras.trace import raising, write_step
 from compare.backends.protocol import Sink
-from compare.backends.structures import Structure, leaves
+from compare.backends.structures import Structure, Weighted, leaves, without_weights
 
 
 def real_step(model: keras.Model, x: Structure, y: Structure, sink: Sink) -> None:
@@ -28,7 +28,9 @@ def real_step(model: keras.Model, x: Structure, y: Structure, sink: Sink) -> Non
         _, first = next(leaves(x))
         with nullcontext() if compiled else steps.eagerly():
             model.fit(
-                *(x, y),
+                x,
+                without_weights(y),
+                sample_weight=y.weights if isinstance(y, Weighted) else None,
                 batch_size=len(first),
                 epochs=1,
                 shuffle=False,

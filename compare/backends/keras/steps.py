@@ -13,6 +13,7 @@ import tensorflow as tf
 from compare.backends.keras.hooks import Note, recording
 from compare.backends.keras.optimizers import Losses, OnGradients, Optimizers
 from compare.backends.keras.structures import as_tensors
+from compare.backends.structures import as_batch
 
 _O = keras.optimizers
 
@@ -96,7 +97,9 @@ class Training:
         model = self._model
         with tf.GradientTape() as tape:
             output = forward(model, x, training=True)
-            loss = model._compute_loss(x=x, y=y, y_pred=output, training=True)
+            samples, targets, *given = as_batch(x, y)
+            weights = given[0] if given else None
+            loss = model._compute_loss(samples, targets, output, weights, training=True)
             scaled = model.optimizer.scale_loss(loss)
         return loss, tape.gradient(scaled, model.trainable_variables)
 
@@ -111,7 +114,7 @@ class Training:
             # Nothing is trained: the structure says so.
             warnings.filterwarnings("ignore", message=".*does not have any trainable weights")
             with _differentiated() as targets:
-                self._model.train_step((x, y))
+                self._model.train_step(as_batch(x, y))
         # What the optimizer was asked to scale is not scaled yet.
         if not (targets := losses.unscaled or targets):
             raise ValueError(

@@ -28,7 +28,7 @@ from compare.backends.keras.rules import Part, Tensor
 from compare.backends.keras.slots import Updates, slot_attributes, slots
 from compare.backends.keras.structures import as_tensors, check, to_numpy
 from compare.backends.protocol import Batches, Sink, Start
-from compare.backends.structures import Structure, leaves
+from compare.backends.structures import Structure, leaves, without_weights
 from compare.data import Array
 from compare.trace import Layer
 
@@ -95,7 +95,7 @@ def _train(
     order: list[str] = []
     for step, (x, y) in enumerate(batches, start=1):
         _write_all(sink, f"step/{step}/data/x", x)
-        _write_all(sink, f"step/{step}/data/y", y)
+        _write_all(sink, f"step/{step}/data/y", without_weights(y))
         updates = Updates(step, tensors, sink)
         if step == 1:
             note, back = _writing(sink, "training"), _writing(sink, "backward")

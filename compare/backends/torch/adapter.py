@@ -22,7 +22,7 @@ from bn_torch.module import BinaryClassifier
 from bn_torch.training import Reporting, fit
 from compare.backends.draws import Draws
 from compare.backends.protocol import Batches, Objective, Sink, Start, Views
-from compare.backends.structures import Structure
+from compare.backends.structures import Structure, without_weights
 from compare.backends.torch import build as networks
 from compare.backends.torch import (
     demos,
@@ -236,7 +236,9 @@ def trace_any(
         theirs = batches[step - 1]
         return (
             theirs[0] if to_torch is not None else samples.to_keras(x),
-            theirs[1] if targets_to_torch is not None or y is None else targets.to_keras(y),
+            without_weights(theirs[1])
+            if targets_to_torch is not None or y is None
+            else targets.to_keras(y),
         )
 
     return tracing.trace(

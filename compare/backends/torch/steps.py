@@ -19,7 +19,7 @@ from torch import Tensor, nn, optim
 from torch.utils.data import DataLoader
 
 from compare.backends.protocol import Batches, Objective
-from compare.backends.structures import Structure
+from compare.backends.structures import Structure, as_batch, without_weights
 from compare.backends.torch.preserve_state import training_as_found
 from compare.backends.torch.structures import call
 
@@ -137,7 +137,7 @@ def _loop(
     watch.optimizers = optimizers
     watch.on_start()
     for step, (x, y) in enumerate(batches, start=1):
-        watch.before_step(step, x, y)
+        watch.before_step(step, x, without_weights(y))
         watch.ended(_step(partial(_loss, module, loss_of, x, y), optimizers, watch))
         for config in configs:
             schedule: Any = config.scheduler
@@ -147,8 +147,8 @@ def _loop(
         watch.after_step(step)
 
 
-def _loss(module: nn.Module, loss_of: Callable[[Any, Any], Any], x: Any, y: Any) -> Tensor:
-    loss: Tensor = loss_of(call(module, x), y)
+def _loss(module: nn.Module, loss_of: Callable[..., Any], x: Any, y: Any) -> Tensor:
+    loss: Tensor = loss_of(call(module, x), *as_batch(x, y)[1:])
     return loss
 
 
@@ -199,7 +199,7 @@ def _fit(module: Any, batches: Batches, watch: Watch, stack: ExitStack) -> None:
         callbacks=[_Telling(watch, stack)],
     )
     # The default would turn tuples into lists.
-    steps: Any = list(batches)
+    steps: Any = [as_batch(x, y) for x, y in batches]
     loader: Any = DataLoader(steps, batch_size=None, collate_fn=lambda batch: batch)
     trainer.fit(module, loader)
 
@@ -228,7 +228,7 @@ class _Telling(L.Callback):
         # Only now has the module done what it does at the end of a batch.
         if batch_idx:
             self._watch.after_step(batch_idx)
-        self._watch.before_step(batch_idx + 1, *batch)
+        self._watch.before_step(batch_idx + 1, *batch[:2])
 
     def on_before_backward(self, trainer: Any, module: Any, loss: Any) -> None:
         self._watch.before_backward()
