@@ -37,7 +37,7 @@ from compare.parity.tolerances import Gap
 from compare.porting.causes import explained
 from compare.porting.expected_differences import predicted
 from compare.porting.float32_inside import failing_alone, float32_inside
-from compare.porting.floors import measure
+from compare.porting.floors import measure, shaken
 from compare.porting.inspect import (
     image_sizes,
     inspect_layers,
@@ -102,7 +102,8 @@ def observe(
     """
     side, trace = traced(side, request, folder, starting, keras)
     if request.y is not None:
-        check_real_step(side, request.x, request.targets(side.name), trace)
+        batches, targets = request.batches(side.name)[:1], request.targets(side.name)
+        check_real_step(side, request.x, targets, trace, partial(shaken, side, batches, trace))
 
     def rounding(single: bool) -> Mapping[str, float]:
         assert isinstance(side, TorchSide)

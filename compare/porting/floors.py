@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compare.backends.protocol import Batches, Start
+from compare.backends.structures import mapped
 from compare.parity.tolerances import gap
-from compare.porting.models import TorchSide
-from compare.trace import Trace
+from compare.porting.models import Side, TorchSide
+from compare.trace import Layer, Trace, split
 
 _FORWARD = re.compile(r"training/|step/\d+/(loss|statistics|prediction)")
 _STEPPED = re.compile(r"step/|evaluation/|prediction")
@@ -78,6 +79,39 @@ def measure(
             worst[path] = max(worst.get(path, 0.0), floor)
     ceiling = SINGLE_CEILING if single else math.inf
     return {path: min(_tolerance(path, floor, dtype), ceiling) for path, floor in worst.items()}
+
+
+def shaken(side: Side, batches: Batches, trace: Trace) -> dict[str, float]:
+    """The same of either side, with weights and samples alone a unit in the last place off.
+
+    Args:
+        side: A side; what its steps start from is disturbed, and put back.
+        batches: Those that were traced.
+        trace: Their trace.
+    """
+    rng = np.random.default_rng(0)
+    initial = {split(k)[1]: np.asarray(trace[k]) for k in trace if k.startswith("initial/")}
+
+    def disturbed(step: int, layers: Sequence[Layer]) -> dict[str, NDArray[Any]]:
+        return {name: jog(weight, rng) for name, weight in initial.items()} if step == 1 else {}
+
+    worst: dict[str, float] = {}
+    for _ in range(DRAWS):
+        floors = _Floors(trace)
+        moved = [(mapped(lambda a: jog(np.asarray(a), rng), x), y) for x, y in batches]
+        side.stream(moved, floors, disturbed)
+        for path, floor in floors.required.items():
+            worst[path] = max(worst.get(path, 0.0), floor)
+    return {path: _tolerance(path, floor, side.dtype) for path, floor in worst.items()}
+
+
+def jog(array: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+    """Every floating value moved to its neighbour, up or down; whole numbers as they are."""
+    if array.dtype.kind != "f":
+        return array
+    towards = np.where(rng.integers(0, 2, array.shape), np.inf, -np.inf).astype(array.dtype)
+    # The neighbour of zero is no rounding error, and what is zero stays so.
+    return np.where(array == 0, array, np.nextafter(array, towards))
 
 
 def _tolerance(path: str, floor: float, dtype: str) -> float:
