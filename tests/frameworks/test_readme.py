@@ -108,6 +108,11 @@ CHANGES = {
 }
 
 
+def unplaced(line):
+    """A line without the element that differs most: weights are drawn anew each time."""
+    return re.sub(r"\[\d+, \d+\] Keras [\d.e-]+, Torch [\d.e-]+", "[…]", line)
+
+
 def test_the_example_test_fails_as_shown_and_passes_when_mended(tmp_path):
     (code,) = (code for code in SNIPPETS if "def test_" in code)
     for name, change in CHANGES.items():
@@ -124,7 +129,7 @@ def test_the_example_test_fails_as_shown_and_passes_when_mended(tmp_path):
     as_shown, half_mended = re.split(r"^_+ test_half_mended_", done.stdout, flags=re.MULTILINE)
     shown = re.search(r"```text\n(ParityError: .*?)```", README, flags=re.DOTALL)[1]
     first = re.findall(r"^E +(?:compare\.)?(.*)", as_shown, flags=re.MULTILINE)[:3]
-    assert first == shown.splitlines()
+    assert [unplaced(line) for line in first] == [unplaced(line) for line in shown.splitlines()]
     assert "Explained by bn-biased-variance" in half_mended
     assert "Explained by bn-biased-variance" not in as_shown
 
