@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import keras
@@ -60,6 +61,13 @@ def mlp(middle=(), outputs=2, **last):
 
 def port(*middle, outputs=2):
     return nn.Sequential(nn.Linear(5, 4), *middle, nn.Linear(4, outputs))
+
+
+class AlwaysDropped(nn.Module):
+    """Dropout in evaluation too."""
+
+    def forward(self, x):
+        return F.dropout(x, 0.5)
 
 
 def normed(**options):
@@ -357,6 +365,21 @@ WRONG: dict[str, Wrong] = {
         lambda: nn.Sequential(nn.Linear(5, 3), nn.LogSoftmax(-1)),
         y=0.7 * HOT + 0.1,
         loss=nn.KLDivLoss(),
+    ),
+    **{
+        f"dropout-{name}": Wrong(mlp([lambda: K.Dropout(0.5)]), partial(port, *parts))
+        for name, parts in {
+            "rate": [nn.Dropout(0.25)],
+            "kind": [nn.AlphaDropout(0.5)],
+            "in-eval": [AlwaysDropped()],
+            "missing": [],
+        }.items()
+    },
+    "dropout-place": Wrong(
+        lambda: compiled(
+            K.Dense(4, name="a"), K.Dropout(0.5), K.Dense(4, name="middle"), K.Dense(2, name="b")
+        ),
+        lambda: nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 4), nn.Dropout(0.5), nn.Linear(4, 2)),
     ),
     "gradient-accumulation": Wrong(
         lambda: compiled(

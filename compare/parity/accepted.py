@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from compare.conventions import CONVENTIONS
+from compare.parity.explain import float32
 from compare.parity.explain.choices import Difference
 from compare.parity.explain.steps import Allowed, Attribution, attribute
 from compare.parity.ladder import Check
@@ -178,7 +179,7 @@ def accepted_differences(
         entries.append((name, what, _ALLOWED, "statistics", 1))
     if rounded is not None:
         what = f"at {rounded.layer}, {rounded.path} {rounded.gap.where()}"
-        entries.append(("float32-inside", what, _ROUNDED, "weights", 1))
+        entries.append((float32.NAME, what, _ROUNDED, "weights", 1))
     if not entries:
         return ()
     free = drifted() if last > 1 else None

@@ -23,6 +23,7 @@ from compare.parity.accepted import (
     accepted_differences,
     step_differences,
 )
+from compare.parity.explain.float32 import failing_alone, float32_inside
 from compare.parity.ladder import FORWARD, OPTIMIZER, Check, Ladder
 from compare.parity.layouts import (
     channels_last,
@@ -36,7 +37,6 @@ from compare.parity.report import ParityReport
 from compare.parity.tolerances import Gap
 from compare.porting.causes import explained
 from compare.porting.expected_differences import predicted
-from compare.porting.float32_inside import failing_alone, float32_inside
 from compare.porting.floors import measure, shaken
 from compare.porting.inspect import (
     image_sizes,

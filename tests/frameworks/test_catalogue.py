@@ -15,16 +15,14 @@ from compare.porting import compare_traces
 
 PACKAGE = Path(compare.__file__).parent
 FROM = {
-    "numbers": PACKAGE / "parity" / "explain",
-    "inspection": PACKAGE / "porting",
+    "numbers": sorted((PACKAGE / "parity" / "explain").glob("*.py")),
+    "inspection": [*(PACKAGE / "porting").glob("*.py"), PACKAGE / "parity" / "randomness.py"],
 }
 
 
-def strings(folder):
-    """Every text in a folder's programs that is no documentation."""
-    nodes = (
-        n for file in folder.glob("*.py") for n in ast.walk(ast.parse(file.read_text("utf-8")))
-    )
+def strings(files):
+    """Every text in programs that is no documentation."""
+    nodes = (n for file in files for n in ast.walk(ast.parse(file.read_text("utf-8"))))
     return {node.value for node in nodes if isinstance(node, ast.Constant)}
 
 

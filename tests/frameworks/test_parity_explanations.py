@@ -25,6 +25,8 @@ def explained(model, module, x=X, y=Y, *, optimizer=None, loss=F.mse_loss):
         torch_loss=loss,
         torch_optimizer=optimizer or (lambda p: torch.optim.SGD(p, lr=0.01)),
         weights_from="keras",
+        # Of what is accepted the cause is found as well.
+        strict=True,
     )
     return None if report.passed else report.first_divergence.explained_by
 

@@ -195,6 +195,10 @@ DEMONSTRATIONS: dict[str, Demonstration] = {
     },
     # Adam, with betas of which Keras keeps every digit.
     "adam-epsilon": lambda remedied: trained_dense(adam()),
+    # The penalty of a regularizer, whose factor is rounded to float32.
+    "float32-inside": lambda remedied: {
+        "penalty": np.asarray(keras.regularizers.L2(0.1)(100.0 * normal(20, 3)))
+    },
     # Adam's betas as they are, or as Python floats, which Keras rounds to float32.
     "adam-beta-float32": lambda remedied: trained_dense(
         adam() if remedied else optimizers.Adam(RATE)

@@ -298,6 +298,11 @@ DEMONSTRATIONS: dict[str, Demonstration] = {
     "adam-epsilon": lambda remedied: trained_dense(
         partial(torch.optim.Adam, lr=RATE), *([keras_epsilon] if remedied else [])
     ),
+    # The penalty of a regularizer, its factor rounded to float32 or not.
+    "float32-inside": lambda remedied: {
+        "penalty": (float(np.float32(0.1)) if remedied else 0.1)
+        * (100.0 * normal(20, 3)).square().sum()
+    },
     # Adam's betas, with Keras' epsilon: the remedy is on Keras' side.
     "adam-beta-float32": lambda remedied: trained_dense(
         partial(torch.optim.Adam, lr=RATE), keras_epsilon

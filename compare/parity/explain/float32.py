@@ -15,6 +15,8 @@ import numpy as np
 from compare.parity.findings import Finding
 from compare.parity.ladder import Check, Ladder
 
+NAME = "float32-inside"
+
 UNITS = 8
 """Units in the last place of float32, of the largest value, that one rounded operation may cost: a
 resize adds up four rounded products, a loss of a sequence a few more."""
