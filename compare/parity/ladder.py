@@ -245,8 +245,16 @@ def structure(ladder: Ladder, keras: Sequence[Layer], torch: Sequence[Layer]) ->
         ladder.add(1, name, name, unequal(note) if note else EQUAL)
 
 
-def climb(ladder: Ladder, keras: Trace, torch: Trace) -> None:
-    """Rungs 1 to 9 over two traces; Torch's layers have been given their partners' names."""
+def climb(ladder: Ladder, keras: Trace, torch: Trace, *, same_start: bool = False) -> None:
+    """Rungs 1 to 9 over two traces; Torch's layers have been given their partners' names.
+
+    Args:
+        ladder: Where the checks go.
+        keras: Keras' trace.
+        torch: Torch's trace.
+        same_start: Whether every step starts from Keras' weights on both sides: then gradients of
+            later steps are compared as well.
+    """
     ladder.climbed += range(1, 10)
     structure(ladder, keras.layers, torch.layers)
     pair = _Pair(ladder, keras, torch)
@@ -257,7 +265,7 @@ def climb(ladder: Ladder, keras: Trace, torch: Trace) -> None:
     if "step/1/loss" in pair.keys:
         pair.compare(5, "step/1/loss", "loss", 1)
     pair.backward()
-    for step in pair.steps:
+    for step in pair.steps if same_start else ():
         pair.compare_all(f"step/{step}/gradient", 6, step)
     for step in pair.steps:
         pair.optimizer(step)

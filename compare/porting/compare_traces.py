@@ -149,12 +149,12 @@ def compare_traces(keras: Observed, torch: Observed, request: Request) -> Parity
 
     def climb(wider: Mapping[str, float], remaining: Mapping[str, Gap]) -> Ladder:
         ladder = Ladder(tolerances.for_dtype(request.dtype), wider, remaining)
-        rungs.climb(ladder, expected, torch_trace)
+        rungs.climb(ladder, expected, torch_trace, same_start=True)
         climb_draws(ladder, keras.trace, torch.trace, names)
         if not options.tolerances:
             return ladder
         ladder = Ladder(ladder.tolerances, _widened(ladder, options.tolerances), remaining)
-        rungs.climb(ladder, expected, torch_trace)
+        rungs.climb(ladder, expected, torch_trace, same_start=True)
         climb_draws(ladder, keras.trace, torch.trace, names)
         return ladder
 
