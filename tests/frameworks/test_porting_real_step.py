@@ -87,7 +87,7 @@ LOST = {
     "rho of Adadelta": (lambda: OPT.Adadelta(0.1), {"rho": 0.5}, "a/"),
     "beta_1 of Nadam": (lambda: OPT.Nadam(0.01), {"beta_1": 0.8}, "a/"),
     "beta_2 of Adamax": (lambda: OPT.Adamax(0.01, beta_2=0.9), {"beta_2": 0.5}, "a/"),
-    "beta_2 of Lion": (lambda: OPT.Lion(0.01), {"beta_2": 0.5}, "lion_momentums|momentums"),
+    "beta_2 of Lion": (lambda: OPT.Lion(0.01), {"beta_2": 0.5}, "momentum|first_moment"),
 }
 """What is lost → an optimizer, attributes as they are in the traced steps, what must be named."""
 
