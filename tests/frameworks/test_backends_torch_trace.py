@@ -318,3 +318,25 @@ def test_what_is_computed_again_on_the_way_back_is_noted_once():
     assert [layer["name"] for layer in found["layers"]] == ["first", "second"]
     assert {"backward/second/input", "backward/first/output"} <= found.keys()
     assert not [key for key in found if "#" in key]
+
+
+@pytest.mark.parametrize("lightning", [False, True])
+def test_what_is_evaluated_is_what_the_last_step_has_left(lightning):
+    class Linear(L.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Linear(2, 1)
+
+        def forward(self, x):
+            return self.net(x)
+
+        def training_step(self, batch, batch_idx):
+            return F.mse_loss(self(batch[0]), batch[1])
+
+        def configure_optimizers(self):
+            return sgd(self.parameters())
+
+    found = trace(Linear().double() if lightning else nn.Sequential(nn.Linear(2, 1)).double())
+    name = "net" if lightning else "0"
+    kernel, bias = (found[f"step/2/weights/{name}/{tensor}"] for tensor in ("kernel", "bias"))
+    np.testing.assert_allclose(found["prediction"], X @ kernel + bias, rtol=1e-14)

@@ -11,8 +11,10 @@ from torch import nn, optim
 from torch.nn import functional as F
 
 import compare
+from compare.backends import protocol
 from compare.backends.keras import steps
 from compare.porting import real_step
+from compare.porting.compare_traces import measure
 from compare.porting.models import KerasSide, TorchSide
 from compare.porting.real_step import check_real_step
 
@@ -31,8 +33,12 @@ def built(optimizer, trained=3):
     return model
 
 
+def checked(side, trace, x=X, y=Y):
+    check_real_step(side, x, y, trace, lambda: measure(side, [(x, y)], trace, side.dtype))
+
+
 def traced_and_checked(side, folder):
-    check_real_step(side, X, Y, side.trace([(X, Y)] * 2, folder))
+    checked(side, side.trace([(X, Y)] * 2, folder))
 
 
 def excluding():
@@ -292,7 +298,7 @@ def test_the_traced_step_of_a_plain_module_is_the_plain_loop_to_the_bit(optimize
     module = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).double()
     side = torch_side(module, optimizer)
     trace = side.trace([(X, Y)], tmp_path / "a")
-    check_real_step(side, X, Y, trace)
+    checked(side, trace)
     own = optimizer(module.parameters())
 
     def closure():
@@ -310,28 +316,55 @@ def test_the_traced_step_of_a_plain_module_is_the_plain_loop_to_the_bit(optimize
     assert np.array_equal(trace["step/1/weights/2/kernel"], kernel)
 
 
+def off_by(units, take=TorchSide.real_step):
+    """A real step that leaves the first kernel some units in the last place away."""
+
+    def step(side, x, y, sink):
+        def shifted(path, array):
+            moved = array.copy()
+            moved.flat[0] += units * np.finfo(array.dtype).eps * np.abs(array).max()
+            sink(path, moved if path.endswith("kernel") else array)
+
+        take(side, x, y, shifted)
+
+    return step
+
+
 def test_only_what_is_more_than_rounding_is_refused(tmp_path, monkeypatch):
     side = torch_side(nn.Sequential(nn.Linear(3, 2)))
     trace = side.trace([(X, Y)], tmp_path / "a")
-    take = TorchSide.real_step
-
-    def off_by(units):
-        def real_step(side, x, y, sink):
-            def shifted(path, array):
-                moved = array.copy()
-                moved.flat[0] += units * np.finfo(array.dtype).eps * np.abs(array).max()
-                sink(path, moved if path.endswith("kernel") else array)
-
-            take(side, x, y, shifted)
-
-        return real_step
-
     monkeypatch.setattr(TorchSide, "real_step", off_by(0.9 * real_step.UNITS))
-    check_real_step(side, X, Y, trace)
+    check_real_step(side, X, Y, trace, dict)
     for wrong in (1.1 * real_step.UNITS, np.nan, np.inf):
         monkeypatch.setattr(TorchSide, "real_step", off_by(wrong))
         with pytest.raises(compare.InputError, match=r"0/kernel\[0, 0\] is"):
-            check_real_step(side, X, Y, trace)
+            check_real_step(side, X, Y, trace, dict)
+    # What rounding in the network itself asks for counts where it is more, and has a ceiling.
+    for wrong, wide in ((1.1 * real_step.UNITS, True), (1e7, False), (np.nan, False)):
+        monkeypatch.setattr(TorchSide, "real_step", off_by(wrong))
+        if wide:
+            checked(side, trace)
+            continue
+        with pytest.raises(compare.InputError, match=r"0/kernel\[0, 0\] is"):
+            checked(side, trace)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_a_compiled_step_rounds_otherwise_is_no_other_training(dtype, tmp_path):
+    """A bias before a norm has no gradient but rounding, of which Adam makes a whole step."""
+    layers = [
+        K.Conv2D(4, 3, groups=2, name="conv"),
+        K.BatchNormalization(name="norm"),
+        K.Flatten(),
+        K.Dense(2, name="head"),
+    ]
+    x = RNG.normal(size=(8, 6, 6, 4)).astype(dtype)
+    with protocol.load("keras").building(dtype):
+        model = keras.Sequential([keras.Input((6, 6, 4)), *layers])
+        model.compile(OPT.Adam(0.01), "mse")
+    side = KerasSide(model)
+    y = Y.astype(dtype)
+    checked(side, side.trace([(x, y)], tmp_path / "a"), x, y)
 
 
 def test_what_draws_unseen_is_told_so(tmp_path):

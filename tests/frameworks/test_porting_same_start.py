@@ -14,6 +14,7 @@ from bn_torch import BiasedBatchNorm
 from compare.backends.keras.weights import read_weights
 from compare.porting.models import KerasSide, TorchSide
 from compare.porting.same_start import SameStart, weights_before
+from compare.trace import rename
 
 K, OPT = keras.layers, keras.optimizers
 RNG = np.random.default_rng(0)
@@ -119,6 +120,11 @@ def test_before_a_step_are_the_weights_that_the_one_before_has_left(traced):
     assert np.array_equal(weights["head/kernel"], ours["step/2/weights/head/kernel"])
     moving = weights_before(4, ours)["norm/moving_mean"]
     assert np.array_equal(moving, ours["step/3/statistics/norm/moving_mean"])
+
+
+def test_gradients_of_later_steps_belong_to_layers():
+    assert rename("step/2/gradient/0/kernel", {"0": "conv"}) == "step/2/gradient/conv/kernel"
+    assert rename("step/1/optimizer/0/kernel", {"0": "conv"}) == "step/1/optimizer/0/kernel"
 
 
 def test_an_accepted_difference_does_not_add_up():

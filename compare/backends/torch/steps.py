@@ -76,7 +76,11 @@ def learning_rates(optimizer: optim.Optimizer) -> list[float]:
 
 
 def train(
-    module: nn.Module, batches: Batches, watch: Watch, objective: Objective | None = None
+    module: nn.Module,
+    batches: Batches,
+    watch: Watch,
+    stack: ExitStack,
+    objective: Objective | None = None,
 ) -> None:
     """Take a step per batch.
 
@@ -84,6 +88,7 @@ def train(
         module: A LightningModule, or a plain module with an objective; it is changed.
         batches: Samples and targets of every step, tensors as a loader would yield them.
         watch: What looks on.
+        stack: Puts optimizers and what they move back when it unwinds: they may be a user's own.
         objective: Loss and optimizer of a plain module.
 
     Raises:
@@ -91,9 +96,9 @@ def train(
     """
     with _quietly():
         if objective is None:
-            _fit(module, batches, watch)
+            _fit(module, batches, watch, stack)
         else:
-            _loop(module, batches, watch, objective)
+            _loop(module, batches, watch, stack, objective)
     if watch.steps < len(batches):
         raise RuntimeError(f"training stopped after {watch.steps} of {len(batches)} steps")
 
@@ -116,7 +121,9 @@ def _quietly() -> Iterator[None]:
         yield
 
 
-def _loop(module: nn.Module, batches: Batches, watch: Watch, objective: Objective) -> None:
+def _loop(
+    module: nn.Module, batches: Batches, watch: Watch, stack: ExitStack, objective: Objective
+) -> None:
     """`zero_grad`, `loss.backward`, `step`, and schedules that count steps."""
     loss_of, optimizer_of = objective
     assert loss_of is not None
@@ -126,18 +133,18 @@ def _loop(module: nn.Module, batches: Batches, watch: Watch, objective: Objectiv
         optimizer_of(module.parameters())
     )
     configs = configuring._configure_schedulers_automatic_opt(schedules, monitor)
-    with training_as_found(*optimizers, *(config.scheduler for config in configs)):
-        watch.optimizers = optimizers
-        watch.on_start()
-        for step, (x, y) in enumerate(batches, start=1):
-            watch.before_step(step, x, without_weights(y))
-            watch.ended(_step(partial(_loss, module, loss_of, x, y), optimizers, watch))
-            for config in configs:
-                schedule: Any = config.scheduler
-                counts = config.interval == "step" and not config.reduce_on_plateau
-                if counts and step % config.frequency == 0:
-                    schedule.step()
-            watch.after_step(step)
+    stack.enter_context(training_as_found(*optimizers, *(c.scheduler for c in configs)))
+    watch.optimizers = optimizers
+    watch.on_start()
+    for step, (x, y) in enumerate(batches, start=1):
+        watch.before_step(step, x, without_weights(y))
+        watch.ended(_step(partial(_loss, module, loss_of, x, y), optimizers, watch))
+        for config in configs:
+            schedule: Any = config.scheduler
+            counts = config.interval == "step" and not config.reduce_on_plateau
+            if counts and step % config.frequency == 0:
+                schedule.step()
+        watch.after_step(step)
 
 
 def _loss(module: nn.Module, loss_of: Callable[..., Any], x: Any, y: Any) -> Tensor:
@@ -178,24 +185,23 @@ def _computes_again(optimizer: optim.Optimizer) -> bool:
     )
 
 
-def _fit(module: Any, batches: Batches, watch: Watch) -> None:
-    with ExitStack() as stack:
-        trainer = L.Trainer(
-            accelerator="cpu",
-            devices=1,
-            max_epochs=1,
-            limit_val_batches=0,
-            num_sanity_val_steps=0,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            callbacks=[_Telling(watch, stack)],
-        )
-        # The default would turn tuples into lists.
-        steps: Any = [as_batch(x, y) for x, y in batches]
-        loader: Any = DataLoader(steps, batch_size=None, collate_fn=lambda batch: batch)
-        trainer.fit(module, loader)
+def _fit(module: Any, batches: Batches, watch: Watch, stack: ExitStack) -> None:
+    trainer = L.Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_epochs=1,
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[_Telling(watch, stack)],
+    )
+    # The default would turn tuples into lists.
+    steps: Any = [as_batch(x, y) for x, y in batches]
+    loader: Any = DataLoader(steps, batch_size=None, collate_fn=lambda batch: batch)
+    trainer.fit(module, loader)
 
 
 class _Telling(L.Callback):

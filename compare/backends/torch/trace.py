@@ -69,7 +69,7 @@ def trace(
             f"{type(module).__name__} optimizes by hand (automatic_optimization = False), which "
             "cannot be followed: return the loss from training_step and let the Trainer step"
         )
-    with as_found(module):
+    with as_found(module), ExitStack() as stack:
         begin_training(module)
         recorder = _Recorder(root, sink, to_keras, start)
         write_weights(root, sink, "initial")
@@ -77,7 +77,7 @@ def trace(
             if targets is None:
                 recorder.forward(module, samples)
             else:
-                steps.train(module, batches, recorder, objective)
+                steps.train(module, batches, recorder, stack, objective)
             recorder.begin(len(batches) + 1)
             _evaluate(module, root, samples, recorder)
         # Whatever a port raises is a finding, reported with what was recorded before it.
@@ -109,9 +109,9 @@ def real_step(
         def after_step(self, step: int) -> None:
             write_step(root, sink, step, self)
 
-    with as_found(module):
+    with as_found(module), ExitStack() as stack:
         begin_training(module)
-        steps.train(module, [batch], AfterStep(), objective)
+        steps.train(module, [batch], AfterStep(), stack, objective)
 
 
 def begin_training(module: nn.Module) -> None:
