@@ -14,8 +14,6 @@ from compare.backends.keras.hooks import Note, recording
 from compare.backends.keras.optimizers import Losses, OnGradients, Optimizers
 from compare.backends.keras.structures import as_tensors
 
-_O = keras.optimizers
-
 
 def has_own_step(model: keras.Model) -> bool:
     """Whether a model overrides `train_step`."""
