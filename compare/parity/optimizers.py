@@ -149,8 +149,8 @@ def _clipped(rule: Rule, gradient: Gradient, norm: float | None) -> Gradient:
         return gradient.formed(lambda g: np.clip(g, -rule.clip_at, rule.clip_at))
     if rule.clip == "norm":
         # Keras: tensorflow/python/ops/clip_ops.py, clip_by_norm, of rows over every occurrence.
-        own = max(np.sqrt(gradient.square_sum()), rule.clip_at)
-        return gradient.formed(lambda g: g * rule.clip_at / own)
+        size = max(np.sqrt(gradient.square_sum()), rule.clip_at)
+        return gradient.formed(lambda g: g * rule.clip_at / size)
     if rule.clip == "global-norm" and norm is not None:
         scale = rule.clip_at * min(1.0 / (norm + rule.clip_epsilon), 1.0 / rule.clip_at)
         return gradient.densified().formed(lambda g: g * scale)
@@ -269,11 +269,11 @@ def _adam(step: _Step) -> Array:
     if rule.amsgrad:
         second = np.maximum(step.before("max_second_moment"), second)
         step.slots["max_second_moment"] = second
-    one, two = step.correction(1), cast("float", step.correction(2) ** 0.5)
+    bias, root = step.correction(1), cast("float", step.correction(2) ** 0.5)
     rate = step.number(rule.rate)
     if rule.epsilon_place == "before":
-        return first * (rate * two / one) / (np.sqrt(second) + rule.epsilon)
-    return first * (rate / one) / (np.sqrt(second) / two + rule.epsilon)
+        return first * (rate * root / bias) / (np.sqrt(second) + rule.epsilon)
+    return first * (rate / bias) / (np.sqrt(second) / root + rule.epsilon)
 
 
 def _adamax(step: _Step) -> Array:

@@ -80,17 +80,19 @@ def differences(keras: Rules, torch: Rules) -> list[list[Difference]]:
     """
     torch = {name: _comparable(rule, torch.get(name)) for name, rule in keras.items()}
     untrained = [n for n in keras if (keras[n].kind == "none") != (torch[n].kind == "none")]
-    found: list[list[Difference]] = []
+    candidates: list[list[Difference]] = []
     if untrained:
-        found.append([_untrained(keras, torch, untrained)])
+        candidates.append([_untrained(keras, torch, untrained)])
     # Of what one side alone trains nothing else is to be said.
-    ours = {name: rule for name, rule in keras.items() if name not in untrained}
-    if any(rule.kind != torch[name].kind for name, rule in ours.items()):
-        found.append([_difference(_KIND, ours, torch)])
+    trained = {name: rule for name, rule in keras.items() if name not in untrained}
+    if any(rule.kind != torch[name].kind for name, rule in trained.items()):
+        candidates.append([_difference(_KIND, trained, torch)])
     else:
-        found += [[_difference(c, ours, torch)] for c in _OF_A_KIND if c.where(ours, torch)]
-    found += [[_difference(c, ours, torch)] for c in _SHARED if c.where(ours, torch)]
-    return found + list(_outside(ours))
+        candidates += [
+            [_difference(c, trained, torch)] for c in _OF_A_KIND if c.where(trained, torch)
+        ]
+    candidates += [[_difference(c, trained, torch)] for c in _SHARED if c.where(trained, torch)]
+    return candidates + list(_outside(trained))
 
 
 def _comparable(keras: Rule, torch: Rule | None) -> Rule:
@@ -209,8 +211,8 @@ def _untrained(keras: Rules, torch: Rules, names: Sequence[str]) -> Difference:
     side = "Torch" if torch[names[0]].kind == "none" else "Keras"
     said = f"no optimizer moves {', '.join(names)} in {side}"
 
-    def rules(ours: Rules) -> Rules:
-        return {n: torch[n] if n in names else rule for n, rule in ours.items()}
+    def rules(keras: Rules) -> Rules:
+        return {n: torch[n] if n in names else rule for n, rule in keras.items()}
 
     return Difference("trained", "", said, rules)
 
@@ -362,10 +364,14 @@ def _outside(keras: Rules) -> Iterator[list[Difference]]:
         yield list(_clippings(next(rule for rule in moved if rule.clip)))
     if any(rule.accumulate > 1 for rule in moved):
         every = max(rule.accumulate for rule in moved)
-        ours = f"mean of {every} steps in Keras"
         yield [
-            _everywhere("accumulation", "gradient-accumulation", f"gradients: {ours}, {theirs}", v)
-            for theirs, v in (
+            _everywhere(
+                "accumulation",
+                "gradient-accumulation",
+                f"gradients: mean of {every} steps in Keras, {in_torch}",
+                values,
+            )
+            for in_torch, values in (
                 ("their sum in Torch", {"accumulated": "sum"}),
                 ("of each step in Torch", {"accumulate": 1, "position": 1}),
             )
@@ -392,11 +398,11 @@ def _clippings(rule: Rule) -> Iterator[Difference]:
 def _everywhere(
     choice: str, convention: str, said: str, values: Mapping[str, object]
 ) -> Difference:
-    def rules(ours: Rules) -> Rules:
+    def rules(keras: Rules) -> Rules:
         changed: Mapping[str, object] = values
         return {
             n: rule if rule.kind == "none" else replace(rule, **changed)  # type: ignore[arg-type]
-            for n, rule in ours.items()
+            for n, rule in keras.items()
         }
 
     return Difference(choice, convention, said, rules)

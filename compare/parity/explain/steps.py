@@ -99,30 +99,32 @@ def attribute(
             and 7 by dtype.
         same_start: Whether Torch's later steps started from the weights that Keras' left.
     """
-    ours = _Side(keras, step, keras, keras)
-    theirs = _Side(torch, step, keras, keras if same_start else torch)
-    if not ours.rules:
-        return Attribution(False, reason="nothing is known of Keras' optimizer")
+    keras_side = _Side(keras, step, keras, keras)
+    torch_side = _Side(torch, step, keras, keras if same_start else torch)
+    if unknown := sorted(keras_side.weights - keras_side.rules.keys()):
+        return Attribution(False, reason=f"how Keras moves {', '.join(unknown)} is not known")
     if allowed is None:
-        allowed = _by_rung(tolerances.for_dtype(str(ours.dtype)))
-    if missing := [name for name in ours.rules if not theirs.knows(name)]:
+        allowed = _by_rung(tolerances.for_dtype(str(keras_side.dtype)))
+    if missing := [name for name in keras_side.rules if not torch_side.knows(name)]:
         return Attribution(False, reason=f"Torch's trace has no step of {', '.join(missing)}")
     # What is predicted from Torch's gradient says nothing of a gradient that is wrong.
-    if same_start and (odd := next(_unequal_gradients(ours, theirs, allowed), None)):
+    if same_start and (odd := next(_unequal_gradients(keras_side, torch_side, allowed), None)):
         return Attribution(False, reason=f"the gradients of {odd} differ")
-    if odd := next(ours.failing(ours.rules, allowed), None):
+    if odd := next(keras_side.failing(keras_side.rules, allowed), None):
         return Attribution(
             False, reason=f"Keras moved {odd} otherwise than its optimizer's settings say"
         )
-    found = differences(ours.rules, theirs.rules)
-    inherited = _inherited(ours, theirs, allowed)
-    for chosen in _sets(found):
-        rules = _applied(chosen, ours.rules)
-        if next(theirs.failing(rules, allowed), None) is None:
-            shared = _shared(chosen, ours.rules, theirs) if len(chosen) > 1 else _whole(chosen)
-            return Attribution(True, shared, theirs.gaps(rules), inherited=inherited)
-    single = [d for alternatives in found for d in alternatives]
-    parts = [d for d in _shared(single, ours.rules, theirs) if d.share > _NEGLIGIBLE]
+    candidates = differences(keras_side.rules, torch_side.rules)
+    inherited = _inherited(keras_side, torch_side, allowed)
+    for chosen in _sets(candidates):
+        rules = _applied(chosen, keras_side.rules)
+        if next(torch_side.failing(rules, allowed), None) is None:
+            shared = (
+                _shared(chosen, keras_side.rules, torch_side) if len(chosen) > 1 else _whole(chosen)
+            )
+            return Attribution(True, shared, torch_side.gaps(rules), inherited=inherited)
+    single = [d for alternatives in candidates for d in alternatives]
+    parts = [d for d in _shared(single, keras_side.rules, torch_side) if d.share > _NEGLIGIBLE]
     reason = "no choice of the optimizer that differs accounts for the whole step"
     return Attribution(False, tuple(parts), reason=reason, inherited=inherited)
 
@@ -134,19 +136,19 @@ def _by_rung(bounds: Mapping[int, float]) -> Allowed:
     return allowed
 
 
-def _unequal_gradients(ours: _Side, theirs: _Side, allowed: Allowed) -> Iterator[str]:
-    for name in ours.rules:
-        one, other = ours.gradient(name), theirs.gradient(name)
-        if one is None or other is None:
+def _unequal_gradients(keras_side: _Side, torch_side: _Side, allowed: Allowed) -> Iterator[str]:
+    for name in keras_side.rules:
+        gradients = keras_side.gradient(name), torch_side.gradient(name)
+        if gradients[0] is None or gradients[1] is None:
             continue
-        if not gap(one, other).within(allowed(_gradient(ours.step, name))):
+        if not gap(gradients[0], gradients[1]).within(allowed(_gradient(keras_side.step, name))):
             yield name
 
 
-def _sets(found: Sequence[Sequence[Difference]]) -> Iterator[tuple[Difference, ...]]:
+def _sets(candidates: Sequence[Sequence[Difference]]) -> Iterator[tuple[Difference, ...]]:
     """Every set of differences, the small ones first; one alternative of a choice at a time."""
-    for size in range(min(len(found), _LARGEST_SET) + 1):
-        for chosen in combinations(found, size):
+    for size in range(min(len(candidates), _LARGEST_SET) + 1):
+        for chosen in combinations(candidates, size):
             yield from product(*chosen)
 
 
@@ -160,31 +162,33 @@ def _whole(chosen: Sequence[Difference]) -> tuple[Difference, ...]:
     return tuple(replace(difference, share=1.0) for difference in chosen)
 
 
-def _shared(chosen: Sequence[Difference], rules: Rules, theirs: _Side) -> tuple[Difference, ...]:
+def _shared(
+    chosen: Sequence[Difference], rules: Rules, torch_side: _Side
+) -> tuple[Difference, ...]:
     """Differences with their shares, the largest first.
 
     A share is how much of Torch's deviation from Keras' rule lies along what the difference does
     by itself, over all weights.
     """
-    effects = [theirs.predicted(difference.rules(rules)) for difference in chosen]
+    effects = [torch_side.predicted(difference.rules(rules)) for difference in chosen]
     along, size = np.zeros(len(chosen)), 0.0
-    for (name, base, _), *others in zip(theirs.predicted(rules), *effects, strict=True):
-        apart = theirs.after(name).astype(np.float64) - base
+    for (name, base, _), *others in zip(torch_side.predicted(rules), *effects, strict=True):
+        apart = torch_side.after(name).astype(np.float64) - base
         size += float(np.vdot(apart, apart))
         along += [float(np.vdot(apart, other - base)) for _, other, _ in others]
     shares = along / size if size else np.full(len(chosen), 1.0 / max(len(chosen), 1))
-    told = [
+    by_share = [
         replace(difference, share=float(np.clip(np.nan_to_num(share), 0.0, 1.0)))
         for difference, share in zip(chosen, shares, strict=True)
     ]
-    return tuple(sorted(told, key=lambda difference: -difference.share))
+    return tuple(sorted(by_share, key=lambda difference: -difference.share))
 
 
-def _inherited(ours: _Side, theirs: _Side, allowed: Allowed) -> bool:
-    for name in ours.rules:
-        before, after = ours.slots(name), theirs.slots(name)
+def _inherited(keras_side: _Side, torch_side: _Side, allowed: Allowed) -> bool:
+    for name in keras_side.rules:
+        before, after = keras_side.slots(name), torch_side.slots(name)
         for slot in before.keys() & after.keys():
-            path = f"step/{ours.step}/slots/{name}/{slot}"
+            path = f"step/{keras_side.step}/slots/{name}/{slot}"
             if not gap(before[slot], after[slot]).within(allowed(path)):
                 return True
     return False
