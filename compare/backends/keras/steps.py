@@ -15,8 +15,6 @@ from compare.backends.keras.optimizers import Losses, OnGradients, Optimizers
 from compare.backends.keras.structures import as_tensors
 from compare.backends.structures import as_batch
 
-_O = keras.optimizers
-
 
 def has_own_step(model: keras.Model) -> bool:
     """Whether a model overrides `train_step`."""
