@@ -205,8 +205,8 @@ def _kind(keras: Settings, torch: Settings) -> str | None:
 
 
 def _rate(keras: Settings, torch: Settings) -> str | None:
-    if isinstance(torch["learning_rate"], Mapping):
-        return None  # A callback may be Keras' schedule.
+    if isinstance(torch["learning_rate"], Mapping | list):
+        return None  # A callback may be Keras' schedule; groups have rates of their own.
     if isinstance(keras["learning_rate"], Mapping):
         return "learning-rate-schedule"
     defaults = {

@@ -143,9 +143,11 @@ def kept(
     for value in vars(optimizer).values():
         if isinstance(value, list):
             listed |= {id(v) for v in value if value is not optimizer._variables}
+    # Keras numbers the variables that have no name of their own anew with every optimizer built.
+    attributes = {id(value): name.strip("_") for name, value in vars(optimizer).items()}
     for variable in optimizer._variables:
         if id(variable) not in listed:
-            yield variable.name, to_numpy(variable)
+            yield attributes.get(id(variable), variable.name), to_numpy(variable)
 
 
 def _of_weights(
