@@ -138,11 +138,7 @@ def compare_traces(keras: Observed, torch: Observed, request: Request) -> Parity
     options = request.options
     pairs = match(keras.trace.layers, torch.trace.layers, options.pairs)
     names = partners(pairs)
-    keras_trace, torch_trace = keras.trace, torch.trace.renamed(names)
-    torch_trace = channels_last(keras_trace, samples_first(keras_trace, torch_trace))
-    torch_trace = in_keras_order(keras_trace, torch_trace)
-    keras_trace, torch_trace = without_borders(keras_trace, torch_trace)
-    keras_trace = without_padding(keras_trace, torch_trace)
+    keras_trace, torch_trace = _aligned(keras.trace, torch.trace.renamed(names))
     expected = keras_trace
     if options.allow:
         expected = predicted(keras_trace, torch_trace, options.allow)
@@ -151,15 +147,12 @@ def compare_traces(keras: Observed, torch: Observed, request: Request) -> Parity
         ladder = Ladder(tolerances.for_dtype(request.dtype), wider, remaining)
         rungs.climb(ladder, expected, torch_trace, same_start=True)
         climb_draws(ladder, keras.trace, torch.trace, names)
-        if not options.tolerances:
-            return ladder
-        ladder = Ladder(ladder.tolerances, _widened(ladder, options.tolerances), remaining)
-        rungs.climb(ladder, expected, torch_trace, same_start=True)
-        climb_draws(ladder, keras.trace, torch.trace, names)
         return ladder
 
     def judged(wider: Mapping[str, float]) -> tuple[Ladder, StepDifferences]:
         ladder = climb(wider, {})
+        if options.tolerances:  # Only a ladder that was climbed knows the names of its checks.
+            ladder = climb(_widened(ladder, options.tolerances), {})
         failed = {c.step for c in ladder.checks if c.rung == OPTIMIZER and not c.passed}
         differences = step_differences(
             keras_trace,
@@ -201,9 +194,7 @@ def compare_traces(keras: Observed, torch: Observed, request: Request) -> Parity
         views = {key: view for key, view in torch_trace.views.items() if key in files}
         return replace(free, files=files, layers=torch_trace.layers, views=views)
 
-    changing = [
-        name for name in options.allow if name in STATISTICS and expected is not keras_trace
-    ]
+    changing = [name for name in options.allow if name in STATISTICS]
     accepted: Sequence[Accepted] = ()
     if ladder.passed:
         accepted = accepted_differences(
@@ -231,6 +222,18 @@ def compare_traces(keras: Observed, torch: Observed, request: Request) -> Parity
         notes=tuple(ladder.notes),
         not_compared=(*keras.not_compared, *torch.not_compared),
     )
+
+
+def _aligned(keras: Trace, torch: Trace) -> tuple[Trace, Trace]:
+    """Both traces in one layout, where a right port may hold something in another.
+
+    Args:
+        keras: Keras' trace.
+        torch: Torch's trace, with Keras' layer names.
+    """
+    torch = in_keras_order(keras, channels_last(keras, samples_first(keras, torch)))
+    keras, torch = without_borders(keras, torch)
+    return without_padding(keras, torch), torch
 
 
 def _widened(ladder: Ladder, tolerances: Mapping[str, float]) -> dict[str, float]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compare.backends.protocol import Batches, Start
+from compare.backends.protocol import Batches, Sink, Start
 from compare.backends.structures import mapped
 from compare.parity.tolerances import gap
 from compare.porting.models import Side, TorchSide
@@ -70,15 +70,14 @@ def measure(
         single: Whether to round to float32, whatever the dtype of the side.
     """
     dtype = "float32" if single else side.dtype
-    worst: dict[str, float] = {}
-    for draw in range(DRAWS):
-        floors = _Floors(trace)
+
+    def rounded(draw: int, floors: Sink) -> None:
         with side.framework.rounded_otherwise(draw, dtype):
             side.stream(batches, floors, start)
-        for path, floor in floors.required.items():
-            worst[path] = max(worst.get(path, 0.0), floor)
+
     ceiling = SINGLE_CEILING if single else math.inf
-    return {path: min(_tolerance(path, floor, dtype), ceiling) for path, floor in worst.items()}
+    measured = _measured(rounded, trace, dtype)
+    return {path: min(tolerance, ceiling) for path, tolerance in measured.items()}
 
 
 def shaken(side: Side, batches: Batches, trace: Trace) -> dict[str, float]:
@@ -95,14 +94,22 @@ def shaken(side: Side, batches: Batches, trace: Trace) -> dict[str, float]:
     def disturbed(step: int, layers: Sequence[Layer]) -> dict[str, NDArray[Any]]:
         return {name: jog(weight, rng) for name, weight in initial.items()} if step == 1 else {}
 
+    def moved(draw: int, floors: Sink) -> None:
+        samples = [(mapped(lambda a: jog(np.asarray(a), rng), x), y) for x, y in batches]
+        side.stream(samples, floors, disturbed)
+
+    return _measured(moved, trace, side.dtype)
+
+
+def _measured(run: Callable[[int, Sink], None], trace: Trace, dtype: str) -> dict[str, float]:
+    """Name of an array → tolerance, from the largest difference over some disturbed runs."""
     worst: dict[str, float] = {}
-    for _ in range(DRAWS):
+    for draw in range(DRAWS):
         floors = _Floors(trace)
-        moved = [(mapped(lambda a: jog(np.asarray(a), rng), x), y) for x, y in batches]
-        side.stream(moved, floors, disturbed)
+        run(draw, floors)
         for path, floor in floors.required.items():
             worst[path] = max(worst.get(path, 0.0), floor)
-    return {path: _tolerance(path, floor, side.dtype) for path, floor in worst.items()}
+    return {path: _tolerance(path, floor, dtype) for path, floor in worst.items()}
 
 
 def jog(array: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
