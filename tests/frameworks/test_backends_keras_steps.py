@@ -79,7 +79,8 @@ def test_slots_and_weights_are_those_of_a_hand_computation(build, update):
     assert sorted(k for k in found if k.startswith(prefix)) == sorted(prefix + s for s in slots)
     for slot, value in slots.items():
         assert np.allclose(found[prefix + slot], value, rtol=1e-7, atol=1e-12)
-    assert np.allclose(found["step/2/weights/l/kernel"], w, rtol=1e-7, atol=1e-12)
+    # A schedule's rate is a float32 number: the weight is off by 6e-8 of its change, not of itself.
+    assert np.allclose(found["step/2/weights/l/kernel"], w, rtol=1e-7, atol=1e-7)
 
 
 def test_the_optimizer_goes_on_where_it_stands_and_is_left_there():
