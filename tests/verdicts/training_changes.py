@@ -128,7 +128,9 @@ def _of_sgd(group: dict[str, Any]) -> Iterator[tuple[str, Act, Fault]]:
             fault("optimizer"),
         )
         dampened = partial(_set, nesterov=False, dampening=0.1)
-        yield "dampening 0.1", dampened, fault("optimizer", cause="sgd-dampening")
+        # Torch dampens from the second step on; that it takes no Nesterov step shows in the first.
+        cause = None if group["nesterov"] else "sgd-dampening"
+        yield "dampening 0.1", dampened, fault("optimizer", cause=cause, also=["sgd-dampening"])
     else:
         yield "momentum 0.9", partial(_set, momentum=0.9), fault("optimizer")
     yield "maximize", partial(_set, maximize=True), fault("optimizer")

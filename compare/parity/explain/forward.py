@@ -185,8 +185,9 @@ def _leaky_slope(e: Evidence) -> Mapping[str, Numbers]:
     keras, torch, before = _between(e)
     slopes = [_slope(before, after) for after in (keras, torch)]
     # A slope of zero is a ReLU, of one nothing at all; rounding to float32 has another name.
-    leaky = [slope for slope in slopes if slope is not None and 0.0 < slope < 1.0]
-    if len(leaky) < 2 or abs(leaky[0] - leaky[1]) <= np.finfo(np.float32).eps:
+    rounding = np.finfo(np.float32).eps
+    leaky = [slope for slope in slopes if slope is not None and 0.0 < slope < 1.0 - rounding]
+    if len(leaky) < 2 or abs(leaky[0] - leaky[1]) <= rounding:
         return {}
     fits = (e.close(_leaky(before, s), x) for s, x in zip(leaky, (keras, torch), strict=True))
     values = dict(zip(("keras", "torch"), map(short, leaky), strict=True))
