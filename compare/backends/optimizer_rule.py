@@ -23,6 +23,8 @@ class Rule:
         previous_rate: That of the step before, where a velocity is kept without it; None where
             there was none, or none is wanted.
         schedule: What sets the rate from step to step, by name; empty for a constant.
+        scheduled: Rates that a schedule begins or ends with.
+        rates: Those of all steps of a trace, where the rule is one of several.
         update: Number of this update, from 1; 0 where the optimizer does not count.
         momentum: Share of the velocity that is kept (SGD, RMSprop).
         velocity: `"inside"`: the rate is in the velocity, `"outside"`: it multiplies it.
@@ -62,6 +64,8 @@ class Rule:
     rate: float = 0.0
     previous_rate: float | None = None
     schedule: str = ""
+    scheduled: Sequence[float] = ()
+    rates: Sequence[float] = ()
     update: int = 0
     momentum: float = 0.0
     velocity: str = "inside"
@@ -101,4 +105,5 @@ class Rule:
 def read_rule(text: Any) -> Rule:
     """The rule that `Rule.text` wrote."""
     values = json.loads(str(text))
-    return Rule(**{**values, "rounded": tuple(values.get("rounded", ()))})
+    sequences = {name: tuple(values.get(name, ())) for name in ("scheduled", "rounded")}
+    return Rule(**{**values, **sequences})

@@ -149,6 +149,7 @@ def _shared(optimizer: Optimizer, variable: keras.Variable) -> dict[str, Any]:
     return {
         "rate": float(to_numpy(tf.cast(optimizer.learning_rate, variable.dtype))),
         "schedule": _name(rate) if scheduled else "",
+        "scheduled": _rates_of(rate) if scheduled else (),
         "update": iterations // count + 1,
         "decay": float(optimizer.weight_decay) if decays else 0.0,
         "decay_form": "decoupled" if decays else "",
@@ -166,6 +167,14 @@ def _clips(optimizer: Optimizer) -> list[tuple[str, Any]]:
     """Every bound that a gradient may have, in the order in which Keras asks for them."""
     norms = ("norm", optimizer.clipnorm), ("global-norm", optimizer.global_clipnorm)
     return [*norms, ("value", optimizer.clipvalue)]
+
+
+def _rates_of(schedule: Any) -> tuple[float, ...]:
+    """The rates that a schedule of Keras' own is built from."""
+    names = ("initial_learning_rate", "end_learning_rate", "warmup_target", "values")
+    given = (getattr(schedule, name, None) for name in names)
+    lists = (value if isinstance(value, list | tuple) else [value] for value in given)
+    return tuple(float(value) for values in lists for value in values if value is not None)
 
 
 def _name(schedule: Any) -> str:

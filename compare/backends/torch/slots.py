@@ -129,6 +129,7 @@ def _rule(optimizer: Optimizer, group: dict[str, Any], p: Tensor) -> Rule | None
     return Rule(
         rate=rate / (1.0 + (update - 1) * float(group.get("lr_decay", 0.0))),
         schedule="lr_scheduler" if "initial_lr" in group else "",
+        scheduled=(float(group["initial_lr"]),) if "initial_lr" in group else (),
         update=update,
         maximize=bool(group.get("maximize", False)),
         decay=decay,

@@ -250,11 +250,20 @@ def _rate(keras: Rule, torch: Rule) -> str:
     if keras.schedule and torch.schedule and apart <= _SCHEDULE_ROUNDING * abs(torch.rate):
         return "schedule-float32"
     if keras.schedule or torch.schedule:
-        return "learning-rate-schedule"
+        # A schedule that was left out, or that waits, takes none but rates of the other side.
+        shared = _takes_rates_of(keras, torch) or _takes_rates_of(torch, keras)
+        return "learning-rate-schedule" if shared else ""
     # What nobody set is Torch's default.
     if keras.kind == torch.kind == "sgd" and np.isclose(torch.rate, 1e-3, rtol=_FLOAT32, atol=0.0):
         return "sgd-default-learning-rate"
     return _default("rate")(keras, torch)
+
+
+def _takes_rates_of(one: Rule, other: Rule) -> bool:
+    rates = np.array([*other.rates, *other.scheduled])
+    return all(
+        np.isclose(rate, rates, rtol=_SCHEDULE_ROUNDING, atol=0.0).any() for rate in one.rates
+    )
 
 
 def _epsilon(keras: Rule, torch: Rule) -> str:

@@ -235,6 +235,7 @@ class _Side:
         rates = {rules[name].rate for rules in self._recorded.values() if name in rules}
         if len(rates) > 1 and not rule.schedule:
             rule = replace(rule, schedule="by hand")
+        rule = replace(rule, rates=tuple(sorted(rates)))
         single = self.dtype == np.float32
         # In float32 all of them are rounded, and none by itself.
         names = _NUMBERS if single else [name for name in rule.rounded if hasattr(rule, name)]
