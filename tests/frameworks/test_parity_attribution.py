@@ -289,6 +289,8 @@ CLIPPED = {
     "all for each": ({"clipnorm": 1.0}, clip_all(1.0), {"gradient-clipping"}),
     "all for values": ({"clipvalue": 0.5}, clip_all(0.5), {"gradient-clipping"}),
     "forgotten": ({"clipnorm": 1.0}, None, {"gradient-clipping"}),
+    "at another bound": ({"clipnorm": 1.0}, clip_each(0.3), {"gradient-clipping"}),
+    "in Torch alone": ({}, clip_all(0.1), {"gradient-clipping"}),
 }
 
 
@@ -308,7 +310,6 @@ UNKNOWN = {
         lambda p: p[0].grad.mul_(-1.0),
         {"adam-epsilon", "adam-beta-float32"},
     ),
-    "clipping that Keras has not": (lambda: O.SGD(0.1), sgd, clip_all(0.1), set()),
 }
 
 

@@ -203,7 +203,7 @@ def torch_error(build, dtype, *, scheduled=False):
             }
             before, weights = before_of(step, locals()), torch_weights.read_weights(module)
             optimizer.step()
-            rules = {n: read_rule(t) for n, t in torch_slots.rules(module, [optimizer])}
+            rules = {n: read_rule(t) for n, t in torch_slots.rules(module, optimizer, {})}
             rules = {n: replace(r, previous_rate=rates.get(n)) for n, r in rules.items()}
             rates, kept = {n: r.rate for n, r in rules.items()}, slots()
             worst = max(

@@ -113,8 +113,10 @@ def _of_classes() -> Iterator[Port]:
             ),
             ("softmax over the batch", partial(torch.softmax, dim=0), _nll_of_probabilities,
              fault("loss", "output")),
-            ("labels smoothed", None, partial(F.cross_entropy, label_smoothing=0.1), LOSS),
-            ("NLLLoss of probabilities", _softmax, F.nll_loss, LOSS),
+            ("labels smoothed", None, partial(F.cross_entropy, label_smoothing=0.1),
+             fault("loss", cause="label-smoothing")),
+            ("NLLLoss of probabilities", _softmax, F.nll_loss,
+             fault("loss", cause="nll-probabilities")),
         ):  # fmt: skip
             yield Port(name, original, _ending(end), told, _objective(loss))
 
@@ -199,7 +201,7 @@ def _of_numbers() -> Iterator[Port]:
             nn.HuberLoss(delta=2.0),
             {
                 "δ left at 1": (nn.HuberLoss(), None),
-                "SmoothL1Loss, β 2": (nn.SmoothL1Loss(beta=2.0), None),
+                "SmoothL1Loss, β 2": (nn.SmoothL1Loss(beta=2.0), "huber-delta"),
             },
         ),
         "log-cosh": (

@@ -105,7 +105,7 @@ def of_an_optimizer(
             told = fault(*anywhere, also=["weight-decay"])
             yield "a decay of 0.01", partial(_set, weight_decay=0.01), told
     if "RMSprop" in kind:
-        named = ["rmsprop-epsilon"]
+        named = ["rmsprop-epsilon", "optimizer-defaults"]
         yield "alpha 0.99", partial(_set, alpha=0.99), fault("optimizer", also=named)
         yield "epsilon 1e-3", partial(_set, eps=1e-3), fault("optimizer", also=named)
 

@@ -63,6 +63,8 @@ adadelta = partial(optim.Adadelta, lr=1e-1, rho=0.95, eps=1e-7)
 
 DEFAULT_RATE = fault("optimizer", cause="sgd-default-learning-rate")
 DEFAULTS = fault("optimizer", cause="optimizer-defaults")
+# Keras' own rate is no default there: what Torch's comes from cannot be seen.
+MAY_BE_DEFAULTS = fault("optimizer", also=["optimizer-defaults"])
 MOMENTUM_DECAY = fault("optimizer", cause="nadam-momentum-decay")
 KIND = fault("optimizer", cause="optimizer-kind")
 ACCUMULATION = fault("optimizer", cause="gradient-accumulation")
@@ -148,7 +150,7 @@ WRONG: dict[str, Sequence[Wrong]] = {
         ("the rate decays", OPTIMIZER, partial(adagrad, lr_decay=0.5)),
     ],
     "Adadelta": [
-        ("the default rate", DEFAULTS, partial(adadelta, lr=1.0)),
+        ("the default rate", MAY_BE_DEFAULTS, partial(adadelta, lr=1.0)),
         ("rho left at 0.9", DEFAULTS, partial(adadelta, rho=0.9)),
         ("the default epsilon", DEFAULTS, partial(adadelta, eps=1e-6)),
     ],

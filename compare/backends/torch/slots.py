@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from compare.backends.optimizer_rule import Rule
+from compare.backends.torch.clipping import clipping
 from compare.backends.torch.structures import to_numpy
 from compare.backends.torch.weights import named_tensors, weighted_layers
 
@@ -91,7 +92,9 @@ def slots(
             yield f"{tensor}/{name}", to_numpy(values)
 
 
-def rules(root: nn.Module, optimizers: Sequence[Optimizer]) -> Iterator[tuple[str, str]]:
+def rules(
+    root: nn.Module, optimizer: Optimizer, gradients: Mapping[int, Tensor]
+) -> Iterator[tuple[str, str]]:
     """The rule by which every weight was moved in the last step: `<layer>/<tensor>` and JSON.
 
     Nothing of a weight that an optimizer of another class holds, or that is made of tensors that
@@ -99,14 +102,16 @@ def rules(root: nn.Module, optimizers: Sequence[Optimizer]) -> Iterator[tuple[st
 
     Args:
         root: The module.
-        optimizers: All that took the step, right after it.
+        optimizer: It took the step, right before.
+        gradients: Identity of a parameter → its gradient as `backward` left it.
     """
-    held = {id(p): (o, g) for o in optimizers for g in o.param_groups for p in g["params"]}
+    held = {id(p): g for g in optimizer.param_groups for p in g["params"]}
+    clipped = clipping([p for g in optimizer.param_groups for p in g["params"]], gradients)
     for layer in weighted_layers(root).values():
         for name, canonical in layer.known.items():
             own = [p for p in canonical.tensors(layer.module) if isinstance(p, nn.Parameter)]
             moved = [p for p in own if id(p) in held and p.grad is not None]
-            read = [_rule(*held[id(p)], p) for p in moved]
+            read = [_rule(optimizer, held[id(p)], p, clipped) for p in moved]
             if not own or None in read or any(rule != read[0] for rule in read):
                 continue
             rule = read[0] if read else Rule(kind="none")
@@ -117,14 +122,18 @@ def rules(root: nn.Module, optimizers: Sequence[Optimizer]) -> Iterator[tuple[st
                 yield f"{layer.name}/{name}", rule.text()
 
 
-def _rule(optimizer: Optimizer, group: dict[str, Any], p: Tensor) -> Rule | None:
+def _rule(
+    optimizer: Optimizer, group: dict[str, Any], p: Tensor, clipped: Mapping[str, Any]
+) -> Rule | None:
     known = _known(optimizer)
     if known is None:
         return None
     state = optimizer.state.get(p, {})
     update = int(state.get("step", 0))
     decay = float(group.get("weight_decay", 0.0))
-    decoupled = group.get("decoupled_weight_decay", known is _O.AdamW)
+    # Without momentum a decay in the gradient is one beside the step.
+    plain = known is _O.SGD and not group["momentum"]
+    decoupled = plain or group.get("decoupled_weight_decay", known is _O.AdamW)
     rate = float(group["lr"])
     return Rule(
         rate=rate / (1.0 + (update - 1) * float(group.get("lr_decay", 0.0))),
@@ -135,6 +144,7 @@ def _rule(optimizer: Optimizer, group: dict[str, Any], p: Tensor) -> Rule | None
         decay=decay,
         decay_form=("decoupled" if decoupled else "coupled") if decay else "",
         epsilon=float(group.get("eps", 0.0)),
+        **clipped,
         **_OF_KIND[known](group, state),
     )
 

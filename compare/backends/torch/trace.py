@@ -204,6 +204,7 @@ class _Recorder(steps.Watch):
         self._watching = ExitStack()
         self._gradients = ""
         self._rules: dict[str, str] = {}
+        self._raw_gradients: dict[int, Tensor] = {}
 
     def begin(self, step: int) -> None:
         """Let a step, or the evaluation, start from the weights that it should start from."""
@@ -240,7 +241,7 @@ class _Recorder(steps.Watch):
 
     def _stepped(self, optimizer: torch.optim.Optimizer, *arguments: Any) -> None:
         # Settings may be set within the step, and a schedule changes them after it.
-        self._rules |= dict(rules(self.root, [optimizer]))
+        self._rules |= dict(rules(self.root, optimizer, self._raw_gradients))
 
     def before_step(self, step: int, x: Structure, y: Structure) -> None:
         self._data(step, x, y)
@@ -258,6 +259,10 @@ class _Recorder(steps.Watch):
         if not prefix:
             return
         self.recording.finish()
+        trained = [p for p in self.root.parameters() if p.grad is not None]
+        self._raw_gradients = {
+            id(p): p.grad.detach().clone() for p in trained if p.grad is not None
+        }
         for layer in weighted_layers(self.root).values():
             for name, gradient in layer.tensors(lambda p: p.grad, alone=True).items():
                 self.sink(f"{prefix}/{layer.name}/{name}", to_numpy(gradient))
@@ -268,7 +273,7 @@ class _Recorder(steps.Watch):
         write_step(self.root, self.sink, step, self)
         for name, text in self._rules.items():
             self.sink(f"step/{step}/rule/{name}", np.array(text))
-        self._rules = {}
+        self._rules, self._raw_gradients = {}, {}
 
 
 def write_weights(root: nn.Module, sink: Sink, prefix: str) -> None:

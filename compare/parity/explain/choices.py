@@ -188,7 +188,7 @@ def _difference(choice: _Choice, keras: Rules, torch: Rules) -> Difference:
 
 def _said(choice: _Choice, *rules: Rule) -> list[str]:
     """The settings of rules in words, with as many digits as it takes to tell them apart."""
-    settings = choice.settings if choice.name == "decay" else choice.settings[:1]
+    settings = choice.settings if choice.name in ("decay", "clip") else choice.settings[:1]
     for digits in (6, 10, 17):
         values = [" ".join(_word(getattr(rule, s), digits) for s in settings) for rule in rules]
         if len(set(values)) > 1:
@@ -348,14 +348,21 @@ _SHARED = (
     _Rounding("rounded-decay", ("decay",), "rounded weight decay", _always("optimizer-float32")),
     _Choice("maximize", ("maximize",), "maximize"),
     _Choice("ema", ("ema", "ema_every"), "average of the weights"),
+    _Choice(
+        "clip",
+        ("clip", "clip_at"),
+        "clipping",
+        _always("gradient-clipping"),
+        along=("clip_epsilon",),
+    ),
+    _Choice("clip-epsilon", ("clip_epsilon",), "clipping", _always("clip-norm-epsilon")),
     _Choice("sparse", ("sparse",), "gradients as rows", _always("sparse-gradients")),
     _Choice("copies", ("copies",), "trained biases", _always("lstm-single-bias")),
 )
 """Choices that any optimizer has."""
 
 _ELSEWHERE = {setting for choice in _SHARED for setting in choice.settings}
-_ELSEWHERE |= {"kind", "rounded", "clip", "clip_at", "clip_epsilon"}
-_ELSEWHERE |= {"accumulate", "position", "accumulated"}
+_ELSEWHERE |= {"kind", "rounded", "accumulate", "position", "accumulated"}
 _KIND = _Choice(
     "kind",
     ("kind",),
@@ -370,17 +377,10 @@ _KIND = _Choice(
 def _outside(keras: Rules) -> Iterator[list[Difference]]:
     """What Torch may do outside of its optimizer, otherwise than Keras does inside."""
     moved = [rule for rule in keras.values() if rule.kind != "none"]
-    if any(rule.clip for rule in moved):
-        yield list(_clippings(next(rule for rule in moved if rule.clip)))
     if any(rule.accumulate > 1 for rule in moved):
         every = max(rule.accumulate for rule in moved)
         yield [
-            _everywhere(
-                "accumulation",
-                "gradient-accumulation",
-                f"gradients: mean of {every} steps in Keras, {in_torch}",
-                values,
-            )
+            _accumulated(f"gradients: mean of {every} steps in Keras, {in_torch}", values)
             for in_torch, values in (
                 ("their sum in Torch", {"accumulated": "sum"}),
                 ("of each step in Torch", {"accumulate": 1, "position": 1}),
@@ -388,26 +388,7 @@ def _outside(keras: Rules) -> Iterator[list[Difference]]:
         ]
 
 
-_CLIPPED = {"norm": "each norm", "global-norm": "the norm of all", "value": "each value", "": "no"}
-
-
-def _clippings(rule: Rule) -> Iterator[Difference]:
-    for clip, epsilon in (("", 0.0), ("norm", 0.0), ("value", 0.0), ("global-norm", 1e-6)):
-        if (clip, epsilon) == (rule.clip, rule.clip_epsilon):
-            continue
-        same = clip == rule.clip
-        said = f"clipping: {_CLIPPED[rule.clip]} at {rule.clip_at:g} in Keras, {_CLIPPED[clip]} "
-        yield _everywhere(
-            "clip-epsilon" if same else "clip",
-            "clip-norm-epsilon" if same else "gradient-clipping",
-            said + (f"plus {epsilon:g} in Torch" if same else "in Torch"),
-            {"clip": clip, "clip_epsilon": epsilon},
-        )
-
-
-def _everywhere(
-    choice: str, convention: str, said: str, values: Mapping[str, object]
-) -> Difference:
+def _accumulated(said: str, values: Mapping[str, object]) -> Difference:
     def rules(keras: Rules) -> Rules:
         changed: Mapping[str, object] = values
         return {
@@ -415,4 +396,4 @@ def _everywhere(
             for n, rule in keras.items()
         }
 
-    return Difference(choice, convention, said, rules)
+    return Difference("accumulation", "gradient-accumulation", said, rules)

@@ -68,14 +68,20 @@ def _plan(e: Evidence) -> Sequence[str]:
     return ("batch-order",) if everywhere and np.array_equal(ours, theirs) else ()
 
 
-@explains(3, "lstm-forget-bias", kinds=["lstm"])
+@explains(3, "lstm-forget-bias", kinds=["lstm", "bidirectional_lstm"])
 def _forget_bias(e: Evidence) -> bool:
-    """Keras' forget bias is larger by one."""
-    keras, torch = e.both(f"initial/{e.check.layer}/bias")
-    units = len(keras) // 4
-    expected = np.zeros_like(keras)
-    expected[units : 2 * units] = 1.0
-    return e.close(expected, keras - torch)
+    """Keras' forget bias is larger by one, in every direction, and nothing else differs."""
+    for key in e.keras:
+        if not key.startswith(f"initial/{e.check.layer}/"):
+            continue
+        keras, torch = e.both(key)
+        expected = np.zeros_like(keras)
+        if key.endswith("/bias"):
+            units = len(keras) // 4
+            expected[units : 2 * units] = 1.0
+        if not e.close(expected, keras - torch):
+            return False
+    return True
 
 
 @explains(3, "gru-gate-order", kinds=["gru", "bidirectional_gru"])

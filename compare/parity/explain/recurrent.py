@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 from scipy import special
@@ -13,8 +13,8 @@ Weights = Mapping[str, Array]
 """`kernel`, `recurrent_kernel` and `bias`, as Keras has them."""
 
 
-def final_state(kind: str, x: Array, weights: Weights) -> Array:
-    """The last output, (n, units), of a recurrent layer with the usual activations.
+def states(kind: str, x: Array, weights: Weights) -> Array:
+    """The outputs, (n, time, units), of a recurrent layer with the usual activations.
 
     Args:
         kind: `"simple_rnn"`, `"lstm"` or `"gru"`.
@@ -22,10 +22,11 @@ def final_state(kind: str, x: Array, weights: Weights) -> Array:
         weights: Of the layer.
     """
     h: Array = np.zeros((len(x), weights["recurrent_kernel"].shape[0]))
-    c = h
+    c, every = h, []
     for step in np.moveaxis(x, 1, 0):
         h, c = _CELLS[kind](step, h, c, weights)
-    return h
+        every.append(h)
+    return np.stack(every, axis=1)
 
 
 def _simple(x: Array, h: Array, c: Array, w: Weights) -> tuple[Array, Array]:
@@ -61,23 +62,68 @@ def _weights(e: Evidence, layer: str) -> Weights:
 
 @explains(4, "mask-zero")
 def _mask_zero(e: Evidence) -> bool:
-    """Keras leaves out the steps of token 0, and Torch computes with all of them."""
+    """Keras leaves out the steps of token 0, and Torch computes with some or all of them."""
     if not any(layer["settings"].get("mask_zero") for layer in e.keras.layers):
         return False
     keras, torch = e.failed()
-    if e.check.path.endswith("/output"):
-        x = double(e.torch[f"training/{e.layer['name']}/input"])
-        predicted = final_state(e.layer["kind"], x, _weights(e, e.layer["name"]))
-    else:
-        before = e.check.layer.removeprefix("between ").partition(" and ")[0]
-        predicted = e.both(f"training/{before}/output")[1].mean(axis=1)
-    return e.close(predicted, torch) and not e.close(predicted, keras)
+    return any(e.close(p, torch) and not e.close(p, keras) for p in _with_padding(e))
+
+
+def _with_padding(e: Evidence) -> Iterator[Array]:
+    """What a recurrent layer returns that sees all steps, or what is taken of those behind one."""
+    kinds = {layer["name"]: layer["kind"] for layer in e.keras.layers}
+    own = e.check.path.endswith("/output")
+    layer = e.layer["name"] if own else _before(e)
+    if kinds[layer].removeprefix("bidirectional_") not in _CELLS:
+        yield from _taken(e.both(f"training/{layer}/output")[1])
+        return
+    x = double(e.torch[f"training/{layer}/input"])
+    tokens = e.keras["step/1/data/x"]
+    lengths = [np.full(len(x), x.shape[1])]
+    if not own and tokens.shape == x.shape[:2]:
+        lengths.append((tokens != 0).sum(axis=1))  # Packed: what is behind them is zero.
+    for length in lengths:
+        forward, *backward = _directions(e, layer, kinds[layer], x, length)
+        if own:
+            # The backward direction ends at the first step.
+            ends = [forward[:, -1], *(way[:, 0] for way in backward)]
+            yield np.concatenate(ends, axis=-1)
+        else:
+            yield from _taken(np.concatenate([forward, *backward], axis=-1))
+
+
+def _directions(e: Evidence, layer: str, kind: str, x: Array, lengths: Array) -> Iterator[Array]:
+    """The outputs of each direction, (n, time, units), zero behind the end of each sequence."""
+    steps = np.arange(x.shape[1])
+    seen = steps < lengths[:, None]
+    one_way = kind.removeprefix("bidirectional_")
+    if one_way == kind:
+        yield np.where(seen[..., None], states(kind, x, _weights(e, layer)), 0.0)
+        return
+    # Turned round within its length, a sequence is turned back by the same indices.
+    turned = np.where(seen, lengths[:, None] - 1 - steps, steps)[..., None]
+    for way, order in (("forward", steps[None, :, None]), ("backward", turned)):
+        ordered = np.take_along_axis(x, order, axis=1)
+        outputs = states(one_way, ordered, _weights(e, f"{layer}/{way}"))
+        yield np.where(seen[..., None], np.take_along_axis(outputs, order, axis=1), 0.0)
+
+
+def _before(e: Evidence) -> str:
+    return e.check.layer.removeprefix("between ").partition(" and ")[0]
+
+
+def _taken(outputs: Array) -> Iterator[Array]:
+    """What may be made of the outputs of all steps."""
+    yield outputs.mean(axis=1)
+    yield outputs.max(axis=1)
+    yield outputs.sum(axis=1)
+    yield outputs[:, -1]
 
 
 @explains(4, "bidirectional-last-step")
 def _last_step(e: Evidence) -> bool:
     """Of the backward direction Torch takes the state after one step, at the end."""
-    before = e.check.layer.removeprefix("between ").partition(" and ")[0]
+    before = _before(e)
     kinds = {layer["name"]: layer["kind"] for layer in e.keras.layers}
     kind = kinds[before].removeprefix("bidirectional_")
     if kind == kinds[before]:
@@ -85,6 +131,6 @@ def _last_step(e: Evidence) -> bool:
     keras, torch = e.failed()
     units = keras.shape[-1] // 2
     x = double(e.keras[f"training/{before}/input"])[:, -1:]
-    predicted = final_state(kind, x, _weights(e, f"{before}/backward"))
+    predicted = states(kind, x, _weights(e, f"{before}/backward"))[:, -1]
     forward = e.close(keras[:, :units], torch[:, :units])
     return forward and e.close(predicted, torch[:, units:])
