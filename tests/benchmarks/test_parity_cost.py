@@ -1,4 +1,13 @@
-"""What carrying weights over and checking costs: eleven small pairs, and a network of 50 layers."""
+"""What carrying weights over and checking costs: eleven small pairs, and a network of 50 layers.
+
+And what a check costs beside another program that keeps a core busy.
+"""
+
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from statistics import median
 
 import numpy as np
 import resnet_keras
@@ -51,19 +60,58 @@ def test_the_small_pairs(benchmark):
     configured("float64")
 
     def check():
-        reports = []
-        for pair in discover().values():
-            model, module = pair.build_keras(), pair.build_torch()
-            x, y = pair.inputs(np.random.default_rng(0))
-            options = {
-                "pairs": getattr(pair, "PAIRS", None),
-                "to_torch": getattr(pair, "to_torch", None),
-                **getattr(pair, "OBJECTIVE", {}),
-            }
-            report = compare.check_parity(model, module, x, y, weights_from="keras", **options)
-            reports.append(report)
-        return reports
+        return [checked(pair) for pair in discover().values()]
 
     reports = benchmark.pedantic(check, rounds=1)
     assert all(report.passed for report in reports)
     benchmark.extra_info.update(pairs=len(reports))
+
+
+def test_beside_a_busy_neighbour(benchmark):
+    """A separable network, alone and beside a program that keeps a core busy, in turns.
+
+    Threads are the default of a check, not those of `configured`.
+    """
+    configured("float64")
+    pair = discover()["separable"]
+    checked(pair)  # What is compiled once is compiled.
+    alone, beside = [], []
+
+    def turns():
+        for _ in range(5):
+            alone.append(seconds(pair))
+            with a_busy_neighbour():
+                beside.append(seconds(pair))
+
+    benchmark.pedantic(turns, rounds=1)
+    benchmark.extra_info.update(
+        alone_s=median(alone), beside_s=median(beside), ratio=median(beside) / median(alone)
+    )
+
+
+def checked(pair):
+    """The report of one of `tests/pairs`, as a user asks for it."""
+    model, module = pair.build_keras(), pair.build_torch()
+    x, y = pair.inputs(np.random.default_rng(0))
+    options = {
+        "pairs": getattr(pair, "PAIRS", None),
+        "to_torch": getattr(pair, "to_torch", None),
+        **getattr(pair, "OBJECTIVE", {}),
+    }
+    return compare.check_parity(model, module, x, y, weights_from="keras", **options)
+
+
+def seconds(pair):
+    start = time.perf_counter()
+    assert checked(pair).passed
+    return time.perf_counter() - start
+
+
+@contextmanager
+def a_busy_neighbour():
+    neighbour = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        neighbour.kill()
+        neighbour.wait()
