@@ -37,9 +37,23 @@ class Ordered(nn.Module):
         return self.head((x[0] if isinstance(x, tuple) else x).flatten(2).mean(2))
 
 
+class Moving(nn.Module):
+    """Takes samples in Keras' layout, and moves their channels itself."""
+
+    def __init__(self, first):
+        super().__init__()
+        self.first = first
+
+    def forward(self, x):
+        return self.first(x.movedim(-1, 1)).flatten(2).mean(2)
+
+
 @pytest.mark.parametrize(
     ("module", "shape", "moved"),
     [
+        (Moving(nn.Conv1d(2, 3, 2)), (4, 5, 2), (4, 5, 2)),
+        (Moving(nn.Conv2d(2, 3, 2)), (4, 5, 6, 2), (4, 5, 6, 2)),
+        (Moving(nn.Conv3d(2, 3, 2)), (4, 5, 6, 7, 2), (4, 5, 6, 7, 2)),
         (Ordered(nn.Conv1d(2, 3, 2), 3), (4, 5, 2), (4, 2, 5)),
         (Ordered(nn.BatchNorm1d(2), 2), (4, 5, 2), (4, 2, 5)),
         (nn.GRU(2, 3, batch_first=True), (4, 5, 2), (4, 5, 2)),

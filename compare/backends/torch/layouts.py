@@ -60,6 +60,8 @@ def by_user(name: str, function: Map | None) -> Arrangement | None:
 def of_samples(module: nn.Module, x: Structure) -> Arrangement:
     """Channels on axis 1 of images, where the module works on images; of series, if it starts so.
 
+    A module that can use samples only in Keras' layout moves the axes itself.
+
     Args:
         module: Any module of known layers.
         x: Samples in Keras' layout.
@@ -71,7 +73,19 @@ def of_samples(module: nn.Module, x: Structure) -> Arrangement:
     if ranks - moved:
         first, rank = _first(module, x)
         moved |= {rank} & ranks if first in SPATIAL else set()
-    return _moving(lambda leaf: leaf.ndim in moved)
+    arrangement = _moving(lambda leaf: leaf.ndim in moved)
+    if moved and not _runs(module, arrangement.to_torch(x)) and _runs(module, x):
+        return _moving(lambda leaf: False)
+    return arrangement
+
+
+def _runs(module: nn.Module, x: Structure) -> bool:
+    with looking(module):
+        try:
+            call(module, x)
+        except Exception:
+            return False
+    return True
 
 
 def _moving(moves: Callable[[Tensor], bool]) -> Arrangement:
