@@ -173,7 +173,7 @@ def _check(
     options: dict[str, Any],
 ) -> ParityReport:
     __tracebackhide__ = True
-    from compare.backends.protocol import check_installed
+    from compare.backends.loading import check_installed
     from compare.porting import check, golden
     from compare.porting.options import Options
 

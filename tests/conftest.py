@@ -13,10 +13,10 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 @pytest.fixture(scope="session")
 def both():
     """Both frameworks in float64 with one thread: a dictionary by name."""
-    from compare.backends import protocol
+    from compare.backends.loading import load
     from compare.spec import FRAMEWORKS
 
-    adapters = {name: protocol.load(name) for name in FRAMEWORKS}
+    adapters = {name: load(name) for name in FRAMEWORKS}
     for adapter in adapters.values():
         adapter.configure(dtype="float64", threads=1)
     return adapters

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from compare import environment
-from compare.backends import protocol
+from compare.backends.loading import load
 from compare.parity import ladder as rungs
 from compare.parity.ladder import Ladder
 from compare.parity.tolerances import FLOAT64
@@ -52,7 +52,7 @@ def trace(keras, run, settings, folder, jit_compile):
 
 
 def main():
-    keras = protocol.load("keras")
+    keras = load("keras")
     keras.configure(dtype="float32", threads=1)
     floors = measure(keras, tuple(VARIANTS), seeds=20)
     measured = {

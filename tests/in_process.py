@@ -2,7 +2,7 @@
 
 import threading
 
-from compare.backends import protocol
+from compare.backends.loading import NAMES, load
 
 _ONE_AT_A_TIME = threading.Lock()
 """Warning filters belong to the whole process: two jobs that set them at once undo each other's."""
@@ -12,7 +12,7 @@ class Here:
     """Does jobs in this process, in the dtype asked for; float64 is what other tests expect."""
 
     def __init__(self, name, dtype="float64"):
-        self.framework, self.dtype = protocol.load(name), dtype
+        self.framework, self.dtype = load(name), dtype
 
     def call(self, job, on_epoch=lambda epoch: None):
         with _ONE_AT_A_TIME:
@@ -21,5 +21,5 @@ class Here:
                 return job(self.framework, on_epoch)
             finally:
                 # A job may have loaded the other framework, in its own dtype.
-                for name in protocol.NAMES:
-                    protocol.load(name).configure(dtype="float64", threads=1)
+                for name in NAMES:
+                    load(name).configure(dtype="float64", threads=1)

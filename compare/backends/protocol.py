@@ -1,4 +1,4 @@
-"""What `compare` asks of a framework, all of it, and loading a framework by name.
+"""What `compare` asks of a framework, all of it.
 
 The adapter of each framework (`keras.adapter`, `torch.adapter`) is a module of this shape. Arrays,
 numbers and strings pass through it; a handle is a live model that only its adapter opens. Weights,
@@ -7,24 +7,16 @@ samples and targets are in Keras' layout and under Keras' names on both sides.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Literal, Protocol, cast, overload
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 from compare.backends.draws import Draws
 from compare.backends.structures import Structure
 from compare.data import Array
-from compare.errors import MissingDependencyError
 from compare.trace import Layer, Operation
-
-_NEEDS = {"keras": ("keras", "tensorflow"), "torch": ("torch", "lightning")}
-_LOGS_WITH = {"keras": ("tensorboard",), "torch": ("tensorboard", "tensorboardX")}
-
-NAMES = tuple(_NEEDS)
 
 UNUSABLE = (TypeError, ValueError)
 """What an adapter raises, with a message for the user, about a model that it cannot trace."""
@@ -562,63 +554,3 @@ class TorchFramework(Framework, Protocol):
         Raises:
             TypeError: `layer_type` is not a type of modules.
         """
-
-
-def check_installed(names: Iterable[str]) -> None:
-    """Raise unless every framework named could be imported; imports none of them.
-
-    Raises:
-        MissingDependencyError: A package that a framework needs is not installed.
-    """
-    for name in names:
-        absent = [package for package in _NEEDS[name] if not _findable(package)]
-        if absent:
-            raise _missing(name, f"{' and '.join(absent)} not installed")
-
-
-def check_event_logs(names: Iterable[str]) -> None:
-    """Raise unless every framework named could write event files; imports nothing.
-
-    Raises:
-        MissingDependencyError: What its own logger needs is not installed.
-    """
-    for name in names:
-        if not any(_findable(package) for package in _LOGS_WITH[name]):
-            raise MissingDependencyError(
-                f"--tensorboard: expected {' or '.join(_LOGS_WITH[name])} for {name}'s own logger, "
-                "found none installed. pip install 'bn-compare[tensorboard]'."
-            )
-
-
-@overload
-def load(name: Literal["keras"]) -> KerasFramework: ...
-@overload
-def load(name: Literal["torch"]) -> TorchFramework: ...
-@overload
-def load(name: str) -> Framework: ...
-def load(name: str) -> Framework:
-    """Import a framework and its twin: `"keras"` or `"torch"`.
-
-    Raises:
-        MissingDependencyError: It cannot be imported.
-    """
-    check_installed([name])
-    try:
-        return cast(Framework, importlib.import_module(f"compare.backends.{name}.adapter"))
-    except ImportError as error:
-        raise _missing(name, str(error)) from error
-
-
-def _findable(package: str) -> bool:
-    try:
-        return importlib.util.find_spec(package) is not None
-    except (ImportError, ValueError):  # blocked by an import hook, or None in sys.modules
-        return False
-
-
-def _missing(name: str, reason: str) -> MissingDependencyError:
-    other = next(n for n in _NEEDS if n != name)
-    return MissingDependencyError(
-        f"framework {name!r} cannot be used here: {reason}. "
-        f"pip install 'bn-compare[{name}]'; `run` works without it: --frameworks {other}."
-    )

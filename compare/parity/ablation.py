@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from compare.analysis.frames import largest_difference
-from compare.backends.protocol import check_installed
+from compare.backends.loading import check_installed
 from compare.console import LABELS, StudyProgress, Table, magnitude
 from compare.conventions import CONVENTIONS, FOUND, Convention, check_names
 from compare.data import Array

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compare import environment
-from compare.backends.protocol import check_installed
+from compare.backends.loading import check_installed
 from compare.console import StudyProgress, console
 from compare.parity.ladder import RUNGS, nan_last
 from compare.parity.report import VariantReport

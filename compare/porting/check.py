@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from compare.backends import protocol
+from compare.backends.loading import load
 from compare.backends.structures import Structure
 from compare.parity.report import ParityReport
 from compare.porting.compare_traces import Observed, compare_traces, observe
@@ -138,7 +138,7 @@ def observed(
     if options.weights_from is not None:
         to = "torch" if options.weights_from == "keras" else "keras"
         carry(*pair.towards(to), first_samples(pair.x), options.pairs)
-    threads = protocol.load("torch").with_threads(options.threads)
+    threads = load("torch").with_threads(options.threads)
     with threads, scratch_folder() as folder:
         keras = observe(pair.keras, request, folder / "keras")
         starting = partial(SameStart, keras.trace, options.pairs)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compare.backends.protocol import NAMES, check_installed
+from compare.backends.loading import NAMES, check_installed
 from compare.backends.structures import Structure, mapped
 from compare.console import announcing
 from compare.errors import CompareError, InputError, unknown

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compare import schema
-from compare.backends import protocol
+from compare.backends.loading import load
 from compare.backends.protocol import Start
 from compare.backends.structures import Structure, leaves
 from compare.environment import versions
@@ -191,7 +191,7 @@ def replay(
     _check_asked(file, recording.asked, request)
     if isinstance(side, TorchSide):
         side.check_objective(request.y)
-    threads = protocol.load("torch").with_threads(options.threads) if alive == "torch" else None
+    threads = load("torch").with_threads(options.threads) if alive == "torch" else None
     with threads or nullcontext(), scratch_folder() as scratch:
         recorded = unpack(recording, arrays, scratch / "recorded")
         if options.weights_from is not None:

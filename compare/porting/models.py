@@ -13,9 +13,10 @@ from typing import Any, ClassVar, cast
 
 from numpy.typing import NDArray
 
-from compare.backends import protocol
 from compare.backends.draws import EVALUATION, Draws, SameDraws
+from compare.backends.loading import load
 from compare.backends.protocol import (
+    UNUSABLE,
     Batches,
     Framework,
     KerasFramework,
@@ -57,7 +58,7 @@ class Side(ABC):
     @property
     def framework(self) -> Framework:
         """The framework's adapter."""
-        return protocol.load(self.name)
+        return load(self.name)
 
     @property
     def dtype(self) -> str:
@@ -206,7 +207,7 @@ class KerasSide(Side):
 
     @property
     def framework(self) -> KerasFramework:
-        return protocol.load("keras")
+        return load("keras")
 
     def stream(self, batches: Batches, sink: Sink, start: Start | None = None) -> list[Layer]:
         sink, start = self.numbered(batches, sink, start)
@@ -254,7 +255,7 @@ class TorchSide(Side):
 
     @property
     def framework(self) -> TorchFramework:
-        return protocol.load("torch")
+        return load("torch")
 
     @property
     def is_lightning(self) -> bool:
@@ -347,7 +348,7 @@ def usable() -> Iterator[None]:
     """
     try:
         yield
-    except protocol.UNUSABLE as error:
+    except UNUSABLE as error:
         raise InputError(str(error)) from None
 
 
@@ -409,7 +410,7 @@ def build_pair(
         side.check_dtype(dtype)
     if x is None:
         with usable():
-            x = protocol.load("keras").sample_input(keras.model, count, seed)
+            x = load("keras").sample_input(keras.model, count, seed)
     return Pair(keras, torch, checked("x", x, dtype), dtype)
 
 
@@ -425,7 +426,7 @@ def build_model(name: str, model: Any, dtype: str | None) -> Any:
         InputError: It is no model of the framework, or the function returned none.
     """
     __tracebackhide__ = True
-    framework = protocol.load(name)
+    framework = load(name)
     expected = f"expected a {_KIND[name]} or a function that returns one"
     if _is_factory(model):
         expected = f"{getattr(model, '__name__', model)}: expected to return a {_KIND[name]}"

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compare.backends.protocol import NAMES, Batches, Objective
+from compare.backends.loading import NAMES
+from compare.backends.protocol import Batches, Objective
 from compare.backends.structures import Structure, Weighted, leaves, mapped
 from compare.environment import available_cores
 from compare.errors import InputError, unknown

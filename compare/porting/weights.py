@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compare.backends import protocol
+from compare.backends.loading import load
 from compare.backends.protocol import Names
 from compare.backends.structures import Structure
 from compare.errors import InputError
@@ -109,7 +109,7 @@ def port_weights(
         InputError: The models cannot be used, or something would be left uncopied on either side.
         MissingDependencyError: Keras or Torch is not installed.
     """
-    to = "torch" if protocol.load("keras").is_model(source) else "keras"
+    to = "torch" if load("keras").is_model(source) else "keras"
     models = (source, target) if to == "torch" else (target, source)
     pair = build_pair(*models, x, Options(pairs=pairs, to_torch=to_torch))
     return carry(*pair.towards(to), first_samples(pair.x), pairs, dry_run=dry_run, must_run=True)
@@ -278,8 +278,8 @@ def weight_rule(keras_type: type, torch_type: type) -> Callable[[Callable[[], Na
                 f"received {rule!r}."
             )
         kind = keras_type.__name__
-        protocol.load("keras").add_rule(keras_type, kind=kind)
-        protocol.load("torch").add_rule(torch_type, dict(rule), kind=kind)
+        load("keras").add_rule(keras_type, kind=kind)
+        load("torch").add_rule(torch_type, dict(rule), kind=kind)
         return rule
 
     return register

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
-from compare.backends import protocol
+from compare.backends.loading import check_installed
 from compare.console import Table, announcing
 from compare.selftest.runner import Call, Caught, chosen, selftest
 from compare.spec import FRAMEWORKS, Settings
@@ -31,7 +31,7 @@ def run(names: Sequence[str], *, only_quick: bool, as_json: bool) -> int:
         MissingDependencyError: A framework is not installed.
     """
     bugs = chosen(names)
-    protocol.check_installed(FRAMEWORKS)
+    check_installed(FRAMEWORKS)
     with ExitStack() as stack:
         say = stack.enter_context(announcing())
         settings = Settings(dtype="float64")

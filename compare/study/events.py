@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from compare.backends.protocol import check_event_logs
+from compare.backends.loading import check_event_logs
 from compare.errors import InputError, RunFolderError
 from compare.spec import Run, Settings
 from compare.study.records import check_parent, run_name

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from compare import environment
-from compare.backends.protocol import check_installed
+from compare.backends.loading import check_installed
 from compare.spec import Run, Settings
 from compare.study.events import check_events
 from compare.study.records import RunFolder, check_writable

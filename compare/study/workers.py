@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import Any
 
 from compare.backends import protocol
+from compare.backends.loading import load
 from compare.data import Array
 from compare.errors import CompareError, WorkerError
 from compare.spec import Run, Settings
@@ -229,7 +230,7 @@ def _serve(connection: Connection, name: str, settings: Settings, accelerator: s
     try:
         with _without_notes():
             start = time.perf_counter()
-            framework = protocol.load(name)
+            framework = load(name)
             seconds = time.perf_counter() - start
             threads = settings.threads
             framework.configure(dtype=settings.dtype, threads=threads, accelerator=accelerator)

@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
 from compare import environment
-from compare.backends.protocol import check_installed
+from compare.backends.loading import check_installed
 from compare.console import LABELS, Table, digits
 from compare.errors import RunFolderError
 from compare.report.figures import INK, PENS, entry, own_style

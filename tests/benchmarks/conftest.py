@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from compare.backends import protocol
+from compare.backends.loading import NAMES, load
 
 
 def pytest_benchmark_update_json(config, benchmarks, output_json):
@@ -21,7 +21,7 @@ def pytest_benchmark_update_json(config, benchmarks, output_json):
         benchmark["options"] = {}
 
 
-@pytest.fixture(params=protocol.NAMES)
+@pytest.fixture(params=NAMES)
 def framework_name(request):
     return request.param
 
@@ -29,7 +29,7 @@ def framework_name(request):
 @pytest.fixture
 def framework(framework_name):
     """Each framework in turn, in float32 with one thread."""
-    adapter = protocol.load(framework_name)
+    adapter = load(framework_name)
     adapter.configure(dtype="float32", threads=1)
     return adapter
 

@@ -15,13 +15,13 @@ import resnet_torch
 from pairs import discover
 
 import compare
-from compare.backends import protocol
+from compare.backends.loading import NAMES, load
 from compare.resources import peak_bytes
 
 
 def configured(dtype):
-    for name in protocol.NAMES:
-        protocol.load(name).configure(dtype=dtype, threads=2)
+    for name in NAMES:
+        load(name).configure(dtype=dtype, threads=2)
 
 
 def test_a_residual_network_of_50_layers(benchmark):

@@ -13,7 +13,7 @@ from test_cli import bn_compare
 from tolerances import DEMONSTRATION, THREE_EPOCHS
 
 from compare.analysis.frames import largest_difference
-from compare.backends import protocol
+from compare.backends.loading import load
 from compare.cli import main
 from compare.conventions import CONVENTIONS
 from compare.errors import InputError
@@ -30,7 +30,7 @@ DEMONSTRATED = [name for name in CONVENTIONS if name not in SWITCHES]
 @cache
 def end(variant, framework, undone=None):
     settings = replace(SETTINGS, undo=(undone,) if undone else ())
-    return execute(Run(variant, framework, 0), settings, protocol.load(framework))
+    return execute(Run(variant, framework, 0), settings, load(framework))
 
 
 @pytest.mark.parametrize("name", CONVENTIONS)
@@ -101,7 +101,7 @@ def test_a_scale_that_one_side_lacks_counts_as_one():
 
 def test_the_only_batch_is_not_dropped():
     settings = replace(SETTINGS, batch_size=128, undo=("last-batch",), epochs=1)
-    torch = protocol.load("torch")
+    torch = load("torch")
     plain = replace(settings, undo=())
     ends = [execute(Run("mlp", "torch", 0), s, torch) for s in (settings, plain)]
     assert ends[0].record["history"] == ends[1].record["history"]

@@ -12,8 +12,8 @@ from torch import nn
 from compare.backends.keras import slots as keras_slots
 from compare.backends.keras.structures import to_numpy
 from compare.backends.keras.weights import named_tensors, read_weights
+from compare.backends.loading import load
 from compare.backends.optimizer_rule import read_rule
-from compare.backends.protocol import load
 from compare.backends.torch import slots as torch_slots
 from compare.backends.torch import weights as torch_weights
 from compare.backends.torch.steps import learning_rates

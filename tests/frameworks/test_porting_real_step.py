@@ -11,8 +11,8 @@ from torch import nn, optim
 from torch.nn import functional as F
 
 import compare
-from compare.backends import protocol
 from compare.backends.keras import steps
+from compare.backends.loading import load
 from compare.porting import real_step
 from compare.porting.floors import shaken
 from compare.porting.models import KerasSide, TorchSide
@@ -359,7 +359,7 @@ def test_what_a_compiled_step_rounds_otherwise_is_no_other_training(dtype, tmp_p
         K.Dense(2, name="head"),
     ]
     x = RNG.normal(size=(8, 6, 6, 4)).astype(dtype)
-    with protocol.load("keras").building(dtype):
+    with load("keras").building(dtype):
         model = keras.Sequential([keras.Input((6, 6, 4)), *layers])
         model.compile(OPT.Adam(0.01), "mse")
     side = KerasSide(model)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from compare.backends.protocol import load
+from compare.backends.loading import load
 from compare.parity.explain.steps import attribute
 from compare.porting.models import KerasSide, TorchSide
 from compare.porting.same_start import SameStart

@@ -3,14 +3,14 @@
 import float32_floors
 import pytest
 
-from compare.backends import protocol
+from compare.backends.loading import load
 from compare.parity import tolerances
 
 pytestmark = pytest.mark.slow
 
 
 def test_the_stored_floor_is_not_below_what_keras_shows_against_itself():
-    keras = protocol.load("keras")
+    keras = load("keras")
     keras.configure(dtype="float32", threads=1)
     stored = tolerances.floors()
     # A single loss may be rounded alike by chance.

@@ -19,7 +19,7 @@ import numpy as np
 from pairs.weights import shaken
 
 import compare
-from compare.backends import protocol
+from compare.backends.loading import load
 from compare.conventions import CONVENTIONS
 from compare.errors import InputError
 from compare.porting.models import build_model
@@ -152,7 +152,7 @@ def all_judged(ports: Sequence[Port]) -> Iterator[Verdict]:
 def configure() -> None:
     """One thread for each framework: small operations gain nothing from more."""
     for name in ("keras", "torch"):
-        protocol.load(name).configure(dtype="float64", threads=1)
+        load(name).configure(dtype="float64", threads=1)
 
 
 def in_processes(
