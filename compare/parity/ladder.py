@@ -43,6 +43,9 @@ FORWARD = 4
 OPTIMIZER = 7
 """The rung on which optimizers move the weights."""
 
+MOVING_STATISTICS = 8
+"""The rung of moving statistics."""
+
 
 @dataclass(frozen=True)
 class Check:

@@ -17,14 +17,13 @@ from compare.errors import unknown
 from compare.parity import ladder as rungs
 from compare.parity import tolerances
 from compare.parity.accepted import (
-    STATISTICS,
     Accepted,
     StepDifferences,
     accepted_differences,
     step_differences,
 )
 from compare.parity.explain.float32 import failing_alone, float32_inside
-from compare.parity.ladder import FORWARD, OPTIMIZER, Check, Ladder
+from compare.parity.ladder import FORWARD, MOVING_STATISTICS, OPTIMIZER, Check, Ladder
 from compare.parity.layouts import (
     channels_last,
     in_keras_order,
@@ -36,7 +35,7 @@ from compare.parity.randomness import climb_draws, inspect_draws
 from compare.parity.report import ParityReport
 from compare.parity.tolerances import Gap
 from compare.porting.causes import explained
-from compare.porting.expected_differences import predicted
+from compare.porting.expected_differences import ExpectedStatistics
 from compare.porting.floors import measure, shaken
 from compare.porting.inspect import (
     image_sizes,
@@ -139,12 +138,11 @@ def compare_traces(keras: Observed, torch: Observed, request: Request) -> Parity
     pairs = match(keras.trace.layers, torch.trace.layers, options.pairs)
     names = partners(pairs)
     keras_trace, torch_trace = _aligned(keras.trace, torch.trace.renamed(names))
-    expected = keras_trace
-    if options.allow:
-        expected = predicted(keras_trace, torch_trace, options.allow)
+    statistics = ExpectedStatistics(keras_trace, torch_trace, options.allow)
 
     def climb(wider: Mapping[str, float], remaining: Mapping[str, Gap]) -> Ladder:
         ladder = Ladder(tolerances.for_dtype(request.dtype), wider, remaining)
+        expected = statistics.trace(partial(ladder.allowed, MOVING_STATISTICS))
         rungs.climb(ladder, expected, torch_trace, same_start=True)
         climb_draws(ladder, keras.trace, torch.trace, names)
         return ladder
@@ -194,11 +192,15 @@ def compare_traces(keras: Observed, torch: Observed, request: Request) -> Parity
         views = {key: view for key, view in torch_trace.views.items() if key in files}
         return replace(free, files=files, layers=torch_trace.layers, views=views)
 
-    changing = [name for name in options.allow if name in STATISTICS]
     accepted: Sequence[Accepted] = ()
     if ladder.passed:
         accepted = accepted_differences(
-            keras_trace, torch_trace, differences, changing, drifted, rounded=rounded
+            keras_trace,
+            torch_trace,
+            differences,
+            statistics.accepted(partial(ladder.allowed, MOVING_STATISTICS)),
+            drifted,
+            rounded=rounded,
         )
     return ParityReport(
         passed=ladder.passed,

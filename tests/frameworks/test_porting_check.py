@@ -160,6 +160,54 @@ def test_an_allowed_difference_is_predicted_and_the_rest_is_judged():
     assert both.passed, str(both)
 
 
+STATISTICS = ["bn-biased-variance", "bn-momentum", "bn-momentum-copied"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("norm", "listed"),
+    [
+        (lambda: BiasedBatchNorm(4, eps=1e-3, momentum=0.1), []),
+        (lambda: nn.BatchNorm2d(4, eps=1e-3, momentum=0.1), ["bn-biased-variance"]),
+        (lambda: BiasedBatchNorm(4, eps=1e-3, momentum=0.2), ["bn-momentum"]),
+        (lambda: BiasedBatchNorm(4, eps=1e-3, momentum=0.9), ["bn-momentum-copied"]),
+        (
+            lambda: nn.BatchNorm2d(4, eps=1e-3, momentum=0.2),
+            ["bn-biased-variance", "bn-momentum"],
+        ),
+    ],
+)
+def test_what_is_allowed_is_accepted_only_where_it_accounts_for_a_difference(norm, listed, dtype):
+    options = {"allow": STATISTICS, "weights_from": "keras", "dtype": dtype, **OBJECTIVE}
+    report = compare.check_parity(keras_model, lambda: Port(norm()), X, Y, **options)
+    assert report.passed, str(report)
+    assert [accepted.convention for accepted in report.accepted] == listed
+    assert report.result == ("same" if listed else "identical")
+
+
+def test_one_of_two_normalizations_may_differ_by_what_is_allowed():
+    model = keras.Sequential(
+        [
+            keras.Input((5,)),
+            keras.layers.BatchNormalization(momentum=0.9, name="first"),
+            keras.layers.BatchNormalization(momentum=0.9, name="second"),
+            keras.layers.Dense(1, name="head"),
+        ]
+    )
+    options = {"eps": 1e-3, "momentum": 1.0 - 0.9}
+    module = nn.Sequential(
+        BiasedBatchNorm(5, **options), nn.BatchNorm1d(5, **options), nn.Linear(5, 1)
+    ).double()
+    x = RNG.normal(size=(8, 5))
+    allow = ["bn-biased-variance"]
+    report = compare.check_parity(model, module, x, weights_from="keras", allow=allow)
+    assert report.passed, str(report)
+    assert [accepted.convention for accepted in report.accepted] == allow
+    other = compare.check_parity(model, module, x, allow=["bn-momentum"])
+    assert other.first_divergence.layer == "second"
+    assert other.first_divergence.explained_by == ("bn-biased-variance",)
+
+
 def test_without_targets_the_forward_passes_are_compared():
     model = keras_model()
     report = compare.check_parity(model, ported(Port(), model), X)
