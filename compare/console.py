@@ -11,13 +11,17 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Event, Thread
 from types import MappingProxyType, TracebackType
 
 from rich import box
 from rich.console import Console
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.spinner import Spinner
 from rich.table import Column
 from rich.table import Table as Grid
+from rich.text import Text
 
 from compare.spec import Run, Settings
 
@@ -191,6 +195,64 @@ class StudyProgress:
         trace: TracebackType | None,
     ) -> None:
         self._bar.stop()
+
+
+PATIENCE = 2.0
+"""Seconds after which a word is due on what is still under way."""
+
+
+class CheckProgress:
+    """Tells what is under way, of what takes long; call it with a text.
+
+    On a terminal one line stands from then on, and changes with every text. Elsewhere a line is
+    added each time that the patience is over and something else is under way.
+    """
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._text = self._printed = ""
+        self._spinner = Spinner("dots")
+        # What is computed may replace stdout and stderr and put them back: they are left alone.
+        self._line = Live(
+            get_renderable=self._spinning,
+            console=self._console,
+            refresh_per_second=4,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        # A thread, since what takes long says nothing meanwhile.
+        self._ended = Event()
+        self._waiting = Thread(target=self._wait, daemon=True)
+
+    def __call__(self, text: str) -> None:
+        self._text = text
+
+    def _wait(self) -> None:
+        while not self._ended.wait(PATIENCE):
+            if self._console.is_terminal:
+                self._line.start(refresh=True)
+            elif self._text != self._printed:
+                self._printed = self._text
+                self._console.print(self._text, markup=False, highlight=False)
+
+    def _spinning(self) -> Spinner:
+        self._spinner.update(text=Text(self._text))
+        return self._spinner
+
+    def __enter__(self) -> CheckProgress:
+        self._waiting.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ended.set()
+        self._waiting.join()
+        self._line.stop()
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from compare.parity.explain.explanations import divergence
 from compare.parity.ladder import Divergence, Ladder
 from compare.parity.report import VariantReport
 from compare.parity.tolerances import gap
+from compare.progress import Listener, Progress
 from compare.scratch import scratch_folder
 from compare.spec import Run, Settings
 from compare.study.initial import lived_in
@@ -60,7 +61,7 @@ def check_pair(
     seed: int,
     settings: Settings,
     sides: Mapping[str, Side],
-    progress: Callable[[Run, int], None],
+    progress: Callable[[Run, int, str], None],
 ) -> VariantReport:
     """Climb all eleven rungs with one pair.
 
@@ -69,7 +70,7 @@ def check_pair(
         seed: Seed of both runs.
         settings: How they train.
         sides: Framework → its processes.
-        progress: Called with a run and the number of its epochs that are done.
+        progress: Called with a run, the number of its epochs that are done, and a note.
 
     Returns:
         The report.
@@ -126,17 +127,20 @@ class _Results:
 
 
 def _run_side(
-    run: Run, settings: Settings, side: Side, folder: Path, progress: Callable[[int], None]
+    run: Run, settings: Settings, side: Side, folder: Path, progress: Callable[[int, str], None]
 ) -> _Results:
-    plan = side.worker.call(partial(trace_side, run, settings, folder))
+    tracing = partial(trace_side, run, settings, folder)
+    plan = side.worker.call(tracing, lambda place: progress(0, place))
     trace = Trace.open(folder)
     if "error" in trace:  # What cannot take two steps cannot be trained.
         return _Results(trace, plan)
     single = None
     if settings.dtype == "float32":
-        single = side.worker.call(partial(execute, run, settings, record_weights=True))
+        training = partial(execute, run, settings, record_weights=True)
+        single = side.worker.call(training, lambda epoch: progress(0, f"float32, epoch {epoch}"))
     double = partial(execute, run, replace(settings, dtype="float64"), record_weights=True)
-    return _Results(trace, plan, side.shadow.call(double, progress), single)
+    outcome = side.shadow.call(double, lambda epoch: progress(epoch, ""))
+    return _Results(trace, plan, outcome, single)
 
 
 def _note(keras: _Results, torch: _Results, first: Divergence | None) -> str:
@@ -157,7 +161,7 @@ def trace_side(
     settings: Settings,
     folder: Path,
     framework: Framework,
-    progress: Callable[[int], None] = lambda epoch: None,
+    progress: Listener | None = None,
 ) -> NDArray[np.int64]:
     """Trace one side's first steps into a folder; returns its plan of batches as delivered.
 
@@ -166,11 +170,12 @@ def trace_side(
         settings: How it trains.
         folder: Where the trace goes.
         framework: The loaded adapter.
-        progress: Not called: nothing here takes long.
+        progress: Called with what is under way.
     """
     handle, batches = lived_in_pair(run, settings, framework)
     writer = TraceWriter(folder)
-    writer.close(framework.trace(handle, batches, writer))
+    sink = Progress(progress).heard(writer, len(batches))
+    writer.close(framework.trace(handle, batches, sink))
     orders = orders_of(run, settings, framework)
     return padded(framework.delivered(handle, orders, batch_size=settings.batch_size))
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from compare.backends.loading import load
 from compare.backends.structures import Structure
+from compare.console import CheckProgress
 from compare.parity.report import ParityReport
 from compare.porting.compare_traces import Observed, compare_traces, observe
 from compare.porting.models import Pair, build_pair, first_samples
 from compare.porting.options import DEFAULT_THREADS, Options, Request
 from compare.porting.same_start import SameStart
 from compare.porting.weights import carry
+from compare.progress import Listener, Progress
 from compare.scratch import scratch_folder
 
 
@@ -36,6 +39,7 @@ def check_parity(
     randomness: str = "shared",
     strict: bool = False,
     threads: int = DEFAULT_THREADS,
+    progress: bool | Listener = False,
     sample_weight: Any = None,
     class_weight: Mapping[int, float] | None = None,
 ) -> ParityReport:
@@ -80,6 +84,9 @@ def check_parity(
             cores: where another program keeps one busy, threads that wait for each other cost ten
             times as much as they bring. TensorFlow's are set before its first operation, by the
             user.
+        progress: True to tell on stderr, once the check takes longer than two seconds, which side,
+            pass and layer is under way: one line on a terminal, elsewhere a line every two seconds.
+            A function is called with every such text. Nothing is told by default.
         sample_weight: What each sample's loss is multiplied by, (n,), as `model.fit` takes it. In
             Torch, `training_step` gets `(x, y, sample_weight)` as its batch, and `torch_loss` is
             called with the output, the target and the weights.
@@ -108,6 +115,7 @@ def check_parity(
         randomness=randomness,
         strict=strict,
         threads=threads,
+        progress=progress,
         sample_weight=sample_weight,
         class_weight=class_weight,
     )
@@ -139,8 +147,26 @@ def observed(
         to = "torch" if options.weights_from == "keras" else "keras"
         carry(*pair.towards(to), first_samples(pair.x), options.pairs)
     threads = load("torch").with_threads(options.threads)
-    with threads, scratch_folder() as folder:
+    with reporting(options.progress) as progress, threads, scratch_folder() as folder:
+        request = replace(request, progress=progress)
         keras = observe(pair.keras, request, folder / "keras")
         starting = partial(SameStart, keras.trace, options.pairs)
         torch = observe(pair.torch, request, folder / "torch", starting, keras=keras.trace)
         yield keras, torch, request
+
+
+@contextmanager
+def reporting(progress: bool | Listener) -> Iterator[Progress]:
+    """Tell on stderr what is under way while the block runs, or whoever listens.
+
+    Args:
+        progress: The option of `check_parity`.
+
+    Yields:
+        What says it.
+    """
+    if progress is True:
+        with CheckProgress() as listener:
+            yield Progress(listener)
+    else:
+        yield Progress(progress or None)

@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from compare.backends.loading import NAMES, check_installed
 from compare.backends.structures import Structure, mapped
-from compare.console import announcing
+from compare.console import CheckProgress
 from compare.errors import CompareError, InputError, unknown
 from compare.porting.check import observed
 from compare.porting.compare_traces import compare_traces
@@ -85,7 +85,7 @@ class Command:
                 file=sys.stderr,
             )
         # What a model prints while it is built is no result.
-        with announcing() as say, redirect_stdout(sys.stderr):
+        with redirect_stdout(sys.stderr), CheckProgress() as say:
             pair = self._build(say)
             if self.targets != "none" and not pair.torch.is_lightning:
                 raise InputError(
@@ -94,10 +94,10 @@ class Command:
                     "write a test (bn-compare init)."
                 )
             y = synthetic_targets(pair.keras, pair.x, self.targets, self.seed)
-            say("running both models")
-            with observed(pair, y, self.options) as sides:
+            with observed(pair, y, replace(self.options, progress=say)) as sides:
                 report = compare_traces(*sides)
             if html is not None:
+                say("writing the page")
                 write_text(html, report.to_html())
         print(json.dumps(report.to_json(), allow_nan=False) if as_json else report)
         return 0 if report.passed else 1
@@ -108,7 +108,7 @@ class Command:
         Raises:
             InputError: As `run` does, or something would be left uncopied.
         """
-        with announcing() as say, redirect_stdout(sys.stderr):
+        with redirect_stdout(sys.stderr), CheckProgress() as say:
             pair = self._build(say)
             to = "keras" if self.options.weights_from == "torch" else "torch"
             x, pairs = first_samples(pair.x), self.options.pairs

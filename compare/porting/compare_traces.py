@@ -99,6 +99,7 @@ def observe(
         InputError: The side cannot be used, draws random numbers, or trains otherwise when it is
             watched.
     """
+    side = replace(side, progress=request.progress.within(side.name.capitalize()))
     side, trace = traced(side, request, folder, starting, keras)
     if request.y is not None:
         batches, targets = request.batches(side.name)[:1], request.targets(side.name)
@@ -110,7 +111,8 @@ def observe(
         return measure(side, request.batches(side.name), trace, start, single=single)
 
     def drifted() -> Trace:
-        return side.trace(request.batches(side.name), folder.with_name(f"{folder.name}-drifted"))
+        free = side.during("steps from its own weights")
+        return free.trace(request.batches(side.name), folder.with_name(f"{folder.name}-drifted"))
 
     return Observed(
         trace,
@@ -141,6 +143,7 @@ def compare_traces(keras: Observed, torch: Observed, request: Request) -> Parity
     statistics = ExpectedStatistics(keras_trace, torch_trace, options.allow)
 
     def climb(wider: Mapping[str, float], remaining: Mapping[str, Gap]) -> Ladder:
+        request.progress("comparing both sides")
         ladder = Ladder(tolerances.for_dtype(request.dtype), wider, remaining)
         expected = statistics.trace(partial(ladder.allowed, MOVING_STATISTICS))
         rungs.climb(ladder, expected, torch_trace, same_start=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,8 @@ _GIVEN = re.compile(r"initial/|step/\d+/(data|rule)/|step/1/optimizer/|error$")
 """What is an input, not computed, or not compared."""
 
 
+_Side = TypeVar("_Side", bound=Side)
+
 SINGLE_CEILING = 1e-4
 """The same where numbers of float64 were rounded to float32 somewhere: no more than that costs."""
 
@@ -71,12 +73,12 @@ def measure(
     """
     dtype = "float32" if single else side.dtype
 
-    def rounded(draw: int, floors: Sink) -> None:
-        with side.framework.rounded_otherwise(draw, dtype):
-            side.stream(batches, floors, start)
+    def rounded(running: TorchSide, draw: int, floors: Sink) -> None:
+        with running.framework.rounded_otherwise(draw, dtype):
+            running.stream(batches, floors, start)
 
     ceiling = SINGLE_CEILING if single else math.inf
-    measured = _measured(rounded, trace, dtype)
+    measured = _measured(side, rounded, trace, dtype)
     return {path: min(tolerance, ceiling) for path, tolerance in measured.items()}
 
 
@@ -94,19 +96,21 @@ def shaken(side: Side, batches: Batches, trace: Trace) -> dict[str, float]:
     def disturbed(step: int, layers: Sequence[Layer]) -> dict[str, NDArray[Any]]:
         return {name: jog(weight, rng) for name, weight in initial.items()} if step == 1 else {}
 
-    def moved(draw: int, floors: Sink) -> None:
+    def moved(running: Side, draw: int, floors: Sink) -> None:
         samples = [(mapped(lambda a: jog(np.asarray(a), rng), x), y) for x, y in batches]
-        side.stream(samples, floors, disturbed)
+        running.stream(samples, floors, disturbed)
 
-    return _measured(moved, trace, side.dtype)
+    return _measured(side, moved, trace, side.dtype)
 
 
-def _measured(run: Callable[[int, Sink], None], trace: Trace, dtype: str) -> dict[str, float]:
+def _measured(
+    side: _Side, run: Callable[[_Side, int, Sink], None], trace: Trace, dtype: str
+) -> dict[str, float]:
     """Name of an array → tolerance, from the largest difference over some disturbed runs."""
     worst: dict[str, float] = {}
     for draw in range(DRAWS):
         floors = _Floors(trace)
-        run(draw, floors)
+        run(side.during(f"measuring rounding, run {draw + 1} of {DRAWS}"), draw, floors)
         for path, floor in floors.required.items():
             worst[path] = max(worst.get(path, 0.0), floor)
     return {path: _tolerance(path, floor, dtype) for path, floor in worst.items()}

@@ -19,6 +19,7 @@ import tempfile
 import zipfile
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
@@ -34,7 +35,7 @@ from compare.backends.structures import Structure, leaves
 from compare.environment import versions
 from compare.errors import GoldenError
 from compare.parity.report import ParityReport
-from compare.porting.check import observed
+from compare.porting.check import observed, reporting
 from compare.porting.compare_traces import Observed, compare_traces, observe
 from compare.porting.models import KerasSide, Side, TorchSide, build_model, build_pair
 from compare.porting.options import Options, Request
@@ -192,7 +193,12 @@ def replay(
     if isinstance(side, TorchSide):
         side.check_objective(request.y)
     threads = load("torch").with_threads(options.threads) if alive == "torch" else None
-    with threads or nullcontext(), scratch_folder() as scratch:
+    with (
+        threads or nullcontext(),
+        scratch_folder() as scratch,
+        reporting(options.progress) as progress,
+    ):
+        request = replace(request, progress=progress)
         recorded = unpack(recording, arrays, scratch / "recorded")
         if options.weights_from is not None:
             carry(recorded.trace, side, request.x, options.pairs)

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Self
 
 from numpy.typing import NDArray
 
@@ -29,6 +29,7 @@ from compare.backends.structures import Structure, mapped
 from compare.errors import InputError
 from compare.porting.options import Options, checked
 from compare.porting.same_start import Starting
+from compare.progress import Heard, Progress
 from compare.trace import Layer, Operation, Trace, TraceWriter
 
 FEW = 4
@@ -45,6 +46,7 @@ class Side(ABC):
         model: The model of its framework.
         draws: Where the numbers that it draws come from; None for its own.
         undropped: Whether dropout and noise are off.
+        progress: Says what of it is under way.
     """
 
     name: ClassVar[str]
@@ -54,6 +56,7 @@ class Side(ABC):
     model: Any
     draws: Draws | None = field(default=None, kw_only=True)
     undropped: bool = field(default=False, kw_only=True)
+    progress: Progress = field(default_factory=Progress, kw_only=True)
 
     @property
     def framework(self) -> Framework:
@@ -140,6 +143,7 @@ class Side(ABC):
 
     def refuse_unrepeatable(self, x: Structure) -> None:
         """Raise `InputError` if two training-mode passes differ: not all that draws can be seen."""
+        self.progress("repeating a training pass")
         shared = self if self.draws is None else replace(self, draws=SameDraws())
         if not shared.repeats(x):
             raise InputError(
@@ -182,10 +186,15 @@ class Side(ABC):
                 stack.enter_context(self.framework.undropped(self.model))
             yield
 
-    def numbered(
+    def during(self, task: str) -> Self:
+        """The same side, whose progress is that of a task."""
+        return replace(self, progress=self.progress.within(task))
+
+    def followed(
         self, batches: Batches, sink: Sink, start: Start | None
     ) -> tuple[Sink, Start | None]:
-        """A sink and a start by which the draws know where in a trace they are."""
+        """A sink and a start by which progress and draws know where in a trace they are."""
+        sink = self.progress.heard(sink, len(batches))
         if (draws := self.draws) is None:
             return sink, start
 
@@ -193,7 +202,11 @@ class Side(ABC):
             draws.begin(step if step <= len(batches) else EVALUATION)
             return {} if start is None else start(step, layers)
 
-        return PlacingSink(sink, draws), begin
+        def place(name: str) -> None:
+            if name.startswith(("training/", "evaluation/")):
+                draws.after = name
+
+        return Heard(sink, place), begin
 
 
 @dataclass(frozen=True)
@@ -210,7 +223,7 @@ class KerasSide(Side):
         return load("keras")
 
     def stream(self, batches: Batches, sink: Sink, start: Start | None = None) -> list[Layer]:
-        sink, start = self.numbered(batches, sink, start)
+        sink, start = self.followed(batches, sink, start)
         with self.running():
             return self.framework.trace(self.model, batches, sink, start=start)
 
@@ -282,7 +295,7 @@ class TorchSide(Side):
 
     def stream(self, batches: Batches, sink: Sink, start: Start | None = None) -> list[Layer]:
         own: Mapping[str, Any] = {"objective": self.objective, "to_torch": self.to_torch}
-        sink, start = self.numbered(batches, sink, start)
+        sink, start = self.followed(batches, sink, start)
         with self.running():
             return self.framework.trace_any(self.model, batches, sink, start=start, **own)
 
@@ -313,31 +326,6 @@ class TorchSide(Side):
     def repeats(self, x: Structure) -> bool:
         with self.running():
             return self.framework.repeats(self.model, x, to_torch=self.to_torch)
-
-
-class PlacingSink:
-    """Tells draws what was recorded last, and hands it on.
-
-    Args:
-        sink: Receives every array under its name.
-        draws: Told the names of what passes through layers.
-    """
-
-    def __init__(self, sink: Sink, draws: Draws) -> None:
-        self._sink, self._draws = sink, draws
-
-    def __call__(self, name: str, array: NDArray[Any]) -> None:
-        self._place(name)
-        self._sink(name, array)
-
-    def alias(self, name: str, existing: str) -> None:
-        """One array is another, which was just recorded."""
-        self._place(name)
-        cast(Any, self._sink).alias(name, existing)
-
-    def _place(self, name: str) -> None:
-        if name.startswith(("training/", "evaluation/")):
-            self._draws.after = name
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from compare.backends.structures import Structure, Weighted, leaves, mapped
 from compare.environment import available_cores
 from compare.errors import InputError, unknown
 from compare.porting.expected_differences import check_allowed
+from compare.progress import Listener, Progress
 
 RANDOMNESS = ("shared", "off", "refuse")
 """What is done where models draw numbers: both get the same, rates are zero, or nothing is done."""
@@ -78,6 +79,7 @@ class Options:
     randomness: str = "shared"
     strict: bool = False
     threads: int = DEFAULT_THREADS
+    progress: bool | Listener = False
     sample_weight: Any = None
     class_weight: Mapping[int, float] | None = None
 
@@ -87,6 +89,10 @@ class Options:
                 raise InputError(
                     f"{name}: expected a whole number of at least 1, received {count!r}."
                 )
+        if not isinstance(self.progress, bool) and not callable(self.progress):
+            raise InputError(
+                f"progress: expected True, False or a function, received {self.progress!r}."
+            )
         if isinstance(self.allow, str):
             raise InputError(
                 f'allow: expected a list, such as ["{self.allow}"], received a string.'
@@ -176,6 +182,7 @@ class Request:
         dtype: `"float32"` or `"float64"`.
         options: The user's options.
         weights: What each sample's loss is multiplied by, (n,); None for nothing.
+        progress: Says what is under way.
     """
 
     x: Structure
@@ -183,6 +190,7 @@ class Request:
     dtype: str
     options: Options
     weights: NDArray[Any] | None = None
+    progress: Progress = field(default_factory=Progress)
 
     def targets(self, side: str) -> Structure | None:
         """What a side, `"keras"` or `"torch"`, is trained on: targets, with weights if it has any.

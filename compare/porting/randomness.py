@@ -73,7 +73,8 @@ def _shared(
             return side, trace
 
     def run(draws: SharedDraws) -> None:
-        replace(side, draws=draws).stream(batches[:1], _Nowhere())
+        rehearsing = replace(side, draws=draws).during("pairing random numbers")
+        rehearsing.stream(batches[:1], _Nowhere())
 
     sharing = replace(side, draws=rehearsed(first, run))
     return sharing, sharing.trace(batches, folder, starting)

@@ -62,6 +62,7 @@ def check_real_step(
             if not difference.max_abs <= UNITS * unit * largest:
                 apart[path] = difference
 
+    side.progress("a step that nobody watches")
     side.real_step(x, y, compare)
     apart |= {path: unequal("is there in the traced step alone") for path in sorted(left)}
     if apart and all(math.isfinite(difference.max_abs) for difference in apart.values()):

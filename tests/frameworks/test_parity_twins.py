@@ -57,9 +57,24 @@ def checked(tmp_path_factory):
             "keras": Side(*(KerasOnce(done, root, dtype) for dtype in dtypes)),
             "torch": Side(*(Here("torch", dtype) for dtype in dtypes)),
         }
-        return check_pair(variant, 0, settings, sides, lambda run, epoch: None)
+        return check_pair(variant, 0, settings, sides, lambda run, epoch, note: None)
 
     return checked
+
+
+def test_every_side_tells_its_passes_layer_by_layer_and_its_epochs():
+    notes = []
+    settings = replace(SETTINGS, dtype="float32", epochs=1)
+    sides = {name: Side(Here(name, "float32"), Here(name)) for name in ("keras", "torch")}
+    check_pair("mlp", 0, settings, sides, lambda run, *told: notes.append((run.framework, *told)))
+    places = [
+        *("step 1 of 2", "training pass, hidden", "training pass, output"),
+        *("backward pass, output", "backward pass, hidden", "step 2 of 2"),
+        *("evaluation, hidden", "evaluation, output", "float32, epoch 1"),
+    ]
+    for side in ("keras", "torch"):
+        told = [tuple(rest) for name, *rest in dict.fromkeys(notes) if name == side]
+        assert told == [*((0, place) for place in places), (1, "")]
 
 
 @pytest.mark.parametrize(

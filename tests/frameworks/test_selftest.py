@@ -73,7 +73,7 @@ def test_parity_reports_a_port_that_raises_and_does_not_train_it(both):
     keras = Here(both["keras"])
     sides = {"keras": Side(keras, keras), "torch": Side(broken, broken)}
     settings = Settings(dtype="float64", epochs=1)
-    report = check_pair("cnn", 0, settings, sides, lambda run, epoch: None)
+    report = check_pair("cnn", 0, settings, sides, lambda run, epoch, note: None)
     assert not report.passed
     assert report.first_divergence.rung == 4
     assert report.first_divergence.layer == "between conv2 and output"
