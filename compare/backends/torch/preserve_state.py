@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -93,7 +94,18 @@ def tensors_as_found(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def looking(module: nn.Module) -> Iterator[None]:
-    """Forward passes in inference mode, without a graph; the module is left as it was found."""
-    with as_found(module), torch.no_grad():
-        module.eval()
-        yield
+    """Forward passes in inference mode, without a graph; the module is left as it was found.
+
+    They are nobody's training or evaluation: what draws in them takes no number that is shared.
+    """
+    before = LOOKING.set(True)
+    try:
+        with as_found(module), torch.no_grad():
+            module.eval()
+            yield
+    finally:
+        LOOKING.reset(before)
+
+
+LOOKING: ContextVar[bool] = ContextVar("LOOKING", default=False)
+"""Whether a pass is one of `looking`."""
