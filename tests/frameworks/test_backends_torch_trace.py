@@ -269,11 +269,31 @@ def test_a_lightning_module_gets_the_batch_as_it_stands():
     assert module._trainer is None
 
 
-def test_a_module_that_optimizes_by_hand_is_refused():
-    module = Stepping()
-    module.automatic_optimization = False
-    with pytest.raises(ValueError, match="Stepping optimizes by hand"):
-        adapter.trace_any(module, [(X, Y)], {}.__setitem__)
+class ByHand(Stepping):
+    """Optimizes by hand, and returns no loss."""
+
+    def __init__(self, losses=1):
+        super().__init__()
+        self.automatic_optimization, self.losses = False, losses
+
+    def training_step(self, batch, batch_idx):
+        for _ in range(self.losses):
+            self.optimizers().zero_grad()
+            self.manual_backward(super().training_step(batch, batch_idx)["loss"])
+            self.optimizers().step()
+
+
+def test_a_module_that_optimizes_by_hand_is_followed():
+    batches = (({"table": TABLE, "more": (TABLE,)}, np.ones((4, 3))),) * 2
+    found = trace(ByHand().double(), batches)
+    alike = trace(Stepping().double(), batches)
+    for key in ("gradient/net/kernel", "step/2/loss", "step/2/weights/net/kernel"):
+        np.testing.assert_array_equal(found[key], alike[key])
+
+
+def test_a_step_with_two_losses_is_refused():
+    with pytest.raises(ValueError, match="ByHand calls manual_backward more than once"):
+        trace(ByHand(losses=2).double(), [({"table": TABLE, "more": (TABLE,)}, np.ones((4, 3)))])
 
 
 def test_a_step_without_a_loss_is_an_error():

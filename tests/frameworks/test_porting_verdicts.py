@@ -195,3 +195,35 @@ def test_threads_of_torch_are_put_back():
     checked(adam, loss=loss, threads=2)
     assert set(seen) == {2}
     assert torch.get_num_threads() == before
+
+
+class Lion(torch.optim.Optimizer):
+    """As its paper has it; Torch has none."""
+
+    def __init__(self, parameters, lr, betas=(0.9, 0.99)):
+        super().__init__(parameters, {"lr": lr, "betas": betas})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            first, second = group["betas"]
+            for p in group["params"]:
+                mean = self.state[p].setdefault("m", torch.zeros_like(p))
+                p.sub_(group["lr"] * (first * mean + (1.0 - first) * p.grad).sign())
+                mean.mul_(second).add_(p.grad, alpha=1.0 - second)
+
+
+@pytest.mark.parametrize(("betas", "passes"), [((0.9, 0.99), True), ((0.1, 0.5), False)])
+def test_what_an_optimizer_of_ones_own_keeps_may_have_any_name(betas, passes):
+    """Its weights tell: those of later steps follow from what it keeps."""
+
+    def build():
+        model = keras_model()
+        model.compile(keras.optimizers.Lion(0.1), "mse")
+        return model
+
+    report = checked(lambda p: Lion(p, lr=0.1, betas=betas), build, steps=6)
+    assert report.passed is passes
+    assert any("user's own" in note for note in report.notes)
+    if not passes:
+        assert (report.first_divergence.rung, report.first_divergence.step > 1) == (7, True)

@@ -24,6 +24,10 @@ from compare.backends.torch.preserve_state import training_as_found
 from compare.backends.torch.structures import call
 
 
+class SeveralLossesError(ValueError):
+    """A step goes backward from more than one loss, as that of two networks in turns."""
+
+
 class Watch:
     """Is told what happens in every step, counted from 1; does nothing by itself.
 
@@ -209,6 +213,7 @@ class _Telling(L.Callback):
 
     def __init__(self, watch: Watch, stack: ExitStack) -> None:
         self._watch, self._stack = watch, stack
+        self._losses: list[Tensor] = []
 
     def setup(self, trainer: Any, module: Any, stage: str) -> None:
         # What a module brings along may change the steps, but not end them or write files.
@@ -228,9 +233,16 @@ class _Telling(L.Callback):
         # Only now has the module done what it does at the end of a batch.
         if batch_idx:
             self._watch.after_step(batch_idx)
+        self._losses = []
         self._watch.before_step(batch_idx + 1, *batch[:2])
 
     def on_before_backward(self, trainer: Any, module: Any, loss: Any) -> None:
+        self._losses.append(loss.detach())
+        if len(self._losses) > 1 and not module.automatic_optimization:
+            raise SeveralLossesError(
+                f"{type(module).__name__} calls manual_backward more than once in a step, of which "
+                "there is one in Keras: check each of its losses by itself"
+            )
         self._watch.before_backward()
 
     def on_after_backward(self, trainer: Any, module: Any) -> None:
@@ -242,7 +254,8 @@ class _Telling(L.Callback):
     def on_train_batch_end(
         self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._watch.ended(outputs.get("loss") if outputs else None)
+        by_hand = self._losses[0] if self._losses and not module.automatic_optimization else None
+        self._watch.ended((outputs or {}).get("loss", by_hand))
 
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
         self._watch.after_step(self._watch.steps)

@@ -61,14 +61,9 @@ def trace(
 
     Raises:
         TypeError: No rule is known for a layer with weights of its own.
-        ValueError: A lazy layer has no weights yet, or the module optimizes by hand.
+        ValueError: A lazy layer has no weights yet, or a step goes backward from several losses.
     """
     samples, targets = batches[0]
-    if targets is not None and not getattr(module, "automatic_optimization", True):
-        raise ValueError(
-            f"{type(module).__name__} optimizes by hand (automatic_optimization = False), which "
-            "cannot be followed: return the loss from training_step and let the Trainer step"
-        )
     with as_found(module), ExitStack() as stack:
         begin_training(module)
         recorder = _Recorder(root, sink, to_keras, start)
@@ -80,6 +75,9 @@ def trace(
                 steps.train(module, batches, recorder, stack, objective)
             recorder.begin(len(batches) + 1)
             _evaluate(module, root, samples, recorder)
+        except steps.SeveralLossesError:
+            recorder.stop()
+            raise
         # Whatever a port raises is a finding, reported with what was recorded before it.
         except Exception as error:
             recorder.stop()
