@@ -101,21 +101,28 @@ def _penalty(setting: str, sides: Sides) -> Numbers:
     return {"penalty": " + ".join(["loss", *terms])} if terms else {}
 
 
+_UNITS = {"0": "1", "[0, 1]": "(1, 2)", "[0, 1, 2]": "(1, 2, 3)"}
+"""Axes of a kernel in Keras that hold what a unit receives → those of Torch's weight."""
+
+
 def _constraint(setting: str, sides: Sides) -> Numbers:
-    weight = _WEIGHTS.get(setting.removesuffix("_constraint"))
-    written = sides[0].get(setting)
+    bounded = setting.removesuffix("_constraint")
+    weight, written = _WEIGHTS.get(bounded), sides[0].get(setting)
     if weight is None or written is None:
         return {}
     name, arguments = _called(written)
     if name == "NonNeg":
         return {"constraint": f"{weight}.clamp_(min=0.0)"}
-    # Keras' first axes are Torch's last: what a unit receives is a row of its weight.
-    dims = {"0": "1", "[0, 1, 2]": "(1, 2, 3)", "[0, 1]": "(1, 2)"}.get(str(arguments.get("axis")))
-    if name not in ("MaxNorm", "UnitNorm") or dims is None:
+    axes = arguments.get("axis")
+    dims = _UNITS.get(str(axes)) if bounded == "kernel" else str(axes)
+    # A transposed convolution has its axes in an order of its own.
+    if name not in ("MaxNorm", "UnitNorm") or dims is None or "output_padding" in sides[0]:
         return {}
-    norm = f"{weight}.norm(dim={dims}, keepdim=True)"
-    bound = f".clamp(max={arguments['max_value']!r})" if name == "MaxNorm" else "**0.0"
-    return {"constraint": f"{weight} *= {norm}{bound} / (1e-07 + {norm})"}
+    norm = f"torch.linalg.vector_norm({weight}, dim={dims}, keepdim=True)"
+    if name == "UnitNorm":
+        return {"constraint": f"{weight} /= 1e-07 + {norm}"}
+    bound = f"norm.clamp(max={arguments['max_value']!r})"
+    return {"constraint": f"norm = {norm}; {weight} *= {bound} / (1e-07 + norm)"}
 
 
 _FILLED: Mapping[str, Callable[[str, Sides], Numbers]] = {

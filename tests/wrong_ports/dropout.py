@@ -25,7 +25,7 @@ DROPOUT = {
         },
     ),
     "dropout-missing": as_value(DROPPED, port, nn.Identity()),
-    "dropout-missing: in Keras": as_value(mlp(), port, nn.Dropout(0.5)),
+    "dropout-missing: in Keras, and there in Torch": as_value(mlp(), port, nn.Dropout(0.5)),
     "dropout-place": Wrong(
         lambda: compiled(
             K.Dense(4, name="a"), K.Dropout(0.5), K.Dense(4, name="middle"), K.Dense(2, name="b")

@@ -8,6 +8,7 @@ from keras import layers as K
 from torch import nn, optim
 from torch.optim.lr_scheduler import LambdaLR
 
+from wrong_ports.layers import OF_IMAGES, Images, conv, images
 from wrong_ports.wrong import Wrong, compiled, done, keywords, mlp, port, value
 
 O = keras.optimizers  # noqa: E741
@@ -199,11 +200,11 @@ def accumulating(code):
     return {"optimizer": lambda p: Accumulating(p, code)}
 
 
-def bounded(code):
-    """The weight of the second layer, bounded after every step."""
+def bounded(code, number=2):
+    """One weight is bounded after every step: by default that of the second layer."""
 
     def act(optimizer):
-        done(code, weight=next(p for p in weights(optimizer) if p.shape == (2, 4)))
+        done(code, weight=weights(optimizer)[number])
 
     return {"optimizer": beside(plain, act, "post")}
 
@@ -217,6 +218,12 @@ ACCUMULATED = lambda: O.SGD(0.125, gradient_accumulation_steps=2)  # noqa: E731
 OPTIMIZERS = {
     "constraint-axis": constrained(keras.constraints.MaxNorm(0.5)),
     "constraint-axis: UnitNorm": constrained(keras.constraints.UnitNorm()),
+    "constraint-axis: of images": Wrong(
+        images(conv(kernel_constraint=keras.constraints.MaxNorm(0.5, axis=[0, 1, 2]))),
+        lambda: Images(nn.Conv2d(3, 4, 3)),
+        *OF_IMAGES,
+        remedied=lambda code: bounded(code, 0),
+    ),
     "constraint-axis: NonNeg": constrained(keras.constraints.NonNeg()),
     "gradient-clipping": clipping(of_every_weight, clipnorm=0.01),
     "gradient-clipping: of all": clipping(at_once, global_clipnorm=0.01),
