@@ -22,6 +22,7 @@ FOUND: Mapping[str, str] = MappingProxyType(
     {
         "numbers": "from the numbers that both sides compute",
         "inspection": "from the settings of both sides",
+        "training": "from whole trainings of the built-in networks",
         "documentation": "not by itself: to be read here",
     }
 )
@@ -38,9 +39,17 @@ _WORDS = MappingProxyType(
         "crop": "<what Keras keeps>",
         "argument": "<argument>",
         "setting": "<argument>",
+        "affine": "affine=False",
+        "axes": "(3, 2, 0, 1)",
+        "clip": "p.grad *= clipnorm / max(p.grad.norm(), clipnorm)",
+        "constraint": "<the constraint of weight>",
+        "dropout": "nn.Dropout(<Keras' value>)",
+        "optimizer": "<Keras' class>",
+        "penalty": "loss + <the penalty of weight>",
+        "place": "where Keras has it",
     }
 )
-"""What stands for a number that is not known: never that of another pair."""
+"""What stands for what is not known: never the number of another pair."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +61,8 @@ class Convention:
         keras: What Keras does.
         torch: What Torch or Lightning does when nobody intervenes.
         to_torch: What to do on Torch's side so that it does as Keras does. A template: see
-            `remedy`.
+            `remedy`. What stands between back-ticks is code; where there is none, it says that
+            no setting does it.
         to_keras: What to do on Keras' side so that it does as Torch does; a template as well.
         source: Where the behaviour is written down.
         found: How it is found, keys of `FOUND`.

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from compare.conventions import CONVENTIONS, Numbers
+from compare.parity.ladder import Divergence
 
 ARGUMENTS: Mapping[str, str] = {
     "learning_rate": "lr",
@@ -53,6 +54,10 @@ class Finding:
     def is_of(self, layer: str) -> bool:
         """Whether it is about a layer, or about a part of it."""
         return f"{self.layer}/".startswith(f"{layer}/")
+
+    def is_at(self, first: Divergence) -> bool:
+        """Whether it is about what is blamed, or about one of the layers that run there."""
+        return self.is_of(first.layer) or self.layer in first.runs
 
     @property
     def values(self) -> str:

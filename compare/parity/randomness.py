@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from compare.backends.draws import EVALUATION, Draw, Draws
+from compare.conventions import Numbers, literal
 from compare.parity.findings import Finding
 from compare.parity.ladder import FORWARD, Ladder
 from compare.parity.tolerances import EQUAL, unequal
@@ -80,34 +81,53 @@ def inspect_draws(keras: Trace, torch: Trace, names: Mapping[str, str]) -> list[
     for draw, other in drawn.pairs():
         if not _same_kind(draw, other):
             told = _told(draw), _told(other)
-            findings.append(Finding(draw.place, "kind", *told, "dropout-kind"))
+            findings.append(Finding(draw.place, "kind", *told, "dropout-kind", _code(draw)))
         elif not _same_rate(draw, other):
             rates = draw.rate, other.rate
             findings.append(Finding(draw.place, "rate", *rates, "dropout-rate"))
         elif draw.place != other.place and not other.agrees:
             places = draw.place, other.place
-            findings.append(Finding(draw.place, "place of dropout", *places, "dropout-place"))
+            where = Finding(draw.place, "place of dropout", *places, "dropout-place", _code(draw))
+            findings.append(where)
     keras_alone, torch_alone = drawn.alone()
     moved = list(zip(keras_alone, torch_alone, strict=False))
     for draw, other in moved:
         told, places = (_told(draw), _told(other)), (draw.place, other.place)
         if draw.place == other.place:
-            findings.append(Finding(draw.place, "kind", *told, "dropout-kind"))
+            findings.append(Finding(draw.place, "kind", *told, "dropout-kind", _code(draw)))
         else:
             findings += [
-                Finding(place, "place of dropout", *places, "dropout-place") for place in places
+                Finding(place, "place of dropout", *places, "dropout-place", _code(draw))
+                for place in places
             ]
-    missing = [(draw.place, _told(draw), "none") for draw in keras_alone[len(moved) :]]
-    missing += [(draw.place, "none", _told(draw)) for draw in torch_alone[len(moved) :]]
+    missing = [(draw, _told(draw), "none", _code(draw)) for draw in keras_alone[len(moved) :]]
+    none = {"dropout": "nn.Identity()"}
+    missing += [(draw, "none", _told(draw), none) for draw in torch_alone[len(moved) :]]
     findings += [
-        Finding(place, "dropout", ours, theirs, "dropout-missing")
-        for place, ours, theirs in missing
+        Finding(draw.place, "dropout", ours, theirs, "dropout-missing", code)
+        for draw, ours, theirs, code in missing
     ]
     step, mode, _ = _PASSES[1]
     for draw in _drawn(keras, torch, names, step, mode).alone()[1]:
         told = "none", _told(draw)
         findings.append(Finding(draw.place, "dropout in evaluation", *told, "dropout-in-eval"))
     return findings
+
+
+_IN_TORCH = {
+    "Dropout": "nn.Dropout({0})",
+    **{f"SpatialDropout{n}D": f"nn.Dropout{n}d({{0}})" for n in (1, 2, 3)},
+    "AlphaDropout": "nn.AlphaDropout({0})",
+    "MultiHeadAttention": "dropout={0}",
+}
+"""What draws in Keras → the same in Torch."""
+
+
+def _code(draw: _Placed) -> Numbers:
+    """What fills a remedy: Torch's layer for one of Keras', and where it stands there."""
+    code = _IN_TORCH.get(draw.part)
+    known = {} if code is None else {"dropout": code.format(literal(draw.rate))}
+    return {**known, "place": draw.place}
 
 
 def _told(draw: Draw) -> str:

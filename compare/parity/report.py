@@ -109,7 +109,7 @@ class ParityReport:
         lines = [
             f"{raised}Keras and Torch differ first on rung {first.rung} ({first.rung_name}){step}: "
             f"{first.layer}{runs}{accepted}.{self._place()}",
-            *(self._explanation(name, first) for name in first.explained_by),
+            *(line for name in first.explained_by for line in self._explanation(name, first)),
             *(f"Explained by a setting: {setting}." for setting in first.settings),
             *_parts(first),
         ]
@@ -150,20 +150,25 @@ class ParityReport:
         check = min(failed, key=lambda check: check.rung)
         return f" There: {check.path} {check.gap.where()}"
 
-    def _explanation(self, name: str, first: Divergence) -> str:
-        """A convention in this pair's own numbers, as far as they are known."""
+    def _explanation(self, name: str, first: Divergence) -> list[str]:
+        """A convention in this pair's own numbers, as far as they are known: a line per setting."""
         same = [finding for finding in self.findings if finding.convention == name]
-        for finding in same:
-            if finding.is_of(first.layer):
-                group = next(group for group in grouped(same) if finding in group)
+        there = [finding for finding in same if finding.is_at(first)]
+        # What trains a layer is set elsewhere, and a layer's penalty shows in the loss.
+        near = there or [f for f in same if {f.layer, first.layer} & {"loss", "optimizer"}]
+        lines = []
+        for group in grouped(same):
+            if any(finding in near for finding in group):
                 where = f", at {places([f.layer for f in group])}" if len(group) > 1 else ""
-                return f"Explained by {name}: {finding.values}{where}. {finding.remedy}"
+                lines.append(f"Explained by {name}: {group[0].values}{where}. {group[0].remedy}")
+        if lines:
+            return lines
         convention, known = CONVENTIONS[name], first.numbers.get(name, {})
         if known.get("keras") is not None and known.get("torch") is not None:
             what = f"{convention.setting} is {against(known['keras'], known['torch'])}"
         else:
             what = f"Keras: {convention.keras}; Torch: {convention.torch}"
-        return f"Explained by {name}: {what}. {remedied(name, known)}"
+        return [f"Explained by {name}: {what}. {remedied(name, known)}"]
 
     def _other_findings(self, first: Divergence) -> list[Finding]:
         """What the verdict has not named yet: of the blamed layer first, then what has a name."""

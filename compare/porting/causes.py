@@ -51,6 +51,8 @@ def explained(
         parts = {} if step.complete else step.parts
         first = replace(first, explained_by=step.causes, settings=step.settings, parts=parts)
         names = list(step.causes)
+        if step.unruly:  # What acts on Keras' weights beside the optimizer is a setting of theirs.
+            names = [name for name in _by_settings(first, findings) if name not in allow]
     else:
         names = [name for name in first.explained_by if name not in allow]
         names = names or [name for name in _by_settings(first, findings) if name not in allow]
@@ -73,14 +75,14 @@ def _by_settings(first: Divergence, findings: Sequence[Finding]) -> Collection[s
 
     A convention that numbers tell, and did not, is not the cause, or not all of it.
     """
-    names = (f.convention for f in findings if f.convention and f.is_of(first.layer))
+    names = (f.convention for f in findings if f.convention and f.is_at(first))
     entries = dict.fromkeys(CONVENTIONS[name] for name in names)
     return [e.name for e in entries if first.rung in e.rungs and "numbers" not in e.found]
 
 
 def _found(name: str, first: Divergence, findings: Sequence[Finding]) -> Numbers:
     """What inspection knows of the blamed layer."""
-    fitting = (f for f in findings if f.convention == name and f.is_of(first.layer))
+    fitting = (f for f in findings if f.convention == name and f.is_at(first))
     return next((finding.numbers for finding in fitting), {})
 
 

@@ -18,6 +18,7 @@ from compare.porting.matching import Partners, match, partners, unpaired
 from compare.porting.models import build_pair, first_samples
 from compare.porting.options import Options
 from compare.porting.randomness import shared_trace
+from compare.porting.remedies import numbers_of
 from compare.porting.setting_rules import (
     EXACT,
     GEOMETRY,
@@ -30,7 +31,6 @@ from compare.porting.setting_rules import (
     Rule,
     biases,
     convention,
-    more,
     neutral,
 )
 from compare.scratch import scratch_folder
@@ -251,9 +251,10 @@ def _differing(
         if _equal(k, t):
             continue
         rule = convention(setting, rules)
-        explained = rule({**keras, setting: k}, {**torch, setting: t}) if callable(rule) else rule
+        sides = {**keras, setting: k}, {**torch, setting: t}
+        explained = rule(*sides) if callable(rule) else rule
         if explained != NO_DIFFERENCE:
-            yield Finding(name, setting, k, t, explained, more(explained, keras))
+            yield Finding(name, setting, k, t, explained, numbers_of(explained, setting, sides))
 
 
 def _equal(keras: Any, torch: Any) -> bool:

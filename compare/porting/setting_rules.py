@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from compare.conventions import Numbers
-from compare.porting.paddings import begins_alike, centred, cropped, crops, padded
+from compare.parity.explain.choices import DEFAULTS
+from compare.porting.paddings import begins_alike, centred, crops
+from compare.porting.remedies import based_on as _based_on
 
 Settings = Mapping[str, Any]
 
@@ -19,7 +20,9 @@ EXACT = 1e-12
 
 NO_DIFFERENCE = ""
 
-Rule = str | Callable[[Settings, Settings], str | None]
+_Explained = Callable[[Settings, Settings], str | None]
+
+Rule = str | _Explained
 """The convention that explains a difference of a setting, or what looks for it in all settings."""
 
 GEOMETRY = ("strides", "dilation", "padding", "output_padding")
@@ -120,7 +123,7 @@ OF_LAYERS: Mapping[str, Mapping[str, Rule]] = {
         "epsilon": "bn-epsilon",
         "decay": _decay,
         "biased": "bn-biased-variance",
-        "frozen": "bn-frozen",
+        "frozen": lambda keras, torch: "bn-frozen" if keras["frozen"] else "train-mode",
         "tensors": _left_out,
     },
     "conv": {"padding": _padding},
@@ -148,15 +151,6 @@ OF_OPERATIONS: Mapping[str, Mapping[str, Rule]] = {
 """The same of what has no weights."""
 
 
-def more(name: str | None, keras: Settings) -> Numbers:
-    """What else the remedy of a convention names."""
-    if name == "huber-delta":
-        return {"keras": keras.get("delta")}
-    if name == "same-padding-stride":
-        return padded(keras)
-    return cropped(keras) if name == "transposed-padding" else {}
-
-
 def _reduction(keras: Settings, torch: Settings) -> str | None:
     reductions = {keras["reduction"], torch["reduction"]}
     # What a function of the user's own reduces to is not known.
@@ -178,14 +172,6 @@ OF_LOSSES: Mapping[str, Rule] = {
     "class_weight": "class-weights",
     "divided_by": "huber-delta",
 }
-
-_OPTIMIZERS = ("adadelta", "adagrad", "adamax", "nadam", "rmsprop", "adamw", "adam", "sgd")
-
-
-def _based_on(settings: Settings) -> str | None:
-    """What an optimizer is called after: a subclass has its base's name at the end, as a rule."""
-    kind = str(settings.get("kind"))
-    return next((base for base in _OPTIMIZERS if kind.endswith(base)), None)
 
 
 def _stock(torch: Settings) -> bool:
@@ -209,24 +195,43 @@ def _rate(keras: Settings, torch: Settings) -> str | None:
         return None  # A callback may be Keras' schedule; groups have rates of their own.
     if isinstance(keras["learning_rate"], Mapping):
         return "learning-rate-schedule"
-    defaults = {
-        ("sgd", 1e-3): "sgd-default-learning-rate",
-        ("rmsprop", 1e-2): "optimizer-defaults",
-        ("adagrad", 1e-2): "optimizer-defaults",
-        ("adamax", 2e-3): "optimizer-defaults",
-        ("nadam", 2e-3): "optimizer-defaults",
-        ("adadelta", 1.0): "optimizer-defaults",
-    }
-    return defaults.get((_based_on(torch) or "", torch["learning_rate"]))
+    if _based_on(torch) == "sgd" and torch["learning_rate"] == 1e-3:
+        return "sgd-default-learning-rate"
+    return _default("learning_rate", "rate")(keras, torch)
+
+
+def _default(setting: str, name: str) -> _Explained:
+    """What nobody set in Torch, and is another number by default in Keras."""
+
+    def rule(keras: Settings, torch: Settings) -> str | None:
+        kind = _based_on(torch) or ""
+        default = DEFAULTS.get((kind.removesuffix("w"), name))
+        left = default is not None and torch[setting] == default[1]
+        return "optimizer-defaults" if left else None
+
+    return rule
+
+
+_OWN_EPSILON = {
+    "adam": "adam-epsilon",
+    "adamw": "adam-epsilon",
+    "adamax": "adamax-epsilon",
+    "rmsprop": "rmsprop-epsilon",
+    "adagrad": "adagrad-epsilon",
+}
 
 
 def _epsilon(keras: Settings, torch: Settings) -> str | None:
     if not _stock(torch):
         return NO_DIFFERENCE
-    kinds = {_based_on(keras), _based_on(torch)}
-    if kinds <= {"adam", "adamw"}:
-        return "adam-epsilon"
-    return "rmsprop-epsilon" if kinds == {"rmsprop"} else None
+    names = {_OWN_EPSILON.get(_based_on(side) or "") for side in (keras, torch)}
+    own = names.pop() if len(names) == 1 else None
+    return own or _default("epsilon", "epsilon")(keras, torch)
+
+
+def _of_stock(rule: _Explained) -> _Explained:
+    """A rule about what Torch's own optimizers compute with."""
+    return lambda keras, torch: rule(keras, torch) if _stock(torch) else NO_DIFFERENCE
 
 
 def _weight_decay(keras: Settings, torch: Settings) -> str | None:
@@ -236,7 +241,7 @@ def _weight_decay(keras: Settings, torch: Settings) -> str | None:
     if not all(decays):
         return None  # It may be done by hand, or by regularizers.
     if _based_on(torch) == "adamw":
-        return "optimizer-defaults" if decays == (0.004, 0.01) else None
+        return _default("weight_decay", "decay")(keras, torch)
     return "weight-decay"
 
 
@@ -245,7 +250,8 @@ OF_OPTIMIZERS: Mapping[str, Rule] = {
     "class": NO_DIFFERENCE,
     "learning_rate": _rate,
     "epsilon": _epsilon,
-    "rho": _epsilon,
+    "rho": _of_stock(_default("rho", "beta_2")),
+    "initial_accumulator_value": _of_stock(_default("initial_accumulator_value", "accumulator")),
     "weight_decay": _weight_decay,
     "dampening": "sgd-dampening",
     **dict.fromkeys(("clipnorm", "clipvalue", "global_clipnorm"), "gradient-clipping"),

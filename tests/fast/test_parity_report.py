@@ -47,11 +47,11 @@ def test_the_first_lines_say_what_differs_where_and_why_and_what_else_of_that_la
         "There: training/norm/output Keras 1, Torch nan"
     )
     assert second == (
-        "Explained by bn-epsilon: epsilon is 0.001 in Keras, 1e-05 in Torch. In Torch: eps=0.001."
+        "Explained by bn-epsilon: epsilon is 0.001 in Keras, 1e-05 in Torch. In Torch: `eps=0.001`."
     )
     assert third == (
         "Also bn-momentum at norm: decay is 0.99 in Keras, 0.9 in Torch. "
-        "In Torch: momentum=1.0 - 0.99."
+        "In Torch: `momentum=1.0 - 0.99`."
     )
     assert fourth == "Also conv: strides is [2, 2] in Keras, [1, 1] in Torch."
 
@@ -65,7 +65,7 @@ def test_what_is_allowed_is_not_told_again():
 def test_a_convention_without_a_setting_is_told_in_general():
     told = report(findings=()).verdict()
     assert told[1].startswith("Explained by bn-epsilon: Keras: epsilon is added to the variance")
-    assert told[1].endswith("In Torch: eps=<Keras' value>.")
+    assert told[1].endswith("In Torch: `eps=<Keras' value>`.")
 
 
 def many(layers):

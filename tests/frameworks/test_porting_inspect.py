@@ -132,7 +132,7 @@ ADAMW = {**ADAM, "kind": "adamw", "weight_decay": 0.004}
         (ADAMW, {**ADAMW, "weight_decay": 0.0}, [("weight_decay", None)]),
         (ADAM, {**SGD, "learning_rate": 1e-3}, [("kind", "optimizer-kind"), ("momentum", None)]),
         ({**ADAM, "kind": "mine"}, ADAM, []),
-        (RMSPROP, {**RMSPROP, "rho": 0.99}, [("rho", "rmsprop-epsilon")]),
+        (RMSPROP, {**RMSPROP, "rho": 0.99}, [("rho", "optimizer-defaults")]),
         (RMSPROP, {**RMSPROP, "learning_rate": 0.01}, [("learning_rate", "optimizer-defaults")]),
         (RMSPROP, {**RMSPROP, "epsilon": 1e-8, "class": "KerasRMSprop"}, []),
         (SGD, {**SGD, "learning_rate": 1e-3}, [("learning_rate", "sgd-default-learning-rate")]),

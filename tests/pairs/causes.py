@@ -17,6 +17,7 @@ CAUSES = {
     ("residual", "Torch's epsilon in one norm"): "bn-epsilon",
     ("residual", "momentum copied"): "bn-momentum-copied",
     ("residual", "unbiased variance"): "bn-biased-variance",
+    ("separable", "padding averaged in"): "average-pool-same",
     ("separable", "a norm with a scale too many"): "bn-center-only",
     ("separable", "Torch's slope"): "leaky-relu-slope",
     ("sequence", "Torch's epsilon"): "norm-epsilon",

@@ -223,7 +223,7 @@ def _untrained(keras: Rules, torch: Rules, names: Sequence[str]) -> Difference:
 _TORCH_RATES = {"adamax": 2e-3, "nadam": 2e-3, "rmsprop": 1e-2, "adagrad": 1e-2, "adadelta": 1.0}
 """Default learning rates of Torch where they are not Keras' 0.001."""
 
-_DEFAULTS: Mapping[tuple[str, str], tuple[float, float]] = {
+DEFAULTS: Mapping[tuple[str, str], tuple[float, float]] = {
     **{(kind, "rate"): (1e-3, rate) for kind, rate in _TORCH_RATES.items()},
     ("rmsprop", "beta_2"): (0.9, 0.99),
     ("adadelta", "beta_2"): (0.95, 0.9),
@@ -236,7 +236,7 @@ _DEFAULTS: Mapping[tuple[str, str], tuple[float, float]] = {
 
 
 def _are_defaults(setting: str, keras: Rule, torch: Rule) -> bool:
-    defaults = _DEFAULTS.get((keras.kind, setting), (np.nan, np.nan))
+    defaults = DEFAULTS.get((keras.kind, setting), (np.nan, np.nan))
     values = getattr(keras, setting), getattr(torch, setting)
     return bool(np.allclose(values, defaults, rtol=_FLOAT32, atol=0.0))
 

@@ -8,7 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from compare.parity.explain import forward, losses, recurrent, training  # noqa: F401 – they register
+from compare.conventions import Numbers
+from compare.parity.explain import (  # noqa: F401 – they register
+    forward,
+    losses,
+    recurrent,
+    training,
+    whole_trainings,
+)
 from compare.parity.explain.evidence import EXPLANATIONS, Evidence, Outcomes, Plans, explains
 from compare.parity.ladder import RUNGS, Divergence, Ladder
 from compare.trace import Trace
@@ -54,20 +61,6 @@ def _affine(e: Evidence) -> Sequence[str]:
     return ("bn-center-only",) if more == {"gamma"} else ("bn-affine",)
 
 
-@explains(2)
-def _plan(e: Evidence) -> Sequence[str]:
-    """Torch drops the short last batch, or sees the same samples in another order."""
-    keras, torch = e.plans["keras"], e.plans["torch"]
-    short = torch.shape[1]
-    if short == keras.shape[1] - 1 and np.array_equal(keras[:, :short], torch):
-        return ("last-batch",)
-    if keras.shape != torch.shape:
-        return ()
-    ours, theirs = (np.sort(plan.reshape(len(plan), -1), axis=1) for plan in (keras, torch))
-    everywhere = (keras != torch).reshape(len(keras), -1).any(axis=1).all()
-    return ("batch-order",) if everywhere and np.array_equal(ours, theirs) else ()
-
-
 @explains(3, "lstm-forget-bias", kinds=["lstm", "bidirectional_lstm"])
 def _forget_bias(e: Evidence) -> bool:
     """Keras' forget bias is larger by one, in every direction, and nothing else differs."""
@@ -92,14 +85,16 @@ def _gate_order(e: Evidence) -> bool:
     return e.close(np.concatenate([reset, update, new], axis=-1), torch)
 
 
-@explains(3, "kernel-layout")
-def _kernel_layout(e: Evidence) -> bool:
+@explains(3)
+def _kernel_layout(e: Evidence) -> Mapping[str, Numbers]:
     """A kernel was reshaped to Torch's shape, and not transposed."""
     keras, torch = e.failed()
     if keras.ndim < 2 or keras.shape != torch.shape:
-        return False
-    native = (*keras.shape[:-3:-1], *keras.shape[:-2])
-    return e.close(np.moveaxis(keras.reshape(native), (0, 1), (-1, -2)), torch)
+        return {}
+    axes = (*range(keras.ndim)[:-3:-1], *range(keras.ndim - 2))
+    native = [keras.shape[axis] for axis in axes]
+    reshaped = np.moveaxis(keras.reshape(native), (0, 1), (-1, -2))
+    return {"kernel-layout": {"axes": axes}} if e.close(reshaped, torch) else {}
 
 
 @explains(3, "initializers")

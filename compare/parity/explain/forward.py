@@ -194,15 +194,15 @@ def _leaky_slope(e: Evidence) -> Mapping[str, Numbers]:
     return {"leaky-relu-slope": values} if all(fits) else {}
 
 
-@explains(4, "float32-constants")
-def _rounded_constants(e: Evidence) -> bool:
+@explains(4)
+def _rounded_constants(e: Evidence) -> Mapping[str, Numbers]:
     """Keras' arithmetic with a number rounded to float32, and Torch's with the double."""
     if e.single:
-        return False
+        return {}
     functions: list[tuple[Callable[[float], Array], float]]
     if e.check.path.endswith("/output"):
         if e.layer["kind"] != "attention":
-            return False
+            return {}
         keras, torch = e.failed()
         functions = [(partial(_attention, e), 1.0 / np.sqrt(float(e.layer["settings"]["key_dim"])))]
     else:
@@ -210,11 +210,12 @@ def _rounded_constants(e: Evidence) -> bool:
         slope = _slope(before, torch)
         functions = [(partial(_gelu, before), np.sqrt(0.5))]
         if slope is not None:
-            functions.append((partial(_leaky, before), slope))
-    return any(
-        e.close(compute(float(np.float32(constant))), keras) and e.close(compute(constant), torch)
-        for compute, constant in functions
-    )
+            functions += [(partial(_leaky, before), s) for s in (short(slope), slope)]
+    for compute, constant in functions:
+        rounded = float(np.float32(constant))
+        if e.close(compute(rounded), keras) and e.close(compute(constant), torch):
+            return {"float32-constants": {"keras": constant}}
+    return {}
 
 
 def _attention(e: Evidence, scale: float) -> Array:

@@ -179,12 +179,14 @@ def _penalties(e: Evidence) -> bool:
     for key in e.keras:
         if not key.startswith("gradient/"):
             continue
-        apart = np.subtract(*e.both(key))
-        weights = e.both(key.replace("gradient", "initial", 1))[0]
-        for slope, value in ((weights, 0.5 * weights**2), (np.sign(weights), np.abs(weights))):
-            share = float((apart * slope).sum() / max((slope**2).sum(), 1e-300))
-            if e.close(share * slope, apart):
-                total += share * float(value.sum())
+        apart = np.subtract(*e.both(key)).ravel()
+        weights = e.both(key.replace("gradient", "initial", 1))[0].ravel()
+        slopes = np.stack([weights, np.sign(weights)], axis=-1)
+        values = np.array([0.5 * weights @ weights, np.abs(weights).sum()])
+        for kept in ([0], [1], [0, 1]):
+            shares = np.linalg.lstsq(slopes[:, kept], apart, rcond=None)[0]
+            if e.close(slopes[:, kept] @ shares, apart):
+                total += float(shares @ values[kept])
                 break
         else:
             return False

@@ -45,6 +45,7 @@ class Attribution:
             nothing is complete.
         reason: Why nothing is complete; empty otherwise.
         inherited: Whether slots differed before the step, as an earlier difference left them.
+        unruly: Whether Keras itself moved a weight otherwise than its optimizer's settings say.
     """
 
     complete: bool
@@ -52,6 +53,7 @@ class Attribution:
     gaps: Mapping[str, Gap] = field(default_factory=dict)
     reason: str = ""
     inherited: bool = False
+    unruly: bool = False
 
     @property
     def causes(self) -> tuple[str, ...]:
@@ -111,9 +113,8 @@ def attribute(
     if same_start and (odd := next(_unequal_gradients(keras_side, torch_side, allowed), None)):
         return Attribution(False, reason=f"the gradients of {odd} differ")
     if odd := next(keras_side.failing(keras_side.rules, allowed), None):
-        return Attribution(
-            False, reason=f"Keras moved {odd} otherwise than its optimizer's settings say"
-        )
+        reason = f"Keras moved {odd} otherwise than its optimizer's settings say"
+        return Attribution(False, reason=reason, unruly=True)
     candidates = differences(keras_side.rules, torch_side.rules)
     inherited = _inherited(keras_side, torch_side, allowed)
     for chosen in _sets(candidates):

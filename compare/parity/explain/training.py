@@ -1,4 +1,4 @@
-"""What explains steps, statistics and trainings that differ although gradients agree."""
+"""What explains steps and statistics that differ although gradients agree."""
 
 from __future__ import annotations
 
@@ -44,27 +44,3 @@ def _moving_statistics(e: Evidence) -> Sequence[str]:
     # Updated twice, or never: bugs, and no convention.
     known_bug = min(abs(decay - expected**2), abs(decay - 1.0)) <= equal
     return () if known_bug else ("bn-momentum", *names)
-
-
-@explains(10, "eval-mode")
-def _evaluated_while_training(e: Evidence) -> bool:
-    """Moving statistics move although weights do not, and Torch's test curve is the batch's."""
-    moving = e.check.path.endswith(("/moving_mean", "/moving_variance"))
-    tracked = e.curve("torch", "test_accuracy")
-    batch = e.curve("torch", "batch_statistics_test_accuracy")
-    return moving and np.array_equal(tracked, batch, equal_nan=True)
-
-
-@explains(10, "epoch-metrics")
-def _epoch_metrics(e: Evidence) -> bool:
-    """The mean of the steps' losses, each step weighing the same whatever its size.
-
-    It differs from the mean over samples by the short batch's deviation, times the weight that the
-    short batch gets too much. A loss that deviates by more than three times itself is another bug.
-    """
-    if e.check.path != "running_train_loss":
-        return False
-    samples = (e.plans["keras"][0] >= 0).sum(axis=1)
-    excess = abs(1.0 / len(samples) - samples[-1] / samples.sum())
-    keras, torch = (e.curve(framework, "running_train_loss") for framework in ("keras", "torch"))
-    return bool((np.abs(torch - keras) <= 3.0 * excess * keras).all())
