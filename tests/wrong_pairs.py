@@ -109,6 +109,13 @@ class Images(nn.Module):
         return self.head(self.behind(self.conv(self.before(x))).mean((2, 3)))
 
 
+class Smoothed(nn.Module):
+    """An image of two by two pixels, each an average."""
+
+    def forward(self, x):
+        return F.interpolate(x, size=(2, 2), mode="bilinear", antialias=True)
+
+
 def images(*parts, size=(6, 6, 3)):
     return lambda: compiled(
         *(make() for make in parts), K.GlobalAveragePooling2D(), K.Dense(2, name="head"), size=size
@@ -257,6 +264,12 @@ WRONG: dict[str, Wrong] = {
         IMAGES,
         IMAGE_TARGETS,
     ),
+    "resize-antialias": Wrong(
+        images(conv(), lambda: K.Resizing(2, 2), lambda: K.Conv2D(4, 1), size=(8, 8, 3)),
+        lambda: Images(nn.Conv2d(3, 4, 3), nn.Sequential(Smoothed(), nn.Conv2d(4, 4, 1))),
+        RNG(2).normal(size=(4, 8, 8, 3)),
+        IMAGE_TARGETS,
+    ),
     "mask-zero": Wrong(
         tokens(lambda: K.LSTM(4, name="rnn"), mask_zero=True),
         Reader,
@@ -274,7 +287,13 @@ WRONG: dict[str, Wrong] = {
         LastStep,
         RNG(0).normal(size=(8, 5, 3)),
     ),
-    "attention-key-dim": Wrong(attention, Attention, RNG(0).normal(size=(8, 3, 4))),
+    "attention-key-dim": Wrong(
+        attention,
+        Attention,
+        RNG(0).normal(size=(8, 3, 4)),
+        # Heads of another size cannot be carried over.
+        options={"weights_from": None},
+    ),
     "constraint-axis": Wrong(mlp(kernel_constraint=keras.constraints.MaxNorm(0.5)), port),
     "loss-reduction": Wrong(mlp(), port, loss=nn.MSELoss(reduction="sum")),
     "regularizers-in-loss": Wrong(mlp(kernel_regularizer=keras.regularizers.L2(0.125)), port),
