@@ -254,6 +254,29 @@ def test_what_stands_between_two_layers(name, dtype):
     assert told == {"wrong": names, "both": (), "right": None}
 
 
+def test_what_keras_rounds_while_it_enlarges_is_not_called_smoothing():
+    model = between(lambda: K.UpSampling2D((2, 3), interpolation="bilinear"), size=SIZES[2])
+    right = enlarged(scale_factor=(2, 3), mode="bilinear")
+    assert not explained(model, lambda: Between(right, SIZES[2]), SIZES[2])
+
+
+@pytest.mark.parametrize(("corners", "names"), [(True, (CORNERS,)), (False, None)])
+def test_what_stands_behind_the_last_layer(corners, names):
+    def build():
+        enlarge = K.UpSampling2D(2, interpolation="bilinear")
+        first = K.Conv2D(4, 3, padding="same", activation="tanh", name="first")
+        return keras.Sequential([keras.Input((6, 6, 3)), first, enlarge])
+
+    def module():
+        enlarge = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=corners)
+        return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Tanh(), enlarge)
+
+    x = np.random.default_rng(0).normal(size=(4, 6, 6, 3))
+    report = compare.check_parity(build, module, x, weights_from="keras", dtype="float64")
+    found = None if report.passed else report.first_divergence.explained_by
+    assert found == names
+
+
 def one(conv, size):
     """A convolution, the mean of the pixels, two outputs."""
 
