@@ -35,7 +35,8 @@ _WORDS = MappingProxyType(
     {
         "keras": "<Keras' value>",
         "torch": "<Torch's value>",
-        "padding": "<what Keras pads>",
+        "padding": "<what Keras crops>",
+        "padded": "`F.pad(x, <what Keras pads>)`",
         "crop": "<what Keras keeps>",
         "argument": "<argument>",
         "setting": "<argument>",

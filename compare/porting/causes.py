@@ -11,7 +11,7 @@ from compare.parity.accepted import StepDifferences
 from compare.parity.explain.explanations import divergence
 from compare.parity.findings import Finding
 from compare.parity.ladder import OPTIMIZER, Divergence, Ladder
-from compare.porting.inspect import between
+from compare.parity.stretches import names_between
 from compare.trace import Operation, Trace
 
 Settings = Mapping[str, Any]
@@ -39,10 +39,12 @@ def explained(
     """
     keras, torch = sides
     losses = tuple(side.get("loss") or {} for side in training)
-    first = divergence(ladder, keras, torch, losses_set=(losses[0], losses[1]))
+    first = divergence(
+        ladder, keras, torch, losses_set=(losses[0], losses[1]), operations=operations
+    )
     if first is None:
         return None
-    first = replace(first, runs=between(operations, first.layer))
+    first = replace(first, runs=names_between(operations, first.layer))
     failure = ladder.first_failure()
     if failure is not None and failure.path not in torch and "error" in torch:
         return replace(first, explained_by=(), numbers={})  # What it raised says why.

@@ -14,6 +14,7 @@ from typing import Any
 from compare.backends.structures import Structure
 from compare.parity.findings import Finding, grouped, sentence
 from compare.parity.randomness import inspect_draws
+from compare.parity.stretches import stretches
 from compare.porting.matching import Partners, match, partners, unpaired
 from compare.porting.models import build_pair, first_samples
 from compare.porting.options import Options
@@ -173,7 +174,7 @@ def inspect_operations(
         torch: All that runs in Torch, in order.
         partners: Torch's name of a layer with weights → Keras'.
     """
-    ours, theirs = _stretches(keras, {}), _stretches(torch, partners)
+    ours, theirs = stretches(keras), stretches(torch, partners)
     findings: list[Finding] = []
     for place, stretch in ours.items():
         for operation in stretch:
@@ -186,35 +187,9 @@ def inspect_operations(
     return findings
 
 
-def _stretches(
-    operations: Sequence[Operation], names: Mapping[str, str]
-) -> dict[tuple[str, str], list[Operation]]:
-    """The layers with weights before and behind → what runs between them."""
-    stretches: dict[tuple[str, str], list[Operation]] = {}
-    before, between = "", []
-    for operation in [*operations, {"name": "", "kind": ""}]:
-        if operation["kind"]:
-            between.append(operation)
-        else:
-            name = names.get(operation["name"], operation["name"])
-            stretches[before, name] = between
-            before, between = name, []
-    return stretches
-
-
 def _only(stretch: Sequence[Operation], kind: str) -> Operation | None:
     fitting = [operation for operation in stretch if operation["kind"] == kind]
     return fitting[0] if len(fitting) == 1 else None
-
-
-def between(operations: Sequence[Operation], place: str) -> tuple[str, ...]:
-    """The layers without weights that run at `between A and B`; none at another place."""
-    if not place.startswith("between "):
-        return ()
-    before, _, behind = place.removeprefix("between ").partition(" and ")
-    ends = ("" if before == "the input" else before, "" if behind == "the loss" else behind)
-    stretch = _stretches(operations, {}).get(ends, [])
-    return tuple(dict.fromkeys(operation["name"] for operation in stretch))
 
 
 def inspect_training(keras: Settings, torch: Settings) -> list[Finding]:

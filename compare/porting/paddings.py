@@ -36,13 +36,13 @@ def _totals(keras: Settings) -> Iterator[list[int]]:
 
 
 def padded(keras: Settings) -> Numbers:
-    """What `F.pad` takes to pad as `same` does; empty where the size of the image decides it."""
+    """How to pad as `same` does; empty where the size of the image decides it."""
     totals = [set(total) for total in _totals(keras)]
     if any(len(total) > 1 for total in totals):
         return {}
     # The last axis comes first.
     ends = [(t // 2, t - t // 2) for (t,) in map(tuple, reversed(totals))]
-    return {"padding": tuple(amount for pair in ends for amount in pair)}
+    return {"padded": f"`F.pad(x, {tuple(amount for pair in ends for amount in pair)})`"}
 
 
 def crops(keras: Settings) -> list[int]:

@@ -94,14 +94,14 @@ def _between(middle: Callable[[], Any]) -> nn.Module:
 
 def _resized() -> Iterator[Port]:
     bilinear = partial(layers.UpSampling2D, 2, interpolation="bilinear")
-    told = fault(SPAN, also=["align-corners", "resize-antialias"])
+    told = fault(SPAN)
     yield from _ports(
         between("bilinear", bilinear),
         {"bilinear": lambda: nn.Upsample(scale_factor=2, mode="bilinear")},
         {
             "align_corners": (
                 lambda: nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),
-                told,
+                fault(SPAN, cause="align-corners"),
             ),
             "nearest": (lambda: nn.Upsample(scale_factor=2), told),
             "bicubic": (lambda: nn.Upsample(scale_factor=2, mode="bicubic"), told),
@@ -173,14 +173,14 @@ def _pooled() -> Iterator[Port]:
             "maximum": (lambda: nn.MaxPool2d(3, 1, 1), fault(SPAN)),
         },
     )
-    begins = fault(SPAN, also=["same-padding-stride"])
+    begins = fault(SPAN, cause="same-padding-stride")
     yield from _ports(
         between("max pool, strided", partial(layers.MaxPooling2D, 3, strides=2, padding="same")),
         {"padded at the end": lambda: PadEnd(-torch.inf, nn.MaxPool2d(3, 2))},
         {
             "padded alike": (lambda: nn.MaxPool2d(3, 2, 1), begins),
             "a kernel of 2": (lambda: nn.MaxPool2d(2), fault(SPAN)),
-            "average": (lambda: nn.AvgPool2d(3, 2, 1), begins),
+            "average": (lambda: nn.AvgPool2d(3, 2, 1), fault(SPAN)),
         },
     )
 

@@ -1,9 +1,12 @@
 """Wrong ports of layers: normalizations, images, activations, and weights as they start."""
 
+from functools import partial
+
 import numpy as np
 import torch
 from keras import layers as K
 from torch import nn
+from torch.nn import functional as F
 
 from bn_torch import BiasedBatchNorm
 from wrong_ports.wrong import (
@@ -64,12 +67,9 @@ class Images(nn.Module):
         return self.head(self.behind(self.conv(self.before(x))).mean((2, 3)))
 
 
-def images(*parts):
+def images(*parts, size=(6, 6, 3)):
     return lambda: compiled(
-        *(make() for make in parts),
-        K.GlobalAveragePooling2D(),
-        K.Dense(2, name="head"),
-        size=(6, 6, 3),
+        *(make() for make in parts), K.GlobalAveragePooling2D(), K.Dense(2, name="head"), size=size
     )
 
 
@@ -80,6 +80,10 @@ def conv(**options):
 def behind(*parts):
     """A convolution, some layers, a second convolution."""
     return Images(nn.Conv2d(3, 4, 3), nn.Sequential(*parts, nn.Conv2d(4, 4, 1)))
+
+
+def smaller(module, x, **options):
+    return F.interpolate(x, size=(2, 2), mode="bilinear", **options)
 
 
 def strided(before=None, padding=1):
@@ -197,6 +201,13 @@ LAYERS = {
         lambda **o: behind(nn.Upsample(scale_factor=2, **o)),
         {"mode": "bilinear", "align_corners": True},
         *OF_IMAGES,
+    ),
+    "resize-antialias": as_keywords(
+        images(conv(), lambda: K.Resizing(2, 2), lambda: K.Conv2D(4, 1), size=(8, 8, 3)),
+        lambda **o: behind(Computed(partial(smaller, **o))),
+        {"antialias": True},
+        RNG(2).normal(size=(4, 8, 8, 3)),
+        OF_IMAGES[1],
     ),
     "flatten-order": Wrong(
         lambda: compiled(

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import keras
+from keras.src.ops.image import Resize
 
 from compare.backends.keras import steps
 from compare.backends.keras.hooks import recording
@@ -27,11 +28,14 @@ def operations(model: keras.Model, x: Structure) -> list[Operation]:
     """See `Framework.operations`."""
     ran: list[Operation] = []
     weighted = {id(w.host or w.layer): list(w.parts) for w in weighted_layers(model)}
+    # Recording looks behind activations, and puts something else in their place.
+    leaves = [(leaf, getattr(leaf, "activation", None)) for leaf in _leaves(model, {*weighted})]
     with as_found(model), steps.eagerly(), ExitStack() as stack:
         # In the order in which a trace runs them.
         stack.enter_context(recording(model, lambda name, tensor: None))
-        for thing in _leaves(model, {*weighted}):
-            shadow(stack, thing, "call", _noted(thing, ran, weighted.get(id(thing), [])))
+        for leaf, activation in leaves:
+            noted = _noted(leaf, ran, weighted.get(id(leaf), []), activation)
+            shadow(stack, leaf, "call", noted)
         steps.forward(model, as_tensors(x), training=False)
     return ran
 
@@ -51,13 +55,14 @@ def _leaves(layer: Any, wholes: set[int]) -> Iterator[Any]:
         yield layer
 
 
-def _noted(thing: Any, ran: list[Operation], weighted: list[str]) -> Callable[..., Any]:
+def _noted(
+    thing: Any, ran: list[Operation], weighted: list[str], activation: Any
+) -> Callable[..., Any]:
     call = thing.call
 
     def noted(*args: Any, **kwargs: Any) -> Any:
         if weighted:
             ran.extend({"name": name, "kind": "", "settings": {}} for name in weighted)
-            activation = getattr(thing, "activation", None)
             if activation is not None and not isinstance(thing, (_K.RNN, _K.Bidirectional)):
                 _add(ran, _function(activation))
         else:
@@ -74,6 +79,8 @@ def _add(ran: list[Operation], operation: Operation | None) -> None:
 
 def _function(function: Any) -> Operation | None:
     """An activation by its name; None for the identity."""
+    if isinstance(function, keras.Layer):
+        return _described(function)
     name = str(getattr(function, "__name__", type(function).__name__))
     if name == "linear":
         return None
@@ -113,4 +120,21 @@ def _known(thing: Any) -> tuple[str, dict[str, Any]]:
         way = getattr(thing, "interpolation", "nearest")
         corners = {} if way == "nearest" else {"align_corners": False}
         return "upsample", {"size": list(size), "interpolation": way, **corners}
+    # Where it cuts or fills, more than the size changes.
+    if isinstance(thing, (_K.Resizing, Resize)) and not (
+        thing.crop_to_aspect_ratio or thing.pad_to_aspect_ratio
+    ):
+        return "upsample", _resized(thing)
     return type(thing).__name__.lower(), {}
+
+
+def _resized(thing: Any) -> dict[str, Any]:
+    """To a size of its own, enlarged or not."""
+    size = [thing.height, thing.width] if isinstance(thing, _K.Resizing) else list(thing.size)
+    corners = {} if thing.interpolation == "nearest" else {"align_corners": False}
+    return {
+        "output_size": size,
+        "interpolation": thing.interpolation,
+        "antialias": bool(thing.antialias),
+        **corners,
+    }

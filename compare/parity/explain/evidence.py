@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from compare.conventions import Numbers
+from compare.parity.explain.float32 import UNITS
 from compare.parity.ladder import Check
+from compare.parity.tolerances import gap
 from compare.study.runs import Outcome
-from compare.trace import Layer, Trace
+from compare.trace import Layer, Operation, Trace
 
 Plans = Mapping[str, NDArray[np.int64]]
 """Framework → batches as delivered."""
@@ -55,6 +57,7 @@ class Evidence:
         plans: Empty where no whole trainings are compared.
         outcomes: Empty where nothing was trained.
         losses: Settings of both sides' losses, empty where they are not known.
+        operations: All that runs in Keras, in order, weighted or not; empty where it is not known.
     """
 
     check: Check
@@ -63,6 +66,7 @@ class Evidence:
     plans: Plans
     outcomes: Outcomes
     losses: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {})
+    operations: Sequence[Operation] = ()
 
     @property
     def layer(self) -> Layer:
@@ -108,6 +112,24 @@ class Evidence:
         A hundred units in the last place: predictions undo divisions by small numbers.
         """
         return self.misfit(predicted, actual) <= (100 if self.single else 5e4) * self.unit
+
+    def holds(self, predicted: Array) -> bool:
+        """Whether what was computed with another setting is what Torch has, and Keras has not.
+
+        For predictions that repeat a layer's own arithmetic, and round as it does: the ladder
+        judges.
+        """
+        keras, torch = self.failed()
+        fits = gap(predicted, torch).within(self.check.allowed)
+        return fits and not self.known(predicted, keras)
+
+    def known(self, computed: Array, keras: Array) -> bool:
+        """Whether what was computed with Keras' settings is what Keras has, to float32.
+
+        Keras rounds some operations to it whatever the dtype. What else runs there shows.
+        """
+        single = UNITS * float(np.finfo(np.float32).eps)
+        return gap(computed, keras).within(max(single, self.check.allowed))
 
 
 Test = Callable[[Evidence], bool | Sequence[str] | Mapping[str, Numbers]]

@@ -10,7 +10,10 @@ import numpy as np
 
 from compare.conventions import Numbers
 from compare.parity.explain import (  # noqa: F401 – they register
+    attention,
+    convolutions,
     forward,
+    images,
     losses,
     recurrent,
     training,
@@ -18,7 +21,7 @@ from compare.parity.explain import (  # noqa: F401 – they register
 )
 from compare.parity.explain.evidence import EXPLANATIONS, Evidence, Outcomes, Plans, explains
 from compare.parity.ladder import RUNGS, Divergence, Ladder
-from compare.trace import Trace
+from compare.trace import Operation, Trace
 
 
 def divergence(
@@ -28,6 +31,7 @@ def divergence(
     plans: Plans = MappingProxyType({}),
     outcomes: Outcomes = MappingProxyType({}),
     losses_set: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {}),
+    operations: Sequence[Operation] = (),
 ) -> Divergence | None:
     """What differs first, and the conventions that explain it; None where nothing differs.
 
@@ -38,11 +42,12 @@ def divergence(
         plans: Framework → batches as delivered, where whole trainings are compared.
         outcomes: Framework → what training left, where both were trained.
         losses_set: Settings of both sides' losses, as far as they are known.
+        operations: All that runs in Keras, in order, weighted or not, where that is known.
     """
     check = ladder.first_failure()
     if check is None:
         return None
-    evidence = Evidence(check, keras, torch, plans, outcomes, losses_set)
+    evidence = Evidence(check, keras, torch, plans, outcomes, losses_set, operations)
     named = next(filter(None, (explanation(evidence) for explanation in EXPLANATIONS)), {})
     rung = RUNGS[check.rung]
     return Divergence(check.rung, rung, check.step, check.layer, tuple(named), numbers=named)

@@ -5,16 +5,14 @@ Each explanation is a hypothesis about what Torch computed from the inputs on wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
-from itertools import product
-from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from scipy import special
 
 from compare.conventions import Numbers
+from compare.parity.explain.attention import attended
 from compare.parity.explain.evidence import Array, Evidence, double, explains, short
 from compare.parity.layouts import channels_before, nearest
 from compare.trace import split
@@ -125,60 +123,6 @@ def _normalized(e: Evidence) -> tuple[Array, Array, Array, Array]:
     return x, output, gamma, beta
 
 
-@explains(4, "same-padding-stride", kinds=["conv", "depthwise_conv"])
-def _same_padding(e: Evidence) -> bool:
-    """A strided convolution of the same image, padded otherwise at its beginning."""
-    settings, name = e.layer["settings"], e.check.layer
-    if settings.get("padding") != "same" or max(settings["strides"]) < 2:
-        return False
-    image, _ = e.both(f"training/{name}/input")
-    _, output = e.both(f"training/{name}/output")
-    kernel = double(e.keras[f"initial/{name}/kernel"])
-    bias = np.asarray(e.keras.get(f"initial/{name}/bias", np.zeros(())))
-    # One sample tells, and the windows of a whole batch may not fit into memory.
-    predictions = _convolutions(image[:1], kernel, settings)
-    return any(e.close(predicted + bias, output[:1]) for predicted in predictions)
-
-
-def _convolutions(image: Array, kernel: Array, settings: Mapping[str, Any]) -> Iterator[Array]:
-    """The convolution of one image with a stride, for every way to begin its padding.
-
-    Args:
-        image: (1, …, channels).
-        kernel: (…, channels per group, filters).
-        settings: `strides`, `dilation` and `groups`.
-    """
-    strides, dilation, rank = settings["strides"], settings["dilation"], kernel.ndim - 2
-    reach = [(k - 1) * d for k, d in zip(kernel.shape, dilation, strict=False)]
-    outputs = [-(-n // s) for n, s in zip(image.shape[1:], strides, strict=False)]
-    groups = settings["groups"]
-    # A depthwise kernel has its groups where others have their channels.
-    axis = -2 if groups > 1 and kernel.shape[-2] == image.shape[-1] else -1
-    parts = zip(
-        np.split(image[0], groups, axis=-1), np.split(kernel, groups, axis=axis), strict=True
-    )
-    windows = [
-        (_windows(np.pad(part, [*((r, 2 * r) for r in reach), (0, 0)]), reach, dilation), weights)
-        for part, weights in parts
-    ]
-    axes = [*range(rank + 1, 2 * rank + 1), rank], [*range(rank), rank]
-    for begin in product(*(range(r + 1) for r in reach)):
-        every = tuple(
-            slice(r - b, r - b + s * (n - 1) + 1, s)
-            for r, b, s, n in zip(reach, begin, strides, outputs, strict=True)
-        )
-        products = [np.tensordot(view[every], weights, axes=axes) for view, weights in windows]
-        yield np.concatenate(products, axis=-1)[None]
-
-
-def _windows(image: Array, reach: Sequence[int], dilation: Sequence[int]) -> Array:
-    """Every window of an image: (…, channels, …), windows behind the channels."""
-    rank = len(reach)
-    view = sliding_window_view(image, [r + 1 for r in reach], axis=tuple(range(rank)))
-    taken: Any = (..., *(slice(None, None, d) for d in dilation))
-    return np.asarray(view[taken])
-
-
 @explains(4)
 def _leaky_slope(e: Evidence) -> Mapping[str, Numbers]:
     """Between two layers: a leaky ReLU whose slope is another in Torch."""
@@ -204,7 +148,8 @@ def _rounded_constants(e: Evidence) -> Mapping[str, Numbers]:
         if e.layer["kind"] != "attention":
             return {}
         keras, torch = e.failed()
-        functions = [(partial(_attention, e), 1.0 / np.sqrt(float(e.layer["settings"]["key_dim"])))]
+        scale = 1.0 / np.sqrt(float(e.layer["settings"]["key_dim"]))
+        functions = [(partial(attended, e.keras, e.check.layer), scale)]
     else:
         keras, torch, before = _between(e)
         slope = _slope(before, torch)
@@ -216,27 +161,6 @@ def _rounded_constants(e: Evidence) -> Mapping[str, Numbers]:
         if e.close(compute(rounded), keras) and e.close(compute(constant), torch):
             return {"float32-constants": {"keras": constant}}
     return {}
-
-
-def _attention(e: Evidence, scale: float) -> Array:
-    """What an attention returns in Keras whose scores are multiplied by a scale."""
-
-    def weights(part: str) -> tuple[Array, Array]:
-        start = f"initial/{e.check.layer}/{part}"
-        return e.both(f"{start}/kernel")[0], np.asarray(e.keras.get(f"{start}/bias", np.zeros(())))
-
-    def projected(part: str, x: Array) -> Array:
-        kernel, bias = weights(part)
-        return np.asarray(np.einsum("btd,dhk->bhtk", x, kernel) + bias[..., None, :])
-
-    start = f"training/{e.check.layer}/input"
-    query = e.keras[start]
-    value = e.keras.get(f"{start}_value", query)
-    key = e.keras.get(f"{start}_key", value)
-    q, k, v = projected("query", query), projected("key", key), projected("value", value)
-    seen = special.softmax(np.einsum("bhtk,bhsk->bhts", q * scale, k), axis=-1) @ v
-    kernel, bias = weights("attention_output")
-    return np.asarray(np.einsum("bhtk,hkd->btd", seen, kernel) + bias)
 
 
 def _between(e: Evidence) -> tuple[Array, Array, Array]:

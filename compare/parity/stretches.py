@@ -1,0 +1,47 @@
+"""What runs between two layers with weights: stretches of layers without any, and functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from compare.trace import Operation
+
+Ends = tuple[str, str]
+"""The layers with weights before and behind a stretch; empty at the input and at the loss."""
+
+
+def stretches(
+    operations: Sequence[Operation], names: Mapping[str, str] = MappingProxyType({})
+) -> dict[Ends, list[Operation]]:
+    """Every stretch between two layers with weights, in the order in which they run.
+
+    Args:
+        operations: All that runs, in order, weighted or not.
+        names: Name of a layer with weights → what it is called instead.
+    """
+    found: dict[Ends, list[Operation]] = {}
+    before, between = "", []
+    for operation in [*operations, {"name": "", "kind": ""}]:
+        if operation["kind"]:
+            between.append(operation)
+        else:
+            name = names.get(operation["name"], operation["name"])
+            found[before, name] = between
+            before, between = name, []
+    return found
+
+
+def ends(place: str) -> Ends | None:
+    """The ends of `between A and B`; None of another place."""
+    if not place.startswith("between "):
+        return None
+    before, _, behind = place.removeprefix("between ").partition(" and ")
+    return ("" if before == "the input" else before, "" if behind == "the loss" else behind)
+
+
+def names_between(operations: Sequence[Operation], place: str) -> tuple[str, ...]:
+    """The layers without weights that run at `between A and B`; none at another place."""
+    at = ends(place)
+    stretch = [] if at is None else stretches(operations).get(at, [])
+    return tuple(dict.fromkeys(operation["name"] for operation in stretch))
