@@ -10,6 +10,20 @@ os.environ["KERAS_HOME"] = tempfile.mkdtemp()
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Of a test that is `sampled(n)`, n cases from all over it run every time; the rest is slow."""
+    tests = {}
+    for item in items:
+        if marker := item.get_closest_marker("sampled"):
+            tests.setdefault((item.module, item.originalname, *marker.args), []).append(item)
+    for (*_, number), cases in tests.items():
+        kept = {round(case * (len(cases) - 1) / max(number - 1, 1)) for case in range(number)}
+        for at, item in enumerate(cases):
+            if at not in kept:
+                item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def both():
     """Both frameworks in float64 with one thread: a dictionary by name."""

@@ -35,6 +35,7 @@ def test_the_registers_are_complete():
         assert bug.size is None or bug.size > 0
 
 
+@pytest.mark.sampled(14)
 @pytest.mark.parametrize("bug", ALL, ids=lambda bug: bug.name)
 def test_a_bug_is_caught_on_its_rung_with_its_layer_blamed(injector, bug):
     result = injector.inject(bug)

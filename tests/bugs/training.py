@@ -220,7 +220,14 @@ def gradients_not_zeroed(handle, size):
     override(handle, optimizer_zero_grad=lambda self, epoch, batch_idx, optimizer: None)
 
 
-@bug("gradients clipped to a norm of 0.1", variant=AFTER, rung=7, blame="optimizer", size=0.1)
+@bug(
+    "gradients clipped to a norm of 0.1",
+    variant=AFTER,
+    rung=7,
+    blame="optimizer",
+    size=0.1,
+    explained_by=("gradient-clipping",),
+)
 def gradients_clipped(handle, size):
     clip(handle, size)
 

@@ -78,6 +78,7 @@ def looked_at(model):
     adapter.repeats(model, X)
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("trained", [False, True])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_model_is_left_as_found_and_trains_on_as_if_nobody_had_looked(optimizer, trained):

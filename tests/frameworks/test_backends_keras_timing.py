@@ -30,6 +30,7 @@ def trained(adapter, variant, train, orders=None, **options):
     return adapter.read_weights(handle), metrics
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("jit_compile", [True, False])
 @pytest.mark.parametrize("variant", ["mlp-bn-after", "cnn-bn", "lstm-bn"])
 def test_the_floor_trains_as_fit_does(both, variant, jit_compile):

@@ -58,6 +58,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:reduction. 'mean' divides")
 NUMBERS = [n for n, c in CONVENTIONS.items() if "numbers" in c.found and n in WRONG]
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", NUMBERS)
 def test_numbers_find_it(name, monkeypatch):
     for inspect in ("inspect_layers", "inspect_operations", "inspect_training"):

@@ -57,6 +57,7 @@ def test_a_demonstration_cannot_be_undone():
         Settings(undo=("adam-epsilon",))
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", SWITCHES)
 def test_a_switch_shows_where_it_says_and_nowhere_else(name):
     convention = CONVENTIONS[name]
@@ -107,6 +108,7 @@ def test_the_only_batch_is_not_dropped():
     assert ends[0].record["history"] == ends[1].record["history"]
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("name", DEMONSTRATED)
 def test_a_demonstration_shows_it(both, name):
     gaps = {}

@@ -83,6 +83,7 @@ RIGHT = [
 ]
 
 
+@pytest.mark.sampled(10)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("case", range(len(RIGHT)))
 def test_right_ports_differ_by_what_no_setting_remedies(tmp_path, case, dtype):
@@ -272,6 +273,7 @@ WRONG = {
 }
 
 
+@pytest.mark.sampled(10)
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_ports_have_their_names(tmp_path, name):
     step, ours, theirs, expected = WRONG[name]
@@ -376,6 +378,7 @@ SPARSE = {
 }
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", SPARSE)
 def test_tokens_that_occur_twice(tmp_path, name, dtype):

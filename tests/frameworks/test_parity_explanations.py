@@ -52,6 +52,7 @@ def from_zero(optimizer):
 O, T = keras.optimizers, torch.optim  # noqa: E741
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     ("ours", "theirs", "names"),
     [

@@ -95,6 +95,7 @@ def test_exact_pairs_pass_every_rung(checked, variant, dtype):
     assert (statistics.max_abs is not None) is VARIANTS[variant].has_batch_norm
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("name", SWITCHES)
 def test_an_undone_convention_names_itself(checked, name):
     report = checked(SWITCHES[name][-1], replace(SETTINGS, undo=(name,)))

@@ -236,6 +236,7 @@ def check(keras_model, torch_module, x, **options):
 PLAIN = {"torch_loss": F.mse_loss, "torch_optimizer": lambda p: torch.optim.SGD(p, 0.1)}
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", RIGHT)
 def test_right_ports_pass(name, dtype):

@@ -92,6 +92,7 @@ LOST = {
 """What is lost → an optimizer, attributes as they are in the traced steps, what must be named."""
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("lost", LOST)
 def test_an_optimizer_that_loses_something_as_it_is_traced_is_refused(lost, tmp_path, monkeypatch):
     make, attributes, named = LOST[lost]

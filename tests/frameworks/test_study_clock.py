@@ -22,6 +22,7 @@ CONFIGURATIONS = [
 ]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("framework", "configuration"), CONFIGURATIONS)
 def test_every_configuration_is_timed(both, framework, configuration):
     run = Run("mlp-bn-after", framework, 0)

@@ -87,6 +87,7 @@ def test_stock_is_exact_in_keras(both):
     assert weight_gap(exact.arrays, stock.arrays) == 0.0
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("undo", [c.name for c in CONVENTIONS.values() if c.switch])
 def test_a_remedy_undone_is_undone_at_both_paces(both, undo):
     convention = CONVENTIONS[undo]

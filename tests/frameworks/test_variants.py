@@ -68,6 +68,7 @@ def test_weights_survive_a_round_trip_to_the_bit(both, name):
         assert all(array.dtype == np.float64 for array in back.values())
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("batch_statistics", [False, True])
 def test_same_probabilities_from_the_same_weights(both, name, batch_statistics):
     handles, weights = twins(both, name)
