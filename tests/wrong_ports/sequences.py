@@ -7,6 +7,7 @@ from keras import layers as K
 from torch import nn
 
 import compare
+from bn_torch import BiasedBatchNorm
 from wrong_ports.wrong import RNG, Wrong, as_keywords, compiled, done, sgd, value
 
 TOKENS = np.array([[1, 2, 3, 1], [2, 1, 1, 0], [3, 4, 0, 0], [4, 0, 0, 0]] * 2)
@@ -122,7 +123,35 @@ def attention():
     return model
 
 
+class Normalized(nn.Module):
+    """Five numbers in each of five steps, normalized; the mean of the steps, two outputs."""
+
+    def __init__(self, swapped=lambda x: x):
+        super().__init__()
+        self.widen, self.head, self.swapped = nn.Linear(3, 5), nn.Linear(5, 2), swapped
+        self.norm = BiasedBatchNorm(5, eps=1e-3, momentum=1.0 - 0.99)
+
+    def forward(self, x):
+        return self.head(self.swapped(self.norm(self.swapped(self.widen(x)))).mean(1))
+
+
+def normalized():
+    return compiled(
+        K.Dense(5, name="widen"),
+        K.BatchNormalization(name="norm"),
+        K.GlobalAveragePooling1D(),
+        K.Dense(2, name="head"),
+        size=(5, 3),
+    )
+
+
 SEQUENCES = {
+    "bn-axis": Wrong(
+        normalized,
+        Normalized,
+        SERIES,
+        remedied=lambda code: {"module": lambda: Normalized(lambda x: value(code, x=x))},
+    ),
     "mask-zero": Wrong(
         tokens(mask_zero=True),
         Reader,

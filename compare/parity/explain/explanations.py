@@ -11,9 +11,9 @@ import numpy as np
 from compare.conventions import Numbers
 from compare.parity.explain import (  # noqa: F401 – they register
     attention,
+    between_layers,
     convolutions,
     forward,
-    images,
     losses,
     recurrent,
     training,

@@ -15,6 +15,7 @@ from compare.conventions import Numbers
 from compare.parity.explain.attention import attended
 from compare.parity.explain.evidence import Array, Evidence, double, explains, short
 from compare.parity.layouts import channels_before, nearest
+from compare.parity.stretches import ends
 from compare.trace import split
 
 _READ_IN_TIME = ("simple_rnn", "lstm", "gru", "attention")
@@ -82,6 +83,17 @@ def _epsilon(centred: Array, output: Array, variance: Array) -> float:
     far = np.abs(flat).argmax(axis=0), channels
     ratio = flat[far] / output.reshape(flat.shape)[far]
     return float(np.nanmedian(ratio**2 - variance))
+
+
+@explains(4, "bn-axis")
+def _over_other_axis(e: Evidence) -> bool:
+    """What a batch normalization receives, with another axis as its channels."""
+    kinds = {layer["name"]: layer["kind"] for layer in e.keras.layers}
+    place = ends(e.check.layer)
+    if place is None or kinds.get(place[1]) != "batch_norm":
+        return False
+    keras, torch = e.failed()
+    return keras.ndim > 2 and e.close(np.moveaxis(keras, 1, -1), torch)
 
 
 @explains(4, kinds=["layer_norm", "group_norm"])

@@ -1,4 +1,4 @@
-"""What explains an image that differs behind a pooling or a resize: padding, corners, smoothing.
+"""What explains what differs behind a pooling, a resize or a leaky ReLU between two layers.
 
 What runs between two layers with weights is computed again: with Keras' settings, which must give
 what Keras has, and with one operation set otherwise, which must give what Torch has.
@@ -71,12 +71,19 @@ def _function(e: Evidence, operation: Operation, mode: str) -> Function:
     if kind.endswith("dropout"):
         return _dropped(e, operation["name"], mode)
     if kind == "leaky_relu":
-        slope = settings["negative_slope"]
-        return lambda x: np.where(x > 0.0, x, slope * x)
+        return partial(_leaky, slope=settings["negative_slope"])
     if kind == "elu":
         alpha = settings.get("alpha", 1.0)
         return lambda x: np.where(x > 0.0, x, alpha * np.expm1(x))
     return _FUNCTIONS[kind]
+
+
+def _leaky(x: Array, slope: float) -> Array:
+    return np.where(x > 0.0, x, slope * x)
+
+
+_SLOPES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.3, 0.5)
+"""Slopes of leaky ReLUs that people write, Torch's default first."""
 
 
 def _over_pixels(reduce: Callable[..., Any]) -> Function:
@@ -114,6 +121,10 @@ def _hypotheses(operation: Operation, x: Array) -> Iterator[Hypothesis]:
     settings = operation["settings"]
     if operation["kind"] in ("average_pool", "max_pool") and settings["padding"] == "same":
         yield from _pooled_otherwise(operation, x)
+    if operation["kind"] == "leaky_relu":
+        for slope in _SLOPES:
+            numbers = {"keras": settings["negative_slope"], "torch": slope}
+            yield {"leaky-relu-slope": numbers}, partial(_leaky, slope=slope)
     if operation["kind"] == "upsample" and settings["interpolation"] == "bilinear":
         yield {"align-corners": {}}, partial(_resized, settings=settings, way="corners")
         if not settings.get("antialias"):
