@@ -89,6 +89,7 @@ class Divergence:
         runs: Layers without weights that run where the blame lies between two layers.
         settings: Differences without a name that account for it, in words.
         parts: Where nothing accounts for the whole: convention or setting → its share of it.
+        values: Name of a convention → the values of both sides that account for a step, in words.
     """
 
     rung: int
@@ -100,6 +101,7 @@ class Divergence:
     runs: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     parts: Mapping[str, float] = field(default_factory=dict)
+    values: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

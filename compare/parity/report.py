@@ -161,9 +161,14 @@ class ParityReport:
             if any(finding in near for finding in group):
                 where = f", at {places([f.layer for f in group])}" if len(group) > 1 else ""
                 lines.append(f"Explained by {name}: {group[0].values}{where}. {group[0].remedy}")
+        values, known = first.values.get(name), first.numbers.get(name, {})
+        if values and len(lines) < 2:
+            # What a hook or a schedule does is no setting: the step tells it.
+            remedy = near[0].remedy if lines else remedied(name, known)
+            return [f"Explained by {name}: {values}. {remedy}"]
         if lines:
             return lines
-        convention, known = CONVENTIONS[name], first.numbers.get(name, {})
+        convention = CONVENTIONS[name]
         if known.get("keras") is not None and known.get("torch") is not None:
             what = f"{convention.setting} is {against(known['keras'], known['torch'])}"
         else:

@@ -40,8 +40,7 @@ def ends(place: str) -> Ends | None:
     return ("" if before == "the input" else before, "" if behind == "the loss" else behind)
 
 
-def names_between(operations: Sequence[Operation], place: str) -> tuple[str, ...]:
-    """The layers without weights that run at `between A and B`; none at another place."""
+def between(operations: Sequence[Operation], place: str) -> Sequence[Operation]:
+    """What runs at `between A and B`, in order; nothing at another place."""
     at = ends(place)
-    stretch = [] if at is None else stretches(operations).get(at, [])
-    return tuple(dict.fromkeys(operation["name"] for operation in stretch))
+    return [] if at is None else stretches(operations).get(at, [])

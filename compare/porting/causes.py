@@ -11,7 +11,7 @@ from compare.parity.accepted import StepDifferences
 from compare.parity.explain.explanations import divergence
 from compare.parity.findings import Finding
 from compare.parity.ladder import OPTIMIZER, Divergence, Ladder
-from compare.parity.stretches import names_between
+from compare.parity.stretches import between
 from compare.trace import Operation, Trace
 
 Settings = Mapping[str, Any]
@@ -44,14 +44,18 @@ def explained(
     )
     if first is None:
         return None
-    first = replace(first, runs=names_between(operations, first.layer))
+    runs = dict.fromkeys(operation["name"] for operation in between(operations, first.layer))
+    first = replace(first, runs=tuple(runs))
     failure = ladder.first_failure()
     if failure is not None and failure.path not in torch and "error" in torch:
         return replace(first, explained_by=(), numbers={})  # What it raised says why.
     step = steps.refused.get(first.step or 0) if first.rung == OPTIMIZER else None
     if step is not None:
         parts = {} if step.complete else step.parts
-        first = replace(first, explained_by=step.causes, settings=step.settings, parts=parts)
+        values = step.values if step.complete else {}
+        first = replace(
+            first, explained_by=step.causes, settings=step.settings, parts=parts, values=values
+        )
         names = list(step.causes)
         if step.unruly:  # What acts on Keras' weights beside the optimizer is a setting of theirs.
             names = [name for name in _by_settings(first, findings) if name not in allow]

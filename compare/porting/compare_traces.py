@@ -182,7 +182,9 @@ def compare_traces(keras: Observed, torch: Observed, request: Request) -> Parity
         ladder, differences = judged(measured)
     rounded = None
     if not options.strict:
-        rounded = float32_inside(ladder, findings, single=request.dtype == "float32")
+        rounded = float32_inside(
+            ladder, findings, keras_trace, keras.operations, single=request.dtype == "float32"
+        )
     if rounded is not None:
         single = {rename(path, names): wide for path, wide in torch.rounding(True).items()}
         ladder, differences = judged({**measured, **failing_alone(ladder, single)})

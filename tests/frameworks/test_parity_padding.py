@@ -261,6 +261,30 @@ def test_what_keras_rounds_while_it_enlarges_is_not_called_smoothing():
     assert not explained(model, lambda: Between(right, SIZES[2]), SIZES[2])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("middle", "size", "to"),
+    [
+        (lambda: K.UpSampling2D(3, interpolation="bilinear"), (40, 30, 3), (120, 90)),
+        (lambda: K.UpSampling2D((5, 7), interpolation="bilinear"), (10, 9, 3), (50, 63)),
+        (lambda: K.Resizing(33, 41), (14, 13, 3), (33, 41)),
+        (lambda: K.Resizing(5, 4), (14, 13, 3), (5, 4)),
+    ],
+)
+def test_where_a_pixel_lies_is_rounded_to_float32(middle, size, to, dtype):
+    model = between(middle, size=size)
+    ports = {
+        corners: explained(
+            model,
+            lambda c=corners: Between(enlarged(size=to, mode="bilinear", align_corners=c), size),
+            size,
+            dtype,
+        )
+        for corners in (False, True)
+    }
+    assert ports == {False: None, True: (CORNERS,)}
+
+
 @pytest.mark.parametrize(("corners", "names"), [(True, (CORNERS,)), (False, None)])
 def test_what_stands_behind_the_last_layer(corners, names):
     def build():

@@ -30,6 +30,14 @@ _COMPOSED = {
 }
 """Operations that are taken in the parts they consist of: sums over many samples and places."""
 
+_RESIZES = {
+    *(_ATEN.upsample_linear1d, _ATEN.upsample_linear1d_backward),
+    *(_ATEN.upsample_bilinear2d, _ATEN.upsample_bilinear2d_backward),
+    *(_ATEN.upsample_bicubic2d, _ATEN.upsample_bicubic2d_backward),
+    *(_ATEN.upsample_trilinear3d, _ATEN.upsample_trilinear3d_backward),
+}
+"""Operations that compute where, between two pixels, a new one lies."""
+
 _SUMS = {_ATEN.sum, _ATEN.mean, _ATEN.var, _ATEN.var_mean, _ATEN.std}
 
 
@@ -40,7 +48,8 @@ def rounded_otherwise(seed: int, dtype: str) -> Iterator[None]:
     Each operand is moved by one unit in the last place, up or down at random, so that the effect of
     rounding grows with the depth of the network and the width of its layers. The result of a sum
     over n samples and places is moved by what adding them up one after the other rounds away: half
-    a unit of every partial sum. What is zero stays so.
+    a unit of every partial sum. A resize has each new pixel where rounding may put it: the last of
+    n is off by n units of the step between two pixels. What is zero stays so.
 
     Args:
         seed: Seed of the directions; Torch's own generators are not touched.
@@ -88,6 +97,8 @@ class _Rounding(TorchDispatchMode):
         if func.overloadpacket is _ATEN.convolution_backward and result[2] is not None:
             gradient = args[0]
             return (*result[:2], self._added_up(result[2], gradient))
+        if func.overloadpacket in _RESIZES:
+            return self._misplaced(result)
         return result
 
     def _moved(self, value: Any) -> Any:
@@ -96,15 +107,27 @@ class _Rounding(TorchDispatchMode):
         # Not value + value * …: the infinities of a mask would become no numbers.
         return value * (self._signs(value).to(value.dtype) * self._unit + 1.0)
 
+    def _misplaced(self, images: Tensor) -> Tensor:
+        """Images, (n, channels, …), whose pixels lie somewhat before or behind their places."""
+        moved = images
+        for axis in range(2, images.ndim):
+            n = images.shape[axis]
+            steps = images.diff(dim=axis, append=images.narrow(axis, -1, 1)).abs()
+            places = torch.arange(n, dtype=images.dtype).view(-1, *[1] * (images.ndim - axis - 1))
+            moved = moved + self._signs(images) * steps * places * self._unit
+        return moved
+
     def _added_up(self, total: Tensor, terms: Tensor) -> Tensor:
         """A sum or mean of terms, with the rounding of every partial sum.
 
         Partial sums grow evenly where terms have one sign, and as a random walk where they do not.
+        Equal terms in a row, such as the gradients of a mean, are all rounded the same way.
         """
         n = terms.numel() / max(total.numel(), 1)
         walk = terms.square().mean().item() / n
         size = (total.square() + walk).sqrt()
-        moved: Tensor = total + self._signs(total) * size * (0.5 * self._unit * math.sqrt(n))
+        steps = math.sqrt(n * _in_a_row(terms, 16.0 * self._unit))
+        moved: Tensor = total + self._signs(total) * size * (0.5 * self._unit * steps)
         return torch.where(total == 0, total, moved)
 
     def _signs(self, like: Tensor) -> Tensor:
@@ -116,3 +139,11 @@ class _Rounding(TorchDispatchMode):
             self._drawn.bernoulli_(0.5, generator=self._generator).mul_(2).sub_(1)
         start = int(torch.randint(len(self._drawn) - n + 1, (), generator=self._generator))
         return self._drawn[start : start + n].view(like.shape).to(like.device)
+
+
+def _in_a_row(terms: Tensor, close: float) -> float:
+    """How many terms in a row are equal to rounding, on the average; zeros do not count."""
+    rows = terms.flatten(min(2, terms.ndim - 1)) if terms.ndim else terms.flatten()
+    again = (rows.diff().abs() <= close * rows[..., 1:].abs()) & (rows[..., 1:] != 0)
+    nonzero = int(rows.count_nonzero())
+    return nonzero / max(nonzero - int(again.sum()), 1) or 1.0

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from compare.conventions import Numbers
-from compare.parity.explain.float32 import UNITS
+from compare.parity.explain.float32 import UNITS, misplacing
 from compare.parity.ladder import Check
 from compare.parity.tolerances import gap
 from compare.study.runs import Outcome
@@ -129,7 +129,9 @@ class Evidence:
         Keras rounds some operations to it whatever the dtype. What else runs there shows.
         """
         single = UNITS * float(np.finfo(np.float32).eps)
-        return gap(computed, keras).within(max(single, self.check.allowed))
+        apart = gap(computed, keras)
+        misplaced = misplacing(self.operations, self.check.layer, keras) / apart.scale
+        return apart.within(max(single + misplaced, self.check.allowed))
 
 
 Test = Callable[[Evidence], bool | Sequence[str] | Mapping[str, Numbers]]

@@ -8,18 +8,25 @@ rounding to float32 does in this network.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from compare.parity.findings import Finding
 from compare.parity.ladder import Check, Ladder
+from compare.parity.stretches import between
+from compare.trace import Operation, Trace
 
 NAME = "float32-inside"
 
 UNITS = 8
 """Units in the last place of float32, of the largest value, that one rounded operation may cost: a
-resize adds up four rounded products, a loss of a sequence a few more."""
+resize adds up four rounded products, a loss of a sequence a few more. Where the last of n pixels
+lies a resize computes in float32 as well: n units of the step between two pixels."""
+
+_UNIT = float(np.finfo(np.float32).eps)
 
 _COMPUTED = re.compile(
     r"(training|evaluation)/|step/\d+/(loss|prediction)|gradient/|backward/|pred"
@@ -27,12 +34,21 @@ _COMPUTED = re.compile(
 """Where a number that Keras rounds can show first. Steps have formulas of their own."""
 
 
-def float32_inside(ladder: Ladder, findings: Collection[Finding], *, single: bool) -> Check | None:
+def float32_inside(
+    ladder: Ladder,
+    findings: Collection[Finding],
+    keras: Trace,
+    operations: Sequence[Operation],
+    *,
+    single: bool,
+) -> Check | None:
     """The first check that failed, if that may be because Keras rounded to float32; else None.
 
     Args:
         ladder: The ladder, climbed.
         findings: Settings in which the two sides differ: they are a nearer cause.
+        keras: Keras' trace.
+        operations: All that runs in Keras.
         single: Whether everything is in float32: then all of it is rounded.
     """
     check = ladder.first_failure()
@@ -42,7 +58,22 @@ def float32_inside(ladder: Ladder, findings: Collection[Finding], *, single: boo
         return None
     gap = check.gap
     largest = gap.scale if gap.scale > 1.0 else max(abs(gap.keras), abs(gap.torch))
-    return check if gap.max_abs <= UNITS * np.finfo(np.float32).eps * largest else None
+    misplaced = misplacing(operations, check.layer, keras[check.path])
+    return check if gap.max_abs <= UNITS * _UNIT * largest + misplaced else None
+
+
+def misplacing(operations: Sequence[Operation], place: str, images: NDArray[Any]) -> float:
+    """What it may make of images that a resize has places in float32; 0 where none is resized.
+
+    Args:
+        operations: All that runs in Keras.
+        place: Where the images are, as the ladder blames it.
+        images: (n, …, channels).
+    """
+    if not any(operation["kind"] == "upsample" for operation in between(operations, place)):
+        return 0.0
+    step = 2.0 * float(np.abs(images).max(initial=0.0))
+    return step * max(images.shape[1:-1], default=0) * _UNIT
 
 
 def failing_alone(ladder: Ladder, wider: Mapping[str, float]) -> dict[str, float]:

@@ -67,6 +67,15 @@ class Attribution:
         return tuple(d.setting for d in self.differences if self.complete and not d.convention)
 
     @property
+    def values(self) -> dict[str, str]:
+        """Convention → what both sides have, in words; nothing of what is only rounded."""
+        values: dict[str, list[str]] = {}
+        for difference in self.differences:
+            if difference.convention and not difference.choice.startswith("rounded-"):
+                values.setdefault(difference.convention, []).append(difference.setting)
+        return {convention: "; ".join(settings) for convention, settings in values.items()}
+
+    @property
     def parts(self) -> dict[str, float]:
         """Convention, or setting in words → the share of the difference it accounts for."""
         parts: dict[str, float] = {}
