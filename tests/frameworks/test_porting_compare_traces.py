@@ -49,6 +49,7 @@ def test_nan_widens_nothing(tmp_path):
     found = written(tmp_path / "a", {path: np.array([np.nan]) for path in PATHS})
     framework = SimpleNamespace(rounded_otherwise=lambda seed, dtype: nullcontext())
     side = SimpleNamespace(stream=stream, framework=framework, dtype="float64")
+    side.during = lambda work: side
     wide = measure(side, [], found)
     assert wide == {"prediction": LEAST * np.finfo("float64").eps, "training/a/output": 0.0}
 

@@ -47,7 +47,7 @@ def quiet(run, epoch):
     pass
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def root(tmp_path_factory):
     """A small study with event files in `events`; the tests read it and leave it as it is."""
     root = tmp_path_factory.mktemp("a")

@@ -23,7 +23,7 @@ def quiet(run, epoch):
     pass
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     """A small study; the tests read it and leave it as it is."""
     path = tmp_path_factory.mktemp("a") / "study"

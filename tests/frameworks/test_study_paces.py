@@ -53,6 +53,7 @@ CASES = [
 leaves out is in what the variants of a family share."""
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(("variant", "framework", "alignment"), CASES)
 def test_both_paces_give_the_same_numbers(trained, variant, framework, alignment):
     settings = replace(SETTINGS, alignment=alignment)

@@ -45,7 +45,7 @@ SAMPLE = (
 """Ports whose verdict is right; one that becomes right belongs here."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def verdicts(both):
     """The verdicts of the sample by label."""
     return {verdict.label: verdict for verdict in all_judged(labelled(SAMPLE))}
