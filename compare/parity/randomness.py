@@ -84,8 +84,9 @@ def inspect_draws(keras: Trace, torch: Trace, names: Mapping[str, str]) -> list[
             findings.append(Finding(draw.place, "kind", *told, "dropout-kind", _code(draw)))
         elif not _same_rate(draw, other):
             rates = draw.rate, other.rate
-            findings.append(Finding(draw.place, "rate", *rates, "dropout-rate"))
-        elif draw.place != other.place and not other.agrees:
+            at = other.place if draw.part in _RECURRENT else draw.place
+            findings.append(Finding(at, "rate", *rates, "dropout-rate"))
+        elif not (_same_place(draw, other) or other.agrees):
             places = draw.place, other.place
             where = Finding(draw.place, "place of dropout", *places, "dropout-place", _code(draw))
             findings.append(where)
@@ -114,10 +115,14 @@ def inspect_draws(keras: Trace, torch: Trace, names: Mapping[str, str]) -> list[
     return findings
 
 
+_RECURRENT = ("LSTM", "GRU", "SimpleRNN")
+
 _IN_TORCH = {
     "Dropout": "nn.Dropout({0})",
     **{f"SpatialDropout{n}D": f"nn.Dropout{n}d({{0}})" for n in (1, 2, 3)},
     "AlphaDropout": "nn.AlphaDropout({0})",
+    # One mask for all steps: of (batch, features, time) that drops whole features.
+    **dict.fromkeys(_RECURRENT, "nn.Dropout1d({0})(x.mT).mT"),
     "MultiHeadAttention": "dropout={0}",
 }
 """What draws in Keras → the same in Torch."""
@@ -135,6 +140,12 @@ def _told(draw: Draw) -> str:
     rate = "" if draw.rate is None else f" {draw.rate:.6g}"
     few = sum(length > 1 for length in draw.shape) < len(draw.shape)
     return f"{name}{rate}{f' of shape {draw.shape}' if few else ''}"
+
+
+def _same_place(ours: _Placed, theirs: _Placed) -> bool:
+    # The masks of Keras' recurrent layers fall on what these receive.
+    before = ours.part in _RECURRENT and theirs.place.endswith(f" and {ours.place}")
+    return before or ours.place == theirs.place
 
 
 def _same_rate(ours: Draw, theirs: Draw) -> bool:

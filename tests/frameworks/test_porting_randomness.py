@@ -377,6 +377,43 @@ def test_recurrent_dropout_is_off_and_told():
     assert told.startswith("Keras' recurrent dropout (lstm), which was off")
 
 
+class Masked(nn.Module):
+    """A recurrent layer whose every feature is dropped in all steps or in none."""
+
+    def __init__(self, rnn, rate):
+        super().__init__()
+        self.rnn, self.head, self.drop = rnn, nn.Linear(6, 1), nn.Dropout1d(rate)
+        for name, bias in rnn.named_parameters():
+            if isinstance(rnn, nn.LSTM) and name.startswith("bias_hh"):
+                nn.init.zeros_(bias).requires_grad_(False)
+
+    def forward(self, x):
+        return self.head(self.rnn(self.drop(x.mT).mT)[0][:, -1])
+
+
+@pytest.mark.parametrize("recurrent_dropout", [0.0, 0.5])
+@pytest.mark.parametrize(("keras_layer", "torch_layer"), [(K.LSTM, nn.LSTM), (K.GRU, nn.GRU)])
+def test_dropout_of_a_recurrent_layer_is_that_of_what_it_receives(
+    keras_layer, torch_layer, recurrent_dropout
+):
+    def model():
+        rnn = keras_layer(6, dropout=0.3, recurrent_dropout=recurrent_dropout, name="rnn")
+        return compiled(rnn, K.Dense(1, name="head"), shape=(5, 3))
+
+    def port(rate):
+        return lambda: Masked(torch_layer(3, 6, batch_first=True), rate)
+
+    right = check(model, port(0.3), SERIES)
+    right.raise_if_diverged()
+    assert [told.partition(" (")[0] for told in right.not_compared] == [
+        "Keras' recurrent dropout"
+    ] * bool(recurrent_dropout)
+    first = check(model, port(0.5), SERIES).first_divergence
+    assert (first.layer, first.explained_by) == ("between the input and rnn", ("dropout-rate",))
+    first = check(model, port(0.0), SERIES).first_divergence
+    assert (first.layer, first.explained_by) == ("rnn", ("dropout-missing",))
+
+
 def test_what_cannot_be_shared_does_not_stop_inspection():
     def build():
         flip = K.RandomFlip(name="flip")

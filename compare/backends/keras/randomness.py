@@ -13,6 +13,7 @@ from functools import wraps
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from compare.backends.draws import Draw, Draws, Kind
@@ -42,7 +43,12 @@ def shared(model: keras.Model, draws: Draws) -> Iterator[None]:
         for path, layer in _layers(model, ""):
             if vars(layer).get("recurrent_dropout"):
                 shadow(stack, layer, "recurrent_dropout", 0.0)
-            if layer is model or layer._seed_generators or _is_own(layer):
+                # Keras chooses with it: one mask per gate, which only that implementation uses.
+                shadow(stack, layer, "implementation", 2)
+                shadow(stack, layer, "dropout_mask_count", None)
+            # The masks of a cell are drawn by the layer around it.
+            draws_itself = layer._seed_generators or isinstance(layer, keras.layers.RNN)
+            if layer is model or draws_itself or _is_own(layer):
                 shadow(stack, layer, "call", asking.watched(layer, path))
         replaced = {
             "dropout": asking.dropout,
@@ -89,8 +95,8 @@ def _is_own(layer: Any) -> bool:
 class _Running:
     """A layer that runs: what it received, and the places of what it drew."""
 
-    def __init__(self, layer: Any, path: str, received: Any) -> None:
-        self.layer, self.path, self.received = layer, path, received
+    def __init__(self, layer: Any, path: str, received: Any, *, training: bool) -> None:
+        self.layer, self.path, self.received, self.training = layer, path, received, training
         self.places: list[int] = []
 
 
@@ -108,7 +114,8 @@ class _Asking:
         @wraps(call)
         def watched(*args: Any, **kwargs: Any) -> Any:
             first = next(iter(keras.tree.flatten((args, kwargs))), None)
-            self._running.append(_Running(layer, path, first))
+            training = bool(kwargs.get("training"))
+            self._running.append(_Running(layer, path, first, training=training))
             try:
                 output = call(*args, **kwargs)
                 places = self._running[-1].places
@@ -143,6 +150,8 @@ class _Asking:
         layer: Any = None if running is None else running.layer
         if falls_on is None and running is not None:
             falls_on = running.received
+        if isinstance(layer, keras.layers.RNN) and running is not None and not running.training:
+            return np.ones(shape)  # A recurrent layer makes masks in any mode, and uses none here.
         if isinstance(layer, keras.layers.AlphaDropout):
             rate, thresholded = layer.rate, True
         draw = Draw(
