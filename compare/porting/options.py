@@ -42,8 +42,14 @@ def checked(name: str, structure: Structure, dtype: str) -> Structure:
     for leaf, value in leaves(structure, name):
         array = np.asarray(value)
         if array.dtype.kind not in "fiub":
-            raise InputError(f"{leaf}: expected an array of numbers, received dtype {array.dtype}.")
-        if array.ndim == 0 or len(array) == 0:
+            what = f"dtype {array.dtype}" if array.ndim else type(value).__name__
+            raise InputError(f"{leaf}: expected an array of numbers, received {what}.")
+        if array.ndim == 0:
+            raise InputError(
+                f"{leaf}: expected an array, received {type(value).__name__}: of a list, pass "
+                "np.asarray(…); a list or tuple of arrays is what several inputs are given as."
+            )
+        if len(array) == 0:
             raise InputError(f"{leaf}: expected at least one sample, received shape {array.shape}.")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise InputError(f"{leaf}: expected finite numbers, received NaN or infinity.")
@@ -140,10 +146,12 @@ class Options:
             self._refuse_weights("there are no targets: pass y")
             return Request(samples, None, dtype, self)
         targets = checked("y", y, dtype)
+        count, others = (next(len(leaf) for _, leaf in leaves(part)) for part in (samples, targets))
+        if others != count:
+            raise InputError(f"y: expected {count} samples, as in x, received {others}.")
         weights = None
         if self.sample_weight is not None:
             weights = checked("sample_weight", self.sample_weight, dtype)
-            count = next(len(leaf) for _, leaf in leaves(targets))
             if np.shape(weights) != (count,):
                 raise InputError(
                     f"sample_weight: expected a number for each of {count} samples, received "

@@ -7,7 +7,7 @@ from compare.backends.structures import leaves, mapped
 from compare.errors import InputError
 from compare.porting.golden import digest
 from compare.porting.models import first_samples
-from compare.porting.options import checked
+from compare.porting.options import Options, checked
 
 X = {"image": np.ones((4, 3, 3, 1)), "pair": (np.arange(4), np.zeros((4, 2), np.float32))}
 
@@ -46,6 +46,11 @@ def test_a_digest_tells_values_names_shapes_and_dtypes_apart():
         ({"image": np.full((4, 2), np.inf)}, "x/image: expected finite numbers"),
         ({"image": np.array(["a"] * 4)}, "x/image: expected an array of numbers"),
         ({"image": np.empty((0, 2))}, "x/image: expected at least one sample"),
+        (
+            {"image": [[1.0, 2.0]]},
+            r"x/image/0/0: expected an array, received float: .* np\.asarray",
+        ),
+        ({"image": map(abs, [1.0])}, "x/image: expected an array of numbers, received map"),
         ({"image": np.ones((5, 2))}, "as many samples in every array, received x/image 5"),
     ],
 )
@@ -63,3 +68,8 @@ def test_a_named_tuple_stays_one():
     found = checked("x", Named(np.ones((4, 2)), np.arange(4)), "float32")
     assert isinstance(found, Named)
     assert found.left.dtype == np.float32
+
+
+def test_there_are_as_many_targets_as_samples():
+    with pytest.raises(InputError, match="y: expected 4 samples, as in x, received 3"):
+        Options().request(np.zeros((4, 2)), np.zeros(3), "float64")
