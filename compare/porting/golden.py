@@ -45,7 +45,7 @@ from compare.scratch import scratch_folder
 from compare.study.records import write_text
 from compare.trace import Trace, TraceWriter
 
-_FORMAT = 3
+_FORMAT = 4
 _AGAIN = "record it again with --parity-golden record"
 
 Arrays = dict[str, NDArray[Any]]

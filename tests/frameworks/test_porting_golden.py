@@ -144,7 +144,7 @@ def nested(folder):
         (pickled, r"keras\.npz: cannot be read"),
         (emptied, r"keras\.npz: lacks arrays that keras\.json names"),
         (nested, r"keras\.json: cannot be read as JSON"),
-        (of_the_future, r"expected format 3, received 99"),
+        (of_the_future, r"expected format 4, received 99"),
         (
             of_another_type,
             r"keras\.json: \$\.layers\[1\]\.kind: expected text, received 3\. .* record",
