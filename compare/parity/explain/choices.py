@@ -32,6 +32,9 @@ IRREMEDIABLE: Mapping[str, str] = {
 }
 """Choice → why no setting of Torch's own optimizers makes both sides alike there."""
 
+BY_HAND = "by hand"
+"""The schedule of a rate that changes, and that no schedule changes."""
+
 _FLOAT32 = float(np.finfo(np.float32).eps)
 
 _SCHEDULE_ROUNDING = 16 * _FLOAT32
@@ -249,7 +252,7 @@ def _rate(keras: Rule, torch: Rule) -> str:
     apart = abs(keras.rate - torch.rate)
     if keras.schedule and torch.schedule and apart <= _SCHEDULE_ROUNDING * abs(torch.rate):
         return "schedule-float32"
-    if keras.schedule or torch.schedule:
+    if {keras.schedule, torch.schedule} - {"", BY_HAND}:
         # A schedule that was left out, or that waits, takes none but rates of the other side.
         shared = _takes_rates_of(keras, torch) or _takes_rates_of(torch, keras)
         return "learning-rate-schedule" if shared else ""

@@ -16,7 +16,7 @@ import numpy as np
 
 from compare.backends.optimizer_rule import Rule, read_rule
 from compare.parity import tolerances
-from compare.parity.explain.choices import Difference, Rules, differences
+from compare.parity.explain.choices import BY_HAND, Difference, Rules, differences
 from compare.parity.optimizers import Array, Gradient, Slots, moved_one_by_one
 from compare.parity.tolerances import Gap, gap, unequal
 from compare.trace import Trace, split
@@ -244,7 +244,7 @@ class _Side:
         earlier = self._recorded.get(self.step - 1, {}).get(name)
         rates = {rules[name].rate for rules in self._recorded.values() if name in rules}
         if len(rates) > 1 and not rule.schedule:
-            rule = replace(rule, schedule="by hand")
+            rule = replace(rule, schedule=BY_HAND)
         rule = replace(rule, rates=tuple(sorted(rates)))
         single = self.dtype == np.float32
         # In float32 all of them are rounded, and none by itself.
