@@ -92,7 +92,7 @@ def test_a_port_passes_and_goes_back_unchanged(name):
     assert all(np.array_equal(value, found[key]) for key, value in read_weights(model).items())
 
 
-@pytest.mark.sampled(11)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("name", "bug"), BUGS, ids=[f"{n}-{b.name}" for n, b in BUGS])
 def test_a_bug_is_found_where_it_is(name, bug):
     pair, model, module = ported(name)

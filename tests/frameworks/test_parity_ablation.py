@@ -57,7 +57,7 @@ def test_a_demonstration_cannot_be_undone():
         Settings(undo=("adam-epsilon",))
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", SWITCHES)
 def test_a_switch_shows_where_it_says_and_nowhere_else(name):
     convention = CONVENTIONS[name]

@@ -141,7 +141,7 @@ def keras_error(build, dtype, *, exclude=(), steps=3, embedding=True):
         return worst
 
 
-@pytest.mark.sampled(40)
+@pytest.mark.sampled(20)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda o: next(iter(o), "plain"))
 @pytest.mark.parametrize("name", KERAS)

@@ -243,7 +243,7 @@ IN_DTYPES = [
 ]
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("name", "dtype"), IN_DTYPES)
 def test_what_stands_between_two_layers(name, dtype):
     middle, wrong, right, names, size = BETWEEN[name]
@@ -459,7 +459,7 @@ def with_another_bug(build):
     return made
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("name", "dtype"),
     [(name, "float64") for name in OF_A_LAYER]

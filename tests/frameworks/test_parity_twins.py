@@ -77,6 +77,7 @@ def test_every_side_tells_its_passes_layer_by_layer_and_its_epochs():
         assert told == [*((0, place) for place in places), (1, "")]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("variant", "dtype"),
     [
@@ -95,7 +96,7 @@ def test_exact_pairs_pass_every_rung(checked, variant, dtype):
     assert (statistics.max_abs is not None) is VARIANTS[variant].has_batch_norm
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", SWITCHES)
 def test_an_undone_convention_names_itself(checked, name):
     report = checked(SWITCHES[name][-1], replace(SETTINGS, undo=(name,)))
@@ -103,6 +104,7 @@ def test_an_undone_convention_names_itself(checked, name):
     assert report.first_divergence.explained_by == (name,)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("variant", ["mlp-bn-after", "cnn-bn", "lstm-bn"])
 def test_a_stock_port_first_differs_in_its_moving_statistics(checked, variant):
     first = checked(variant, replace(SETTINGS, alignment="stock")).first_divergence

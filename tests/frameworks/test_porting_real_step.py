@@ -350,6 +350,7 @@ def test_only_what_is_more_than_rounding_is_refused(tmp_path, monkeypatch):
             checked(side, trace)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_what_a_compiled_step_rounds_otherwise_is_no_other_training(dtype, tmp_path):
     """A bias before a norm has no gradient but rounding, of which Adam makes a whole step."""

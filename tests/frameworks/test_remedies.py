@@ -54,7 +54,7 @@ def test_every_remedy_that_is_code_has_a_wrong_port():
     assert remedied == of_code
 
 
-@pytest.mark.sampled(20)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("key", [key for key, wrong in WRONG.items() if wrong.remedied])
 def test_a_remedy_as_printed_makes_the_port_right(key):
     name, wrong = key.partition(":")[0], WRONG[key]

@@ -53,7 +53,7 @@ CASES = [
 leaves out is in what the variants of a family share."""
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("variant", "framework", "alignment"), CASES)
 def test_both_paces_give_the_same_numbers(trained, variant, framework, alignment):
     settings = replace(SETTINGS, alignment=alignment)
@@ -66,6 +66,7 @@ def test_both_paces_give_the_same_numbers(trained, variant, framework, alignment
     assert weight_gap(fast[0].arrays, fast[1].arrays) > 1e-3, "two seeds, one training"
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("variant", ["mlp-bn-after", "cnn-bn", "lstm-bn"])
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_every_seed_is_trained_as_alone(trained, variant, framework):
@@ -73,6 +74,7 @@ def test_every_seed_is_trained_as_alone(trained, variant, framework):
     assert_same(fast, trained(variant, framework, SETTINGS, 1))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_a_batch_may_hold_more_than_all_samples(both, framework):
     settings = replace(SETTINGS, n_samples=100, batch_size=64, seeds=1)
@@ -114,6 +116,7 @@ def test_what_is_told_on_the_way(both, monkeypatch):
     assert told[2] is outcomes[0], "what is finished is told before the next seeds begin"
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_seeds_do_not_touch_each_other(both, framework):
     """A seed that diverges leaves its neighbours as they are alone."""

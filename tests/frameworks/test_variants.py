@@ -51,6 +51,7 @@ def ends(trained, name):
     return {framework: trained(name, framework, SETTINGS, 0) for framework in FRAMEWORKS}
 
 
+@pytest.mark.sampled(3)
 def test_same_tensors_in_both(both, name):
     shapes = [
         {k: a.shape for k, a in adapter.read_weights(build(adapter, name)).items()}
@@ -60,6 +61,7 @@ def test_same_tensors_in_both(both, name):
     assert any(key.startswith("batch_norm/") for key in shapes[0]) is VARIANTS[name].has_batch_norm
 
 
+@pytest.mark.sampled(3)
 def test_weights_survive_a_round_trip_to_the_bit(both, name):
     handles, weights = twins(both, name)
     for f, adapter in both.items():
@@ -82,6 +84,7 @@ def test_same_probabilities_from_the_same_weights(both, name, batch_statistics):
         assert weight_gap(adapter.read_weights(handles[f]), weights) == 0.0, "a prediction trained"
 
 
+@pytest.mark.sampled(3)
 def test_three_epochs_end_in_the_same_place(ends):
     keras, torch = ends["keras"], ends["torch"]
     assert weight_gap(keras.arrays, torch.arrays) <= THREE_EPOCHS
@@ -95,6 +98,7 @@ def test_three_epochs_end_in_the_same_place(ends):
         assert keras.record["digests"][key] == torch.record["digests"][key]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("variant", "undo", "least"),
     [
