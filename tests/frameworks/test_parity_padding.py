@@ -4,6 +4,8 @@ Each case is three ports: one with the convention left out, which is named; the 
 else wrong in the same place, which is not; and one with the remedy, which passes.
 """
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
@@ -588,3 +590,39 @@ def test_heads_of_the_right_size_pass():
         return model
 
     assert explained(build, lambda: Reader(8), size) is None
+
+
+class Skipping(nn.Module):
+    """An enlarged image beside the one that it was made of."""
+
+    def __init__(self, corners, *, swapped=False):
+        super().__init__()
+        self.first, self.small = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 5, 3, padding=1)
+        self.last, self.corners, self.swapped = nn.Conv2d(9, 2, 3, padding=1), corners, swapped
+
+    def forward(self, x):
+        skip = self.first(x).relu()
+        small = self.small(F.max_pool2d(skip, 2)).relu()
+        large = F.interpolate(small, scale_factor=2, mode="bilinear", align_corners=self.corners)
+        joined = [skip, large] if self.swapped else [large, skip]
+        return self.last(torch.cat(joined, 1)).mean((2, 3))
+
+
+def skipping():
+    x = keras.Input((6, 6, 3))
+    skip = K.Conv2D(4, 3, padding="same", activation="relu", name="first")(x)
+    small = K.Conv2D(5, 3, padding="same", activation="relu", name="small")(K.MaxPooling2D()(skip))
+    joined = K.Concatenate()([K.UpSampling2D(2, interpolation="bilinear")(small), skip])
+    last = K.Conv2D(2, 3, padding="same", name="last")(joined)
+    model = keras.Model(x, K.GlobalAveragePooling2D()(last))
+    model.compile(keras.optimizers.SGD(0.01), "mse")
+    return model
+
+
+@pytest.mark.parametrize(
+    ("corners", "swapped", "names"),
+    [(False, False, None), (True, False, (CORNERS,)), (False, True, ()), (True, True, ())],
+)
+def test_an_image_that_is_joined_with_another(corners, swapped, names):
+    port = partial(Skipping, corners, swapped=swapped)
+    assert explained(skipping, port, (6, 6, 3)) == names

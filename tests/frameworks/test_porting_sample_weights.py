@@ -103,3 +103,16 @@ def test_weights_that_are_forgotten_or_divided_by_are_caught():
 def test_weights_that_cannot_be_used(options, message):
     with pytest.raises(InputError, match=message):
         check(**options)
+
+
+def test_weights_within_the_targets_are_told_where_they_belong():
+    with pytest.raises(InputError, match=r"y: received 2 arrays.* 1 output; .*sample_weight"):
+        compare.check_parity(
+            keras_model,
+            port,
+            X,
+            (CLASSES, WEIGHTS),
+            torch_loss=by_sum,
+            torch_optimizer=lambda p: torch.optim.SGD(p, lr=0.125),
+            weights_from="keras",
+        )

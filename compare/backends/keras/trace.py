@@ -49,8 +49,10 @@ def trace(
     if trained and not optimizers_of(model):
         raise ValueError(f"{model.name} is not compiled: call compile(optimizer=…, loss=…)")
     weights.weighted_layers(model)
-    for samples, _ in batches:
+    for samples, targets in batches:
         check(model, samples)
+        if trained and not steps.has_own_step(model):
+            _check_targets(model, targets)
     jit_compile = not steps.has_own_step(model) and jit_compile
     compiled = jit_compile or (trained and steps.needs_compiling(model))
     with as_found(model), raising():
@@ -73,6 +75,17 @@ def trace(
         with _either(jit_compile):
             _run(model, x, sink, "evaluation", jit_compile=jit_compile)
         return _layers(model, order)
+
+
+def _check_targets(model: keras.Model, y: Structure) -> None:
+    outputs = getattr(model, "outputs", None)
+    arrays = sum(leaf is not None for _, leaf in leaves(without_weights(y)))
+    if outputs and arrays > len(outputs):
+        raise ValueError(
+            f"y: received {arrays} arrays, of a model with {len(outputs)} "
+            f"output{'s' * (len(outputs) > 1)}; the weights of samples are no part of y: pass "
+            "sample_weight=…"
+        )
 
 
 def _either(compiled: bool) -> AbstractContextManager[None]:

@@ -43,8 +43,12 @@ def _set_otherwise(e: Evidence) -> Names:
         before, behind = place
     start = f"{mode}/{before}/output" if before else "step/1/data/x"
     stretch = stretches(e.operations)[before, behind]
-    functions = [_function(e, operation, mode) for operation in stretch]
     keras, _ = e.failed()
+    joined = bool(stretch) and stretch[-1]["kind"] == "concatenate"
+    stretch = stretch[:-1] if joined else stretch
+    functions = [_function(e, operation, mode) for operation in stretch]
+    if joined:
+        functions.append(_joined(e, _composed(functions, double(e.keras[start])), keras))
     if not e.known(_composed(functions, double(e.keras[start])), keras):
         return {}
     for at, operation in enumerate(stretch):
@@ -53,6 +57,14 @@ def _set_otherwise(e: Evidence) -> Names:
             if e.holds(_composed([function, *functions[at + 1 :]], x)):
                 return names
     return {}
+
+
+def _joined(e: Evidence, part: Array, whole: Array) -> Function:
+    """What puts channels in the place of those that Keras has joined with others."""
+    width, channels = part.shape[-1], whole.shape[-1]
+    begins = range(channels - width + 1)
+    at = next(n for n in begins if e.known(part, whole[..., n : n + width]))
+    return lambda x: np.concatenate([whole[..., :at], x, whole[..., at + width :]], axis=-1)
 
 
 def _composed(functions: Sequence[Function], x: Array) -> Array:
