@@ -272,15 +272,16 @@ def test_a_lightning_module_gets_the_batch_as_it_stands():
 class ByHand(Stepping):
     """Optimizes by hand, and returns no loss."""
 
-    def __init__(self, losses=1):
+    def __init__(self, losses=1, every=1):
         super().__init__()
-        self.automatic_optimization, self.losses = False, losses
+        self.automatic_optimization, self.losses, self.every = False, losses, every
 
     def training_step(self, batch, batch_idx):
         for _ in range(self.losses):
             self.optimizers().zero_grad()
             self.manual_backward(super().training_step(batch, batch_idx)["loss"])
-            self.optimizers().step()
+            if (batch_idx + 1) % self.every == 0:
+                self.optimizers().step()
 
 
 def test_a_module_that_optimizes_by_hand_is_followed():
@@ -290,6 +291,13 @@ def test_a_module_that_optimizes_by_hand_is_followed():
     found, alike = trace(by_hand, batches), trace(automatic, batches)
     for key in ("gradient/net/kernel", "step/2/loss", "step/2/weights/net/kernel"):
         np.testing.assert_array_equal(found[key], alike[key])
+
+
+def test_a_batch_without_a_step_is_refused():
+    with pytest.raises(ValueError, match="ByHand takes no step in some batches"):
+        trace(
+            ByHand(every=2).double(), (({"table": TABLE, "more": (TABLE,)}, np.ones((4, 3))),) * 2
+        )
 
 
 def test_a_step_with_two_losses_is_refused():

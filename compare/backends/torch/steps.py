@@ -24,8 +24,8 @@ from compare.backends.torch.preserve_state import training_as_found
 from compare.backends.torch.structures import call
 
 
-class SeveralLossesError(ValueError):
-    """A step goes backward from more than one loss, as that of two networks in turns."""
+class UnfollowedError(ValueError):
+    """A module that optimizes by hand does not take one step from one loss in every batch."""
 
 
 class Watch:
@@ -214,6 +214,7 @@ class _Telling(L.Callback):
     def __init__(self, watch: Watch, stack: ExitStack) -> None:
         self._watch, self._stack = watch, stack
         self._losses: list[Tensor] = []
+        self._stepped = False
 
     def setup(self, trainer: Any, module: Any, stage: str) -> None:
         # What a module brings along may change the steps, but not end them or write files.
@@ -233,13 +234,13 @@ class _Telling(L.Callback):
         # Only now has the module done what it does at the end of a batch.
         if batch_idx:
             self._watch.after_step(batch_idx)
-        self._losses = []
+        self._losses, self._stepped = [], False
         self._watch.before_step(batch_idx + 1, *batch[:2])
 
     def on_before_backward(self, trainer: Any, module: Any, loss: Any) -> None:
         self._losses.append(loss.detach())
         if len(self._losses) > 1 and not module.automatic_optimization:
-            raise SeveralLossesError(
+            raise UnfollowedError(
                 f"{type(module).__name__} calls manual_backward more than once in a step, of which "
                 "there is one in Keras: check each of its losses by itself"
             )
@@ -249,11 +250,18 @@ class _Telling(L.Callback):
         self._watch.after_backward()
 
     def on_before_optimizer_step(self, trainer: Any, module: Any, optimizer: Any) -> None:
+        self._stepped = True
         self._watch.stepping(optimizer)
 
     def on_train_batch_end(
         self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        if not (self._stepped or module.automatic_optimization):
+            raise UnfollowedError(
+                f"{type(module).__name__} takes no step in some batches; what it adds up by hand "
+                "cannot be followed: leave that to Trainer(accumulate_grad_batches=…), and check "
+                "one step"
+            )
         by_hand = self._losses[0] if self._losses and not module.automatic_optimization else None
         self._watch.ended((outputs or {}).get("loss", by_hand))
 

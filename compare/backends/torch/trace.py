@@ -61,7 +61,7 @@ def trace(
 
     Raises:
         TypeError: No rule is known for a layer with weights of its own.
-        ValueError: A lazy layer has no weights yet, or a step goes backward from several losses.
+        ValueError: A lazy layer has no weights yet, or steps by hand cannot be followed.
     """
     samples, targets = batches[0]
     with as_found(module), ExitStack() as stack:
@@ -75,7 +75,7 @@ def trace(
                 steps.train(module, batches, recorder, stack, objective)
             recorder.begin(len(batches) + 1)
             _evaluate(module, root, samples, recorder)
-        except steps.SeveralLossesError:
+        except steps.UnfollowedError:
             recorder.stop()
             raise
         # Whatever a port raises is a finding, reported with what was recorded before it.
