@@ -67,6 +67,17 @@ class Images(nn.Module):
         return self.head(self.behind(self.conv(self.before(x))).mean((2, 3)))
 
 
+class OwnLayout(Images):
+    """Takes images in Keras' layout."""
+
+    def __init__(self, moved):
+        super().__init__(nn.Conv2d(3, 4, 3))
+        self.moved = moved
+
+    def forward(self, x):
+        return super().forward(self.moved(x))
+
+
 def images(*parts, size=(6, 6, 3)):
     return lambda: compiled(
         *(make() for make in parts), K.GlobalAveragePooling2D(), K.Dense(2, name="head"), size=size
@@ -208,6 +219,13 @@ LAYERS = {
         {"antialias": True},
         RNG(2).normal(size=(4, 8, 8, 3)),
         OF_IMAGES[1],
+    ),
+    "image-layout": Wrong(
+        images(conv()),
+        lambda: OwnLayout(lambda x: x.reshape(-1, 3, 6, 6)),
+        *OF_IMAGES,
+        options={"to_torch": lambda x: x},
+        remedied=lambda code: {"module": lambda: OwnLayout(lambda x: value(code, x=x))},
     ),
     "flatten-order": Wrong(
         lambda: compiled(

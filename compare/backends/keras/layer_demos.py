@@ -83,6 +83,8 @@ DEMONSTRATIONS: dict[str, Demonstration] = {
     "same-padding-size": lambda remedied: {
         "output": ops.conv(normal(2, 6, 6, 1), normal(4, 4, 1, 2), padding="same")
     },
+    # The mean of each channel of an image of 4×4 pixels.
+    "image-layout": lambda remedied: {"output": normal(2, 4, 4, 3).mean((1, 2))},
     # An image of 3×3 pixels, twice as large.
     "align-corners": lambda remedied: {
         "output": layers.UpSampling2D(2, interpolation="bilinear")(image(3))

@@ -126,6 +126,14 @@ DEMONSTRATIONS: dict[str, Demonstration] = {
             else F.conv2d(images(2, 6, 6, 1), kernel(4, 4, 1, 2), padding=2)[..., :-1, :-1]
         )
     },
+    # The mean of each channel of an image of 4×4 pixels.
+    "image-layout": lambda remedied: {
+        "output": (
+            normal(2, 4, 4, 3).movedim(-1, 1)
+            if remedied
+            else normal(2, 4, 4, 3).reshape(2, 3, 4, 4)
+        ).mean((2, 3))
+    },
     # An image of 3×3 pixels, twice as large.
     "align-corners": lambda remedied: {
         "output": channels_last(

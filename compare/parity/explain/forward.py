@@ -85,6 +85,17 @@ def _epsilon(centred: Array, output: Array, variance: Array) -> float:
     return float(np.nanmedian(ratio**2 - variance))
 
 
+@explains(4, "image-layout")
+def _reshaped(e: Evidence) -> bool:
+    """The first layer's images were reshaped to channels first, and not moved."""
+    place = ends(e.check.layer)
+    keras, torch = e.failed()
+    if place is None or place[0] or keras.ndim < 3 or keras.shape != torch.shape:
+        return False
+    n, *pixels, channels = keras.shape
+    return e.close(np.moveaxis(keras.reshape(n, channels, *pixels), 1, -1), torch)
+
+
 @explains(4, "bn-axis")
 def _over_other_axis(e: Evidence) -> bool:
     """What a batch normalization receives, with another axis as its channels."""
