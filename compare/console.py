@@ -198,21 +198,21 @@ class StudyProgress:
 
 
 PATIENCE = 2.0
-"""Seconds after which a word is due on what is still under way."""
+"""Seconds after which a check tells what it is doing."""
 
 
 class CheckProgress:
-    """Tells what is under way, of what takes long; call it with a text.
+    """Shows what is under way once it takes longer than `PATIENCE`; call it with a text.
 
-    On a terminal one line stands from then on, and changes with every text. Elsewhere a line is
-    added each time that the patience is over and something else is under way.
+    On a terminal one line appears then, and changes with every text. Elsewhere a line is added
+    every `PATIENCE` seconds if the text has changed.
     """
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
         self._text = self._printed = ""
         self._spinner = Spinner("dots")
-        # What is computed may replace stdout and stderr and put them back: they are left alone.
+        # The computation may replace stdout and stderr and put them back: leave them alone.
         self._line = Live(
             get_renderable=self._spinning,
             console=self._console,

@@ -1,7 +1,7 @@
 """Where a long computation is: which side, which pass, which layer.
 
-What computes says it, and somebody may listen. Nothing is shown here, and where nobody listens
-nothing is put into words.
+The computation tells a listener, if there is one. Nothing is shown here, and without a listener no
+text is made.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Finding a framework and importing it by name: nothing else names a backend.
 
-What is not installed is told before anything is imported.
+A package that is not installed is reported before anything is imported.
 """
 
 from __future__ import annotations

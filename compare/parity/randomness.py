@@ -132,7 +132,10 @@ def _code(draw: _Placed) -> Numbers:
     """What fills a remedy: Torch's layer for one of Keras', and where it stands there."""
     code = _IN_TORCH.get(draw.part)
     known = {} if code is None else {"dropout": code.format(literal(draw.rate))}
-    return {**known, "place": draw.place}
+    where = "the output" if draw.place == "output" else draw.place
+    if where and not where.startswith("between "):
+        where = f"at {where}"
+    return {**known, "place": where or None}
 
 
 def _told(draw: Draw) -> str:

@@ -44,3 +44,8 @@ def between(operations: Sequence[Operation], place: str) -> Sequence[Operation]:
     """What runs at `between A and B`, in order; nothing at another place."""
     at = ends(place)
     return [] if at is None else stretches(operations).get(at, [])
+
+
+def behind_the_last(operations: Sequence[Operation]) -> Sequence[Operation]:
+    """What runs behind the last layer with weights, in order."""
+    return list(stretches(operations).values())[-1]

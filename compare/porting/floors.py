@@ -40,6 +40,9 @@ CEILING: Mapping[str, float] = {
 }
 """The largest tolerance that rounding may ask for: beyond it a mistake would pass as noise."""
 
+SINGLE_CEILING = 1e-4
+"""The same where numbers of float64 were rounded to float32 somewhere: no more than that costs."""
+
 BACK_CEILING: Mapping[str, float] = {"float64": 1e-10, "float32": 0.1}
 """The same of what comes after the forward pass. Rounding moves gradients of 50 layers in float32
 by 5e-2: a mistake there that is smaller shows in float64 alone."""
@@ -49,9 +52,6 @@ _GIVEN = re.compile(r"initial/|step/\d+/(data|rule)/|step/1/optimizer/|error$")
 
 
 _Side = TypeVar("_Side", bound=Side)
-
-SINGLE_CEILING = 1e-4
-"""The same where numbers of float64 were rounded to float32 somewhere: no more than that costs."""
 
 
 def measure(

@@ -35,8 +35,8 @@ def checked(name: str, structure: Structure, dtype: str) -> Structure:
         dtype: `"float32"` or `"float64"`.
 
     Raises:
-        InputError: An array is empty, holds no numbers, or one that is not finite; or the numbers
-            of samples differ.
+        InputError: There is no array; one is empty, or holds what is no finite number; or the
+            numbers of samples differ.
     """
     counts = {}
     for leaf, value in leaves(structure, name):
@@ -46,14 +46,16 @@ def checked(name: str, structure: Structure, dtype: str) -> Structure:
             raise InputError(f"{leaf}: expected an array of numbers, received {what}.")
         if array.ndim == 0:
             raise InputError(
-                f"{leaf}: expected an array, received {type(value).__name__}: of a list, pass "
-                "np.asarray(…); a list or tuple of arrays is what several inputs are given as."
+                f"{leaf}: expected an array, received {type(value).__name__}: pass a list of "
+                "numbers as np.asarray(…); a list or tuple of arrays stands for several inputs."
             )
         if len(array) == 0:
             raise InputError(f"{leaf}: expected at least one sample, received shape {array.shape}.")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise InputError(f"{leaf}: expected finite numbers, received NaN or infinity.")
         counts[leaf] = len(array)
+    if not counts:
+        raise InputError(f"{name}: expected at least one array, received {structure!r}.")
     if len(set(counts.values())) > 1:
         text = ", ".join(f"{leaf} {count}" for leaf, count in counts.items())
         raise InputError(f"{name}: expected as many samples in every array, received {text}.")

@@ -81,11 +81,17 @@ _WEIGHTS = {"kernel": "weight", "embeddings": "weight", "bias": "bias"}
 
 
 def _called(written: str) -> tuple[str, dict[str, Any]]:
-    """The name and the arguments of a call, as settings have it: `L2(l2=0.01)`."""
-    call = ast.parse(written, mode="eval").body
-    if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
-        raise ValueError(written)
-    return call.func.id, {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
+    """The name and the arguments of a call, as settings have it: `L2(l2=0.01)`.
+
+    Both are empty where an argument is no literal, as it may be in a user's own class.
+    """
+    try:
+        call = ast.parse(written, mode="eval").body
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
+            return call.func.id, {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
+    except (SyntaxError, ValueError):
+        pass
+    return "", {}
 
 
 def _penalty(setting: str, sides: Sides) -> Numbers:
@@ -96,7 +102,7 @@ def _penalty(setting: str, sides: Sides) -> Numbers:
     _, factors = _called(written)
     forms = {"l1": f"{weight}.abs().sum()", "l2": f"{weight}.square().sum()"}
     terms = [
-        f"{literal(factors[name])} * {form}" for name, form in forms.items() if name in factors
+        f"{literal(factors[name])} * {form}" for name, form in forms.items() if factors.get(name)
     ]
     return {"penalty": " + ".join(["loss", *terms])} if terms else {}
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from compare.parity.explain.float32 import float32_inside, misplacing
 from compare.parity.ladder import (
     ANOTHER_FORM,
     EQUAL,
@@ -319,3 +320,16 @@ def test_equal_and_unequal():
     assert EQUAL.within(0.0)
     assert not unequal("differs").within(1e300)
     assert unequal("differs").where() == "differs"
+
+
+def test_what_keras_does_not_return_is_no_matter_of_rounding():
+    ladder = Ladder(STRICT)
+    ladder.add(4, "step/1/prediction/1", "output", unequal("missing in Keras"), 1)
+    assert float32_inside(ladder, [], {}, [], single=False) is None
+
+
+@pytest.mark.parametrize(("way", "off"), [("bilinear", True), ("nearest", False)])
+def test_places_are_rounded_where_a_resize_lies_between_pixels(way, off):
+    resize = {"name": "up", "kind": "upsample", "settings": {"interpolation": way}}
+    operations = [{"name": "a", "kind": ""}, resize, {"name": "b", "kind": ""}]
+    assert (misplacing(operations, "between a and b", np.ones((2, 8, 8, 1))) > 0.0) == off

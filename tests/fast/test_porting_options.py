@@ -59,6 +59,12 @@ def test_what_is_no_sample_is_refused_by_name(change, message):
         checked("x", {**X, **change}, "float64")
 
 
+@pytest.mark.parametrize("nothing", [[], (), {}])
+def test_a_structure_without_arrays_is_refused(nothing):
+    with pytest.raises(InputError, match="y: expected at least one array, received"):
+        Options().request(np.zeros((4, 2)), nothing, "float64")
+
+
 class Named(NamedTuple):
     left: object
     right: object

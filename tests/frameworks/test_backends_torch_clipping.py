@@ -23,6 +23,9 @@ CLIPS = {
     ),
     "inactive": (lambda p: nn.utils.clip_grad_norm_(p, 1e6), {}),
     "turned round": (lambda p: [q.grad.neg_() for q in p], {}),
+    "halved": (lambda p: [q.grad.mul_(0.5) for q in p], {}),
+    "doubled": (lambda p: [q.grad.mul_(2.0) for q in p], {}),
+    "set to zero": (lambda p: [q.grad.zero_() for q in p], {}),
     "not a number": (lambda p: p[0].grad.fill_(torch.nan), {}),
 }
 
@@ -49,3 +52,11 @@ def test_a_gradient_below_the_bound_is_left_and_the_others_are_clipped():
     before = {id(p): p.grad.clone() for p in (large, small)}
     each([large, small], 0.25)
     assert clipping([large, small], before) == {"clip": "norm", "clip_at": 0.25}
+
+
+def test_a_parameter_without_values_says_nothing():
+    some, none = (nn.Parameter(torch.zeros(n, dtype=torch.float64)) for n in (5, 0))
+    some.grad, none.grad = torch.arange(5.0).double(), torch.zeros_like(none)
+    before = {id(p): p.grad.clone() for p in (some, none)}
+    nn.utils.clip_grad_value_([some, none], 0.5)
+    assert clipping([some, none], before) == {"clip": "value", "clip_at": 0.5}

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from compare.backends.torch.rounding import rounded_otherwise
 
@@ -111,3 +112,10 @@ def test_the_infinities_of_a_mask_stay_infinite():
         weights = (torch.ones(3, 3, dtype=torch.float64) + mask).softmax(-1)
     assert weights.isfinite().all()
     assert not weights.triu(1).any()
+
+
+def test_a_resize_is_moved_on_the_device_where_it_is():
+    images = torch.ones(1, 1, 4, 4, dtype=torch.float64, device="meta")
+    with rounded_otherwise(0, "float64"):
+        larger = F.interpolate(images, scale_factor=3, mode="bilinear")
+    assert larger.device == images.device

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from compare.backends.optimizer_rule import read_rule
 from compare.backends.torch import adapter
 
 RNG = np.random.default_rng(0)
@@ -298,6 +299,35 @@ def test_a_batch_without_a_step_is_refused():
         trace(
             ByHand(every=2).double(), (({"table": TABLE, "more": (TABLE,)}, np.ones((4, 3))),) * 2
         )
+
+
+class InTwoParts(L.LightningModule):
+    """Optimizes by hand, each layer with an optimizer of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(2, 3), nn.Linear(3, 1)
+        self.automatic_optimization = False
+
+    def forward(self, x):
+        return self.second(torch.tanh(self.first(x)))
+
+    def training_step(self, batch, batch_idx):
+        optimizers = self.optimizers()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        self.manual_backward(F.mse_loss(self(batch[0]), batch[1]))
+        for optimizer in optimizers:
+            optimizer.step()
+
+    def configure_optimizers(self):
+        return [torch.optim.SGD(part.parameters(), lr=0.1) for part in (self.first, self.second)]
+
+
+def test_each_weight_has_the_rule_of_the_optimizer_that_moves_it():
+    found = trace(InTwoParts().double())
+    for layer in ("first", "second"):
+        assert read_rule(found[f"step/1/rule/{layer}/kernel"]).kind == "sgd"
 
 
 def test_a_step_with_two_losses_is_refused():

@@ -533,6 +533,21 @@ def attention(key_dim, **options):
     return build
 
 
+def test_a_resize_behind_the_last_layer_passes_at_any_size():
+    def model():
+        resize = K.UpSampling2D(3, interpolation="bilinear")
+        return keras.Sequential([keras.Input((65, 65, 2)), K.Conv2D(2, 1, name="only"), resize])
+
+    report = compare.check_parity(
+        model,
+        lambda: nn.Sequential(nn.Conv2d(2, 2, 1), nn.Upsample(scale_factor=3, mode="bilinear")),
+        np.random.default_rng(0).normal(size=(2, 65, 65, 2)),
+        weights_from="keras",
+        dtype="float64",
+    )
+    report.raise_if_diverged()
+
+
 class Sharp(nn.MultiheadAttention):
     """Whose scores are not divided by what they should be."""
 

@@ -278,6 +278,21 @@ def test_constraints_and_penalties_are_told():
     assert seen["hidden", "bias_regularizer"][::2] == ("L2(l2=0.125)", "regularizers-in-loss")
 
 
+class Own(keras.constraints.Constraint):
+    """A constraint whose configuration is no Python literal."""
+
+    def get_config(self):
+        return {"bound": np.ones(2), "function": len}
+
+
+@pytest.mark.parametrize("constraint", [Own(), keras.constraints.MaxNorm(np.float32(2.0))])
+def test_a_constraint_that_is_no_literal_is_told_without_code_of_its_own(constraint):
+    seen = findings(dense(kernel_constraint=constraint), mlp())
+    written, _, convention = seen["hidden", "kernel_constraint"]
+    assert written.startswith(type(constraint).__name__)
+    assert convention == "constraint-axis"
+
+
 class Lit(L.LightningModule):
     def __init__(self):
         super().__init__()

@@ -327,6 +327,16 @@ def test_wrong_ports_are_named_where_they_differ(name):
     assert first.explained_by == (convention,)
 
 
+def test_a_remedy_says_where_dropout_behind_the_last_layer_belongs():
+    report = compare.check_parity(
+        lambda: keras.Sequential([keras.Input((4,)), K.Dense(4, name="a"), K.Dropout(0.3)]),
+        lambda: nn.Sequential(nn.Dropout(0.3), nn.Linear(4, 4)),
+        POINTS,
+        weights_from="keras",
+    )
+    assert "`nn.Dropout(0.3)` at the output, and nowhere else" in str(report)
+
+
 def test_a_rate_that_happens_to_drop_the_same_is_seen():
     """Of sixteen values 0.3 and 0.301 drop the same ones."""
     for module, passed in ((nn.Dropout(0.3), True), (nn.Dropout(0.301), False)):

@@ -22,7 +22,7 @@ _Pairs = Sequence[tuple[Tensor, Tensor]]
 def clipping(parameters: Sequence[nn.Parameter], before: Mapping[int, Tensor]) -> dict[str, Any]:
     """The settings of a rule that say how gradients were clipped; empty if they were not.
 
-    Nothing is said, either, of gradients that were changed in another way.
+    They are empty, too, if gradients were changed in another way, such as multiplied by a number.
 
     Args:
         parameters: What one optimizer trains, right after its step.
@@ -31,17 +31,33 @@ def clipping(parameters: Sequence[nn.Parameter], before: Mapping[int, Tensor]) -
     pairs = [
         (before[id(p)].double(), p.grad.double())
         for p in parameters
-        if id(p) in before and p.grad is not None and not p.grad.is_sparse
+        if id(p) in before and p.grad is not None and p.grad.numel() and not p.grad.is_sparse
     ]
     if all(torch.equal(raw, received) for raw, received in pairs):
         return {}
     if not all(torch.isfinite(received).all() for _, received in pairs):
         return {}
     close = 1e-12 if parameters[0].dtype == torch.float64 else 1e-5
+    if _multiplied(pairs, close):
+        return {}
     for read in (_by_value, _by_norm_of_all, _by_each_norm):
         if settings := read(pairs, close):
             return settings
     return {}
+
+
+def _multiplied(pairs: _Pairs, close: float) -> bool:
+    """Whether all gradients were multiplied by one number that no clipping multiplies by.
+
+    That is a number above one, zero, or one that somebody wrote, where the bound is not.
+    """
+    before, after = _norm_of_all(pairs)
+    factor = after / before if before else 0.0
+    if not all(_scaled(raw, received, factor, close) for raw, received in pairs):
+        return False
+    bounds = (after, factor * (before + CLIP_GRAD_NORM_EPSILON))
+    written = _is_written(factor, close) and not any(_is_written(b, close) for b in bounds)
+    return written or not 0.0 < factor < 1.0
 
 
 def _by_value(pairs: _Pairs, close: float) -> dict[str, Any]:
@@ -52,9 +68,7 @@ def _by_value(pairs: _Pairs, close: float) -> dict[str, Any]:
 
 
 def _by_norm_of_all(pairs: _Pairs, close: float) -> dict[str, Any]:
-    before, after = (
-        float(torch.stack(list(norms)).norm()) for norms in zip(*_norms(pairs), strict=True)
-    )
+    before, after = _norm_of_all(pairs)
     if not before or not all(_scaled(g, r, after / before, close) for g, r in pairs):
         return {}
     bound = after / before * (before + CLIP_GRAD_NORM_EPSILON)
@@ -72,6 +86,11 @@ def _by_each_norm(pairs: _Pairs, close: float) -> dict[str, Any]:
     if all(_scaled(g, r, scale, close) for (g, r), scale in zip(pairs, scales, strict=True)):
         return {"clip": "norm", "clip_at": _written(bound, close)}
     return {}
+
+
+def _norm_of_all(pairs: _Pairs) -> tuple[float, float]:
+    raw, received = zip(*_norms(pairs), strict=True)
+    return float(torch.stack(raw).norm()), float(torch.stack(received).norm())
 
 
 def _norms(pairs: _Pairs) -> list[tuple[Tensor, Tensor]]:

@@ -60,7 +60,7 @@ def by_user(name: str, function: Map | None) -> Arrangement | None:
 def of_samples(module: nn.Module, x: Structure) -> Arrangement:
     """Channels on axis 1 of images, where the module works on images; of series, if it starts so.
 
-    A module that can use samples only in Keras' layout moves the axes itself.
+    A module that runs only on samples in Keras' layout moves the axes itself.
 
     Args:
         module: Any module of known layers.

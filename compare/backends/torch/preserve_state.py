@@ -96,7 +96,7 @@ def tensors_as_found(module: nn.Module) -> Iterator[None]:
 def looking(module: nn.Module) -> Iterator[None]:
     """Forward passes in inference mode, without a graph; the module is left as it was found.
 
-    They are nobody's training or evaluation: what draws in them takes no number that is shared.
+    They are no part of a training or an evaluation: what they draw uses up no shared numbers.
     """
     before = LOOKING.set(True)
     try:

@@ -113,7 +113,8 @@ class _Rounding(TorchDispatchMode):
         for axis in range(2, images.ndim):
             n = images.shape[axis]
             steps = images.diff(dim=axis, append=images.narrow(axis, -1, 1)).abs()
-            places = torch.arange(n, dtype=images.dtype).view(-1, *[1] * (images.ndim - axis - 1))
+            places = torch.arange(n, dtype=images.dtype, device=images.device)
+            places = places.view(-1, *[1] * (images.ndim - axis - 1))
             moved = moved + self._signs(images) * steps * places * self._unit
         return moved
 

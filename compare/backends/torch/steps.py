@@ -241,8 +241,8 @@ class _Telling(L.Callback):
         self._losses.append(loss.detach())
         if len(self._losses) > 1 and not module.automatic_optimization:
             raise UnfollowedError(
-                f"{type(module).__name__} calls manual_backward more than once in a step, of which "
-                "there is one in Keras: check each of its losses by itself"
+                f"{type(module).__name__} calls manual_backward more than once in a step, but a "
+                "step in Keras has one loss: check each loss by itself"
             )
         self._watch.before_backward()
 

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from compare.backends.optimizer_rule import Rule
 from compare.backends.protocol import Batches, Objective, Sink, Start
 from compare.backends.structures import Structure, leaves
 from compare.backends.torch import layouts, steps
@@ -192,6 +193,10 @@ def _hand_over(structure: Structure, name: str, sink: Sink) -> None:
             sink(path, to_numpy(torch.as_tensor(leaf)))
 
 
+_UNMOVED = Rule(kind="none").text()
+"""The rule of a weight that an optimizer does not move."""
+
+
 class _Recorder(steps.Watch):
     """Writes what a step computes, when it has been computed."""
 
@@ -239,7 +244,10 @@ class _Recorder(steps.Watch):
 
     def _stepped(self, optimizer: torch.optim.Optimizer, *arguments: Any) -> None:
         # Settings may be set within the step, and a schedule changes them after it.
-        self._rules |= dict(rules(self.root, optimizer, self._raw_gradients))
+        for name, text in rules(self.root, optimizer, self._raw_gradients):
+            # What one optimizer leaves alone another may have moved.
+            if text != _UNMOVED or name not in self._rules:
+                self._rules[name] = text
 
     def before_step(self, step: int, x: Structure, y: Structure) -> None:
         self._data(step, x, y)

@@ -83,14 +83,15 @@ def _function(e: Evidence, operation: Operation, mode: str) -> Function:
     if kind.endswith("dropout"):
         return _dropped(e, operation["name"], mode)
     if kind == "leaky_relu":
-        return partial(_leaky, slope=settings["negative_slope"])
+        return partial(leaky, slope=settings["negative_slope"])
     if kind == "elu":
         alpha = settings.get("alpha", 1.0)
         return lambda x: np.where(x > 0.0, x, alpha * np.expm1(x))
     return _FUNCTIONS[kind]
 
 
-def _leaky(x: Array, slope: float) -> Array:
+def leaky(x: Array, slope: float) -> Array:
+    """A leaky ReLU."""
     return np.where(x > 0.0, x, slope * x)
 
 
@@ -114,7 +115,8 @@ _FUNCTIONS: Mapping[str, Function] = {
     **{f"globalaveragepooling{n}d": _over_pixels(np.mean) for n in (1, 2, 3)},
     **{f"globalmaxpooling{n}d": _over_pixels(np.max) for n in (1, 2, 3)},
 }
-"""Kind of an operation → what it does. Settings that it may have show where Keras is computed."""
+"""Kind of an operation → what it does. A setting that is left out here shows: then what is computed
+with Keras' settings is not what Keras has."""
 
 
 def _dropped(e: Evidence, name: str, mode: str) -> Function:
@@ -136,7 +138,7 @@ def _hypotheses(operation: Operation, x: Array) -> Iterator[Hypothesis]:
     if operation["kind"] == "leaky_relu":
         for slope in _SLOPES:
             numbers = {"keras": settings["negative_slope"], "torch": slope}
-            yield {"leaky-relu-slope": numbers}, partial(_leaky, slope=slope)
+            yield {"leaky-relu-slope": numbers}, partial(leaky, slope=slope)
     if operation["kind"] == "upsample" and settings["interpolation"] == "bilinear":
         yield {"align-corners": {}}, partial(_resized, settings=settings, way="corners")
         if not settings.get("antialias"):

@@ -7,6 +7,7 @@ rounding to float32 does in this network.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -16,15 +17,15 @@ from numpy.typing import NDArray
 
 from compare.parity.findings import Finding
 from compare.parity.ladder import Check, Ladder
-from compare.parity.stretches import between
+from compare.parity.stretches import behind_the_last, between
 from compare.trace import Operation, Trace
 
 NAME = "float32-inside"
 
 UNITS = 8
 """Units in the last place of float32, of the largest value, that one rounded operation may cost: a
-resize adds up four rounded products, a loss of a sequence a few more. Where the last of n pixels
-lies a resize computes in float32 as well: n units of the step between two pixels."""
+resize adds up four rounded products, a loss of a sequence a few more. A resize also
+computes in float32 where pixels lie: the last of n is off by n units of the step between two."""
 
 _UNIT = float(np.finfo(np.float32).eps)
 
@@ -54,6 +55,9 @@ def float32_inside(
     check = ladder.first_failure()
     if single or check is None or not _COMPUTED.match(check.path):
         return None
+    # One side alone has it, or other shapes, or no number.
+    if not math.isfinite(check.gap.max_abs):
+        return None
     if any(finding.is_of(check.layer) for finding in findings):
         return None
     gap = check.gap
@@ -63,14 +67,17 @@ def float32_inside(
 
 
 def misplacing(operations: Sequence[Operation], place: str, images: NDArray[Any]) -> float:
-    """What it may make of images that a resize has places in float32; 0 where none is resized.
+    """How far off a resize may be that computes places in float32; 0 where none is.
 
     Args:
         operations: All that runs in Keras.
         place: Where the images are, as the ladder blames it.
         images: (n, …, channels).
     """
-    if not any(operation["kind"] == "upsample" for operation in between(operations, place)):
+    ran = behind_the_last(operations) if place == "output" else between(operations, place)
+    resizes = (operation["settings"] for operation in ran if operation["kind"] == "upsample")
+    # The nearest pixel is taken as it is.
+    if all(settings.get("interpolation") == "nearest" for settings in resizes):
         return 0.0
     step = 2.0 * float(np.abs(images).max(initial=0.0))
     return step * max(images.shape[1:-1], default=0) * _UNIT

@@ -13,6 +13,7 @@ from scipy import special
 
 from compare.conventions import Numbers
 from compare.parity.explain.attention import attended
+from compare.parity.explain.between_layers import leaky
 from compare.parity.explain.evidence import Array, Evidence, double, explains, short
 from compare.parity.layouts import channels_before, nearest
 from compare.parity.stretches import ends
@@ -153,11 +154,11 @@ def _leaky_slope(e: Evidence) -> Mapping[str, Numbers]:
     slopes = [_slope(before, after) for after in (keras, torch)]
     # A slope of zero is a ReLU, of one nothing at all; rounding to float32 has another name.
     rounding = np.finfo(np.float32).eps
-    leaky = [slope for slope in slopes if slope is not None and 0.0 < slope < 1.0 - rounding]
-    if len(leaky) < 2 or abs(leaky[0] - leaky[1]) <= rounding:
+    fitted = [slope for slope in slopes if slope is not None and 0.0 < slope < 1.0 - rounding]
+    if len(fitted) < 2 or abs(fitted[0] - fitted[1]) <= rounding:
         return {}
-    fits = (e.close(_leaky(before, s), x) for s, x in zip(leaky, (keras, torch), strict=True))
-    values = dict(zip(("keras", "torch"), map(short, leaky), strict=True))
+    fits = (e.close(leaky(before, s), x) for s, x in zip(fitted, (keras, torch), strict=True))
+    values = dict(zip(("keras", "torch"), map(short, fitted), strict=True))
     return {"leaky-relu-slope": values} if all(fits) else {}
 
 
@@ -178,7 +179,7 @@ def _rounded_constants(e: Evidence) -> Mapping[str, Numbers]:
         slope = _slope(before, torch)
         functions = [(partial(_gelu, before), np.sqrt(0.5))]
         if slope is not None:
-            functions += [(partial(_leaky, before), s) for s in (short(slope), slope)]
+            functions += [(partial(leaky, before), s) for s in (short(slope), slope)]
     for compute, constant in functions:
         rounded = float(np.float32(constant))
         if e.close(compute(rounded), keras) and e.close(compute(constant), torch):
@@ -204,10 +205,6 @@ def _slope(before: Array, after: Array) -> float | None:
         return None
     place = np.where(low, before, 0.0).argmin()
     return float(after.ravel()[place] / before.ravel()[place])
-
-
-def _leaky(x: Array, slope: float) -> Array:
-    return np.where(x > 0.0, x, slope * x)
 
 
 def _gelu(x: Array, root: float) -> Array:
