@@ -39,3 +39,6 @@ CAUSES = {
     ("volume", "Torch's epsilon in Keras' place"): "rmsprop-epsilon",
 }
 """Pair and name of the bug → the convention."""
+
+ALSO = {("separable", "padding averaged in"): ("same-padding-stride",)}
+"""Further conventions of a wrong port in which several things are wrong in one place."""
