@@ -11,10 +11,10 @@ compare: install  ## train the tutorial's study in both frameworks; options: ARG
 	$(BIN)/bn-compare run $(ARGS)
 
 test: install  ## the test suite
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow" $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
 
 test-slow: install  ## what takes too long for every change
-	$(BIN)/pytest -n 2 --dist loadgroup -m slow $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile -m slow $(ARGS)
 
 benchmark: install  ## clocks of this tool itself: a quarter of an hour
 	$(BIN)/pytest tests/benchmarks --benchmark-enable --benchmark-json benchmarks.json $(ARGS)

@@ -8,9 +8,6 @@ from compare.selftest.bugs import one_per_rung
 from compare.selftest.runner import Injector
 from compare.spec import VARIANTS
 
-# One process computes Keras' side for all of them.
-pytestmark = pytest.mark.xdist_group("bugs")
-
 ALL = (*one_per_rung().values(), *BUGS.values())
 
 

@@ -17,20 +17,6 @@ _GRIDS = ("test_study_paces", "test_parity_twins", "test_variants")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Mark slow tests; what shares trainings or traces goes to one worker (`--dist loadgroup`)."""
-    _mark_grids(items)
-    for item in items:
-        values = getattr(item, "callspec", None)
-        named = (
-            [v for v in values.params.values() if isinstance(v, str) and v in VARIANTS]
-            if values
-            else []
-        )
-        shared = "trained" in item.fixturenames and named
-        item.add_marker(pytest.mark.xdist_group(named[0] if shared else item.module.__name__))
-
-
-def _mark_grids(items):
     """Of every test over variants that runs on the three, the rest is slow."""
     grids = {}
     for item in items:

@@ -10,11 +10,8 @@ from verdicts.ports import all_ports, labelled
 from verdicts.run import CRASHED, REFUSED, Verdict, all_judged, judged
 from verdicts.table import lines, misses
 
-# One process traces Keras' side of a pair for all of its ports.
-pytestmark = [
-    pytest.mark.xdist_group("verdicts"),
-    pytest.mark.filterwarnings("ignore"),  # As a script has it: Lightning gives advice.
-]
+# As a script has it: Lightning gives advice.
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 SAMPLE = (
     "gru: as it is",
