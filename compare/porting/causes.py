@@ -52,9 +52,12 @@ def explained(
     step = steps.refused.get(first.step or 0) if first.rung == OPTIMIZER else None
     if step is not None:
         parts = {} if step.complete else step.parts
-        values = step.values if step.complete else {}
         first = replace(
-            first, explained_by=step.causes, settings=step.settings, parts=parts, values=values
+            first,
+            explained_by=step.causes,
+            settings=step.settings,
+            parts=parts,
+            values=step.values,
         )
         names = list(step.causes)
         if step.unruly:  # What acts on Keras' weights beside the optimizer is a setting of theirs.

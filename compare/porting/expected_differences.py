@@ -48,7 +48,9 @@ _SETS = (
 """Conventions that may account for the moving statistics of a layer, the fewest first."""
 
 _Arrays = Mapping[str, NDArray[Any]]
-_Prediction = tuple[Collection[str], _Arrays]
+
+_Prediction = tuple[Collection[str], _Arrays, Mapping[str, Gap]]
+"""Conventions, the statistics that they make, and how far each array is from Torch's."""
 
 
 class ExpectedStatistics:
@@ -65,7 +67,7 @@ class ExpectedStatistics:
     """
 
     def __init__(self, keras: Trace, torch: Trace, allow: Collection[str]) -> None:
-        self._keras, self._torch = keras, torch
+        self._keras = keras
         sets = [names for names in _SETS if set(names) <= set(allow)]
         self._layers = [
             _predictions(keras, torch, layer["name"], sets)
@@ -81,33 +83,28 @@ class ExpectedStatistics:
         Args:
             allowed: Name of an array → tolerance.
         """
-        arrays = (arrays for names, arrays in self._chosen(allowed) if names)
+        arrays = (arrays for names, arrays, _ in self._chosen(allowed) if names)
         views = {key: partial(_instead, array) for each in arrays for key, array in each.items()}
         return self._keras.viewed(views)
 
     def accepted(self, allowed: Allowed) -> list[str]:
         """The conventions by which they differ from Keras', in any layer."""
-        used = {name for names, _ in self._chosen(allowed) for name in names}
+        used = {name for names, *_ in self._chosen(allowed) for name in names}
         return [name for name in STATISTICS if name in used]
 
     def _chosen(self, allowed: Allowed) -> Iterator[_Prediction]:
         """Of each layer the first prediction that holds, else the nearest."""
         for predictions in self._layers:
-            gaps = [self._gaps(arrays) for _, arrays in predictions]
             holding = (
                 prediction
-                for prediction, each in zip(predictions, gaps, strict=True)
-                if all(gap.within(allowed(key)) for key, gap in each.items())
+                for prediction in predictions
+                if all(gap.within(allowed(key)) for key, gap in prediction[-1].items())
             )
-            worst = [max(nan_last(gap.required) for gap in each.values()) for each in gaps]
-            yield next(holding, predictions[worst.index(min(worst))])
+            yield next(holding, None) or min(predictions, key=_worst)
 
-    def _gaps(self, arrays: _Arrays) -> dict[str, Gap]:
-        missing = unequal("missing in Torch")
-        return {
-            key: gap(array, self._torch[key]) if key in self._torch else missing
-            for key, array in arrays.items()
-        }
+
+def _worst(prediction: _Prediction) -> float:
+    return max(nan_last(gap.required) for gap in prediction[-1].values())
 
 
 def _instead(predicted: NDArray[Any], computed: NDArray[Any]) -> NDArray[Any]:
@@ -139,4 +136,12 @@ def _predictions(
                 before = after
         return arrays
 
-    return [(names, predict(names)) for names in sets]
+    def gaps(arrays: _Arrays) -> dict[str, Gap]:
+        missing = unequal("missing in Torch")
+        return {
+            key: gap(array, torch[key]) if key in torch else missing
+            for key, array in arrays.items()
+        }
+
+    predicted = ((names, predict(names)) for names in sets)
+    return [(names, arrays, gaps(arrays)) for names, arrays in predicted]

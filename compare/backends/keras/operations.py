@@ -118,8 +118,7 @@ def _known(thing: Any) -> tuple[str, dict[str, Any]]:
     if isinstance(thing, (_K.UpSampling1D, _K.UpSampling2D, _K.UpSampling3D)):
         size = thing.size if isinstance(thing.size, (tuple, list)) else [thing.size]
         way = getattr(thing, "interpolation", "nearest")
-        corners = {} if way == "nearest" else {"align_corners": False}
-        return "upsample", {"size": list(size), "interpolation": way, **corners}
+        return "upsample", {"size": list(size), "interpolation": way, **_corners(way)}
     # Where it cuts or fills, more than the size changes.
     if isinstance(thing, (_K.Resizing, Resize)) and not (
         thing.crop_to_aspect_ratio or thing.pad_to_aspect_ratio
@@ -131,10 +130,13 @@ def _known(thing: Any) -> tuple[str, dict[str, Any]]:
 def _resized(thing: Any) -> dict[str, Any]:
     """To a size of its own, enlarged or not."""
     size = [thing.height, thing.width] if isinstance(thing, _K.Resizing) else list(thing.size)
-    corners = {} if thing.interpolation == "nearest" else {"align_corners": False}
     return {
         "output_size": size,
         "interpolation": thing.interpolation,
         "antialias": bool(thing.antialias),
-        **corners,
+        **_corners(thing.interpolation),
     }
+
+
+def _corners(interpolation: str) -> dict[str, Any]:
+    return {} if interpolation == "nearest" else {"align_corners": False}

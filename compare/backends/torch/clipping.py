@@ -28,13 +28,14 @@ def clipping(parameters: Sequence[nn.Parameter], before: Mapping[int, Tensor]) -
         parameters: What one optimizer trains, right after its step.
         before: Identity of a parameter → its gradient as `backward` left it.
     """
-    pairs = [
-        (before[id(p)].double(), p.grad.double())
+    found = [
+        (before[id(p)], p.grad)
         for p in parameters
         if id(p) in before and p.grad is not None and p.grad.numel() and not p.grad.is_sparse
     ]
-    if all(torch.equal(raw, received) for raw, received in pairs):
+    if all(torch.equal(raw, received) for raw, received in found):
         return {}
+    pairs = [(raw.double(), received.double()) for raw, received in found]
     if not all(torch.isfinite(received).all() for _, received in pairs):
         return {}
     close = 1e-12 if parameters[0].dtype == torch.float64 else 1e-5

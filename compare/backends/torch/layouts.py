@@ -80,12 +80,7 @@ def of_samples(module: nn.Module, x: Structure) -> Arrangement:
 
 
 def _runs(module: nn.Module, x: Structure) -> bool:
-    with looking(module):
-        try:
-            call(module, x)
-        except Exception:
-            return False
-    return True
+    return _forward(module, x)[0] is not _RAISED
 
 
 def _moving(moves: Callable[[Tensor], bool]) -> Arrangement:
@@ -105,11 +100,15 @@ def _first(module: nn.Module, x: Structure) -> tuple[str | None, int | None]:
 
 
 def _forward(module: nn.Module, x: Structure) -> tuple[Structure, Recording]:
-    """The output in inference mode, `()` where the module raises, and what passed."""
+    """The output in inference mode, `_RAISED` where the module raises, and what passed."""
     recording = Recording(module)
     with looking(module), recording.watching(), suppress(Exception):
         return call(module, x), recording
-    return (), recording
+    return _RAISED, recording
+
+
+_RAISED: Any = object()
+"""What stands for the output of a module that raised."""
 
 
 def of_targets(module: nn.Module, x: Structure, y: Structure | None) -> Arrangement:

@@ -105,8 +105,9 @@ def rules(
         optimizer: It took the step, right before.
         gradients: Identity of a parameter → its gradient as `backward` left it.
     """
-    held = {id(p): g for g in optimizer.param_groups for p in g["params"]}
-    clipped = clipping([p for g in optimizer.param_groups for p in g["params"]], gradients)
+    trained = [(p, group) for group in optimizer.param_groups for p in group["params"]]
+    held = {id(p): group for p, group in trained}
+    clipped = clipping([p for p, _ in trained], gradients)
     for layer in weighted_layers(root).values():
         for name, canonical in layer.known.items():
             own = [p for p in canonical.tensors(layer.module) if isinstance(p, nn.Parameter)]

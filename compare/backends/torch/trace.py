@@ -265,10 +265,8 @@ class _Recorder(steps.Watch):
         if not prefix:
             return
         self.recording.finish()
-        trained = [p for p in self.root.parameters() if p.grad is not None]
-        self._raw_gradients = {
-            id(p): p.grad.detach().clone() for p in trained if p.grad is not None
-        }
+        gradients = ((id(p), p.grad) for p in self.root.parameters())
+        self._raw_gradients = {key: g.detach().clone() for key, g in gradients if g is not None}
         for layer in weighted_layers(self.root).values():
             for name, gradient in layer.tensors(lambda p: p.grad, alone=True).items():
                 self.sink(f"{prefix}/{layer.name}/{name}", to_numpy(gradient))

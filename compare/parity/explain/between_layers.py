@@ -16,9 +16,15 @@ import numpy as np
 from scipy import special
 
 from compare.conventions import Numbers
-from compare.parity.explain.convolutions import Padding, Window, at_every_place, windows
+from compare.parity.explain.convolutions import (
+    Padding,
+    Window,
+    at_every_place,
+    keras_padding,
+    windows,
+)
 from compare.parity.explain.evidence import Array, Evidence, double, explains
-from compare.parity.stretches import ends, stretches
+from compare.parity.stretches import stretches
 from compare.trace import Operation, split
 
 Function = Callable[[Array], Array]
@@ -34,22 +40,18 @@ Hypothesis = tuple[Names, Function]
 def _set_otherwise(e: Evidence) -> Names:
     """An operation between two layers, or behind the last of them, is set otherwise."""
     mode = split(e.check.path)[0] or ("training" if e.check.rung == 4 else "evaluation")
-    if e.check.layer == "output":
-        before, behind = e.keras.layers[-1]["name"], ""
-    else:
-        place = ends(e.check.layer)
-        if place is None:
-            return {}
-        before, behind = place
+    at_the_end = e.check.layer == "output"
+    before, behind = (e.keras.layers[-1]["name"], "") if at_the_end else e.ends
     start = f"{mode}/{before}/output" if before else "step/1/data/x"
     stretch = stretches(e.operations)[before, behind]
     keras, _ = e.failed()
     joined = bool(stretch) and stretch[-1]["kind"] == "concatenate"
     stretch = stretch[:-1] if joined else stretch
     functions = [_function(e, operation, mode) for operation in stretch]
+    computed = _composed(functions, double(e.keras[start]))
     if joined:
-        functions.append(_joined(e, _composed(functions, double(e.keras[start])), keras))
-    if not e.known(_composed(functions, double(e.keras[start])), keras):
+        functions.append(_joined(e, computed, keras))
+    elif not e.known(computed, keras):
         return {}
     for at, operation in enumerate(stretch):
         x = _composed(functions[:at], double(e.torch[start]))
@@ -77,7 +79,10 @@ def _function(e: Evidence, operation: Operation, mode: str) -> Function:
     """What an operation does in Keras; a LookupError where that is not known."""
     kind, settings = operation["kind"], operation["settings"]
     if kind in ("average_pool", "max_pool"):
-        return lambda x: _pooled(x, operation, _keras_padding(x, settings), None)
+        padding = settings["padding"]
+        return lambda x: _pooled(
+            x, operation, keras_padding(_pool_windows(x, settings), padding), None
+        )
     if kind == "upsample":
         return lambda x: _resized(x, settings, settings["interpolation"])
     if kind.endswith("dropout"):
@@ -149,13 +154,6 @@ def _pool_windows(x: Array, settings: Settings) -> list[Window]:
     return windows(x, settings["pool_size"], settings["strides"])
 
 
-def _keras_padding(x: Array, settings: Settings) -> Padding:
-    along = _pool_windows(x, settings)
-    if settings["padding"] == "same":
-        return tuple(window.same for window in along)
-    return tuple((0, window.places(0, 0)) for window in along)
-
-
 def _pooled(x: Array, operation: Operation, padding: Padding, pads: Any) -> Array:
     """What a pooling returns.
 
@@ -185,7 +183,8 @@ def _pooled(x: Array, operation: Operation, padding: Padding, pads: Any) -> Arra
 def _pooled_otherwise(operation: Operation, x: Array) -> Iterator[Hypothesis]:
     """A pooling that counts what is padded, or pads as much before an image as behind it."""
     settings = operation["settings"]
-    along, keras = _pool_windows(x, settings), _keras_padding(x, settings)
+    along = _pool_windows(x, settings)
+    keras = keras_padding(along, settings["padding"])
     own = [(b, w.needed(b, size)) for w, (b, size) in zip(along, keras, strict=True)]
     # Torch pads half a window at most.
     alike = product(*(range(window.reach // 2 + 1) for window in along))

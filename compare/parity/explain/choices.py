@@ -393,9 +393,8 @@ def _outside(keras: Rules) -> Iterator[list[Difference]]:
 
 def _accumulated(said: str, values: Mapping[str, object]) -> Difference:
     def rules(keras: Rules) -> Rules:
-        changed: Mapping[str, object] = values
         return {
-            n: rule if rule.kind == "none" else replace(rule, **changed)  # type: ignore[arg-type]
+            n: rule if rule.kind == "none" else replace(rule, **values)  # type: ignore[arg-type]
             for n, rule in keras.items()
         }
 

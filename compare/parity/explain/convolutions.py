@@ -77,6 +77,14 @@ def at_every_place(
     return image[(slice(None), *slices)]
 
 
+def keras_padding(along: Sequence[Window], padding: str) -> Padding:
+    """What Keras makes of `"same"`, `"valid"` or `"causal"`."""
+    if padding == "same":
+        return tuple(window.same for window in along)
+    before = [window.reach - 1 if padding == "causal" else 0 for window in along]
+    return tuple((b, w.places(b, 0)) for b, w in zip(before, along, strict=True))
+
+
 def _weights(trace: Trace, layer: Layer) -> tuple[Array, Array]:
     """A layer's kernel, and its bias, zero where it has none."""
     start = f"initial/{layer['name']}"
@@ -117,7 +125,8 @@ def _padded_otherwise(e: Evidence) -> Sequence[str]:
 
     def returned(x: Array, trace: Trace, ways: Sequence[Padding | None]) -> Array:
         for layer, way in zip(layers, ways, strict=True):
-            x = _convolved(x, layer, trace, way or _keras_padding(_windows(x, layer), layer))
+            own = keras_padding(_windows(x, layer), layer["settings"]["padding"])
+            x = _convolved(x, layer, trace, way or own)
         return x
 
     if not e.known(returned(double(e.keras[image]), e.keras, [None] * len(layers)), keras):
@@ -135,19 +144,11 @@ def _padded_otherwise(e: Evidence) -> Sequence[str]:
     return ()
 
 
-def _keras_padding(along: Sequence[Window], layer: Layer) -> Padding:
-    if layer["settings"]["padding"] == "same":
-        return tuple(window.same for window in along)
-    causal = layer["settings"]["padding"] == "causal"
-    before = [window.reach - 1 if causal else 0 for window in along]
-    return tuple((b, w.places(b, 0)) for b, w in zip(before, along, strict=True))
-
-
 def _torch_paddings(e: Evidence, along: Sequence[Window], layer: Layer) -> Iterator[Padding]:
     """How Torch may pad an image for which Keras' padding is `same`."""
     if layer["settings"]["padding"] != "same":
         return
-    keras = _keras_padding(along, layer)
+    keras = keras_padding(along, "same")
     padding = _partner(e, layer)["settings"].get("padding", "valid")
     ways: list[Padding] = []
     if not isinstance(padding, str):

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from compare.conventions import Numbers
 from compare.parity.explain.float32 import UNITS, misplacing
 from compare.parity.ladder import Check
+from compare.parity.stretches import Ends, ends
 from compare.parity.tolerances import gap
 from compare.study.runs import Outcome
 from compare.trace import Layer, Operation, Trace
@@ -73,6 +74,13 @@ class Evidence:
         """The blamed layer, as Keras describes it; a LookupError where none is blamed."""
         layers = {layer["name"]: layer for layer in self.keras.layers}
         return layers[self.check.layer]
+
+    @property
+    def ends(self) -> Ends:
+        """The layers around what is blamed between two; a LookupError where it is not between."""
+        if (around := ends(self.check.layer)) is None:
+            raise LookupError(self.check.layer)
+        return around
 
     def both(self, key: str) -> tuple[Array, Array]:
         """An array of both sides, in float64."""

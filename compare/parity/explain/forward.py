@@ -16,7 +16,6 @@ from compare.parity.explain.attention import attended
 from compare.parity.explain.between_layers import leaky
 from compare.parity.explain.evidence import Array, Evidence, double, explains, short
 from compare.parity.layouts import channels_before, nearest
-from compare.parity.stretches import ends
 from compare.trace import split
 
 _READ_IN_TIME = ("simple_rnn", "lstm", "gru", "attention")
@@ -89,9 +88,9 @@ def _epsilon(centred: Array, output: Array, variance: Array) -> float:
 @explains(4, "image-layout")
 def _reshaped(e: Evidence) -> bool:
     """The first layer's images were reshaped to channels first, and not moved."""
-    place = ends(e.check.layer)
+    before, _ = e.ends
     keras, torch = e.failed()
-    if place is None or place[0] or keras.ndim < 3 or keras.shape != torch.shape:
+    if before or keras.ndim < 3 or keras.shape != torch.shape:
         return False
     n, *pixels, channels = keras.shape
     return e.close(np.moveaxis(keras.reshape(n, channels, *pixels), 1, -1), torch)
@@ -101,8 +100,7 @@ def _reshaped(e: Evidence) -> bool:
 def _over_other_axis(e: Evidence) -> bool:
     """What a batch normalization receives, with another axis as its channels."""
     kinds = {layer["name"]: layer["kind"] for layer in e.keras.layers}
-    place = ends(e.check.layer)
-    if place is None or kinds.get(place[1]) != "batch_norm":
+    if kinds.get(e.ends[1]) != "batch_norm":
         return False
     keras, torch = e.failed()
     return keras.ndim > 2 and e.close(np.moveaxis(keras, 1, -1), torch)
@@ -190,8 +188,8 @@ def _rounded_constants(e: Evidence) -> Mapping[str, Numbers]:
 def _between(e: Evidence) -> tuple[Array, Array, Array]:
     """What a layer receives on either side, and what the layer before it returned."""
     keras, torch = e.failed()
-    before = e.check.layer.removeprefix("between ").partition(" and ")[0]
-    key = "step/1/data/x" if before == "the input" else f"training/{before}/output"
+    before, _ = e.ends
+    key = f"training/{before}/output" if before else "step/1/data/x"
     returned = e.both(key)[0]
     if not keras.shape == torch.shape == returned.shape:
         raise KeyError(key)  # More than an elementwise function lies between them.

@@ -113,8 +113,8 @@ def _slope_of_logits(trace: Trace) -> Array:
 def _reduction(e: Evidence) -> bool:
     """A sum for a mean, over the samples or over the values of a sample."""
     keras, torch = e.both(_LOSS)
-    samples = len(e.both("step/1/data/y")[0])
-    sizes = [e.keras["step/1/data/y"].size, _logits(e)[0].size]
+    targets = e.keras["step/1/data/y"]
+    samples, sizes = len(targets), [targets.size, _logits(e)[0].size]
     factors = {float(samples)}
     for size in sizes:
         factors |= {float(size), size / samples, samples / size, 1.0 / size}

@@ -73,7 +73,7 @@ def _with_padding(e: Evidence) -> Iterator[Array]:
     """What a recurrent layer returns that sees all steps, or what is taken of those behind one."""
     kinds = {layer["name"]: layer["kind"] for layer in e.keras.layers}
     own = e.check.path.endswith("/output")
-    layer = e.layer["name"] if own else _before(e)
+    layer = e.layer["name"] if own else e.ends[0]
     if kinds[layer].removeprefix("bidirectional_") not in _CELLS:
         yield from _taken(e.both(f"training/{layer}/output")[1])
         return
@@ -108,10 +108,6 @@ def _directions(e: Evidence, layer: str, kind: str, x: Array, lengths: Array) ->
         yield np.where(seen[..., None], np.take_along_axis(outputs, order, axis=1), 0.0)
 
 
-def _before(e: Evidence) -> str:
-    return e.check.layer.removeprefix("between ").partition(" and ")[0]
-
-
 def _taken(outputs: Array) -> Iterator[Array]:
     """What may be made of the outputs of all steps."""
     yield outputs.mean(axis=1)
@@ -123,7 +119,7 @@ def _taken(outputs: Array) -> Iterator[Array]:
 @explains(4, "bidirectional-last-step")
 def _last_step(e: Evidence) -> bool:
     """Of the backward direction Torch takes the state after one step, at the end."""
-    before = _before(e)
+    before, _ = e.ends
     kinds = {layer["name"]: layer["kind"] for layer in e.keras.layers}
     kind = kinds[before].removeprefix("bidirectional_")
     if kind == kinds[before]:

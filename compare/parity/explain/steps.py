@@ -68,10 +68,10 @@ class Attribution:
 
     @property
     def values(self) -> dict[str, str]:
-        """Convention → what both sides have, in words; nothing of what is only rounded."""
-        values: dict[str, list[str]] = {}
+        """Cause → what both sides have, in words; nothing of what is only rounded."""
+        causes, values = self.causes, dict[str, list[str]]()
         for difference in self.differences:
-            if difference.convention and not difference.choice.startswith("rounded-"):
+            if difference.convention in causes and not difference.choice.startswith("rounded-"):
                 values.setdefault(difference.convention, []).append(difference.setting)
         return {convention: "; ".join(settings) for convention, settings in values.items()}
 
